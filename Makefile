@@ -1,0 +1,46 @@
+# The developer's whole interface. `make demo` and `make test` begin with `make setup`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup demo test check lint types imports wheel lock clean
+
+setup: $(STAMP)
+
+# `-P` keeps the folder of the Makefile off sys.path, where router/ and serving/ lie.
+$(STAMP): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] <= (3, 13) else f"turpin needs Python 3.11 to 3.13 (TensorFlow has no wheels for others), found {v[0]}.{v[1]}: set PYTHON=python3.x")'
+	@$(PYTHON) -c 'import venv, ensurepip' || (echo "python3 has no venv: install your system's python3-venv package" >&2; exit 1)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup
+	$(BIN)/turpin demo
+
+check: lint types imports
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: setup
+	$(BIN)/mypy
+
+imports: setup
+	$(BIN)/lint-imports
+
+test: setup check
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage report
+	tests/repo/wheel.sh
+
+# Needs uv. Writes no addresses: only names, versions and hashes.
+lock:
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/base.txt
+	uv pip compile pyproject.toml --extra local --group dev --constraints requirements/base.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/dev.txt
+
+clean:
+	rm -rf $(VENV) dist build .coverage
