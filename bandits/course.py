@@ -1,0 +1,192 @@
+"""What each event changes in an experiment's life; the table of all is in `bandits.experiment`."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from bandits.life import (
+    ArmEvent,
+    ArmFailed,
+    ArmIdle,
+    ArmLife,
+    ArmState,
+    ArmWarmed,
+    Assessed,
+    Life,
+    Note,
+    Outcome,
+    Pause,
+    Phase,
+    Resume,
+    Start,
+    Unloaded,
+    UnloadRefused,
+)
+
+
+def age_s(life: Life, now: float) -> float:
+    """Return the seconds since learning began; 0 before, and never negative when a clock has jumped."""
+    return 0.0 if life.started_at is None else max(0.0, now - life.started_at)
+
+
+class Course:
+    """One step in the making. Mutable: `life`, what it has become so far, and `notes`, the history of that."""
+
+    def __init__(self, life: Life, now: float) -> None:
+        self.life = life
+        self.now = now
+        self.notes: list[Note] = []
+
+    def enter(self, phase: Phase, why: str, numbers: Mapping[str, float] | None = None) -> None:
+        """Change the phase and note it."""
+        if phase != self.life.phase:
+            self.notes.append(Note(self.now, "phase", self.life.phase, phase, why, numbers or {}))
+            self.life = replace(self.life, phase=phase, since=self.now, reason=why)
+
+    def move(self, number: int, state: ArmState, why: str, numbers: Mapping[str, float] | None = None) -> None:
+        """Change an arm's state and note it; a new reason in the same state is noted too."""
+        arm = self.life.arms[number]
+        if (arm.state, arm.reason) == (state, why):
+            return
+        since = arm.since if arm.state == state else self.now
+        unloading = arm.is_unloading and state == "standby"
+        self.notes.append(Note(self.now, arm.name, arm.state, state, why, numbers or {}))
+        self._put(number, ArmLife(arm.name, state, since, why, unloading))
+
+    def _put(self, number: int, arm: ArmLife) -> None:
+        arms = self.life.arms
+        self.life = replace(self.life, arms=(*arms[:number], arm, *arms[number + 1 :]))
+
+    def start(self, event: Start) -> None:
+        """Draft to warmup."""
+        if self.life.phase == "draft":
+            self.enter("warmup", f"started by {event.who or 'an operator'}")
+            for number in range(len(self.life.arms)):
+                self.move(number, "warming", "the experiment starts")
+
+    def pause(self, event: Pause) -> None:
+        """Remember where it was."""
+        if self.life.phase in ("warmup", "running", "confirming", "draining"):
+            self.life = replace(self.life, resumes=self.life.phase)
+            self.enter("paused", f"paused by {event.who or 'an operator'}")
+
+    def resume(self, event: Resume) -> None:
+        """Go back, and see whether anything happened meanwhile."""
+        if self.life.phase == "paused" and self.life.resumes is not None:
+            self.enter(self.life.resumes, f"resumed by {event.who or 'an operator'}")
+            self.life = replace(self.life, resumes=None)
+            self.look_around()
+
+    def arm_event(self, event: ArmEvent) -> None:
+        """Apply a fact about one arm, then see what it makes complete."""
+        state = self.life.arms[event.arm].state
+        phase = self.life.resumes if self.life.phase == "paused" else self.life.phase
+        is_open = phase in ("warmup", "running", "confirming")
+        match event:
+            case ArmWarmed() if is_open and state in ("warming", "quarantined"):
+                self.move(event.arm, "eligible", "loaded, fits and is calibrated")
+            case ArmFailed() if is_open and state == "warming" and event.arm == self.life.control:
+                self.move(event.arm, "warming", event.why)
+            case ArmFailed() if is_open and state in ("warming", "eligible", "quarantined"):
+                self.move(event.arm, "quarantined", event.why)
+            case ArmIdle() if state == "draining":
+                self.move(event.arm, "standby", "nothing in flight")
+            case Unloaded() if state == "standby":
+                self.move(event.arm, "retired", "unloaded on every replica")
+            case UnloadRefused() if state == "standby":
+                self.move(event.arm, "standby", event.why)
+            case _:
+                return
+        self.look_around()
+
+    def look_around(self) -> None:
+        """Follow what has become complete: warming, a grace of nothing, draining."""
+        life = self.life
+        if life.phase == "warmup":
+            self._end_warmup()
+        if life.phase in ("running", "confirming", "draining"):
+            self._end_grace()
+        if life.phase == "draining":
+            self._end_draining()
+
+    def _end_warmup(self) -> None:
+        life = self.life
+        control = life.arms[life.control]
+        challengers = [arm for number, arm in enumerate(life.arms) if number != life.control]
+        if control.state == "warming":
+            waiting = f"control {control.name} is warming" + (f": {control.reason}" if control.reason else "")
+        elif any(arm.state == "warming" for arm in challengers):
+            waiting = "challengers are warming"
+        elif not any(arm.state == "eligible" for arm in challengers):
+            waiting = "no challenger is fit to take part"
+        elif control.state != "eligible":
+            waiting = f"control {control.name} is {control.state}: {control.reason}"
+        else:
+            self.life = replace(life, started_at=self.now)
+            self.enter("running", "control and challengers are warm")
+            return
+        self.life = replace(life, reason=waiting)
+
+    def _end_grace(self) -> None:
+        rules = self.life.rules
+        if not rules.unload:
+            return
+        for number, arm in enumerate(self.life.arms):
+            if arm.state == "standby" and not arm.is_unloading and self.now - arm.since >= rules.grace_s:
+                self._put(number, replace(arm, is_unloading=True))
+
+    def _end_draining(self) -> None:
+        rest = ("draining", "standby") if self.life.rules.unload else ("draining",)
+        if not any(arm.state in rest for arm in self.life.arms):
+            self.enter(
+                "concluded", "the losers are unloaded" if self.life.rules.unload else "the losers are in standby"
+            )
+
+    def tick(self) -> None:
+        """Let time pass: grace periods, and the longest an experiment may take."""
+        life = self.life
+        if life.phase in ("running", "confirming") and age_s(life, self.now) >= life.rules.max_duration_s:
+            self.life = replace(life, outcome="undecided")
+            self.enter("concluded", f"undecided after max_duration = {life.rules.max_duration_s:g} s: weights frozen")
+            return
+        self.look_around()
+
+    def assessed(self, event: Assessed) -> None:
+        """Take over one refresh: leader, weights, single retirements, confirming, the end."""
+        if self.life.phase not in ("running", "confirming"):
+            return
+        self.life = replace(self.life, leader=event.leader, weights=event.weights)
+        if event.is_over and self._may_end(event.leader):
+            self._end(event)
+            return
+        if self.life.rules.action == "retire":
+            for number in event.retire:
+                is_spared = number in (self.life.control, event.leader)
+                if not is_spared and self.life.arms[number].state == "eligible":
+                    self.move(number, "draining", "drained of its value, and refuted as better", event.numbers)
+        if event.is_drained:
+            self.enter("confirming", "drained of its value; confirming that no challenger is better", event.numbers)
+        else:
+            self.enter("running", "value remains", event.numbers)
+
+    def _may_end(self, leader: int) -> bool:
+        """Say whether the assessment covers what the experiment asks: control, and someone against it."""
+        states = [arm.state for arm in self.life.arms]
+        if states[leader] != "eligible" or states[self.life.control] != "eligible":
+            return False
+        return states.count("eligible") > 1 or "quarantined" not in states
+
+    def _end(self, event: Assessed) -> None:
+        life = self.life
+        outcome: Outcome = "kept" if event.leader == life.control else "replaced"
+        self.life = replace(life, winner=event.leader, outcome=outcome)
+        why = (
+            f"{life.arms[event.leader].name} wins: drained of its value, and no live challenger is better by the margin"
+        )
+        if life.rules.action != "retire":
+            self.enter("concluded", why, event.numbers)
+            return
+        self.enter("draining", why, event.numbers)
+        for number, arm in enumerate(life.arms):
+            if number != event.leader and arm.state == "eligible":
+                self.move(number, "draining", "lost", event.numbers)
+        self.look_around()

@@ -1,0 +1,220 @@
+"""The values of an experiment's life: its state, what happens to it, what it wants done, and its JSON.
+
+The transitions between them are in `bandits.experiment`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Phase = Literal["draft", "warmup", "running", "confirming", "draining", "concluded", "archived", "paused"]
+ArmState = Literal["pending", "warming", "eligible", "quarantined", "draining", "standby", "retired"]
+Action = Literal["retire", "hold", "notify"]
+Outcome = Literal["kept", "replaced", "undecided"]
+
+
+@dataclass(frozen=True, slots=True)
+class EndRules:
+    """What happens to the losers: on_stop of design §7. Times in seconds."""
+
+    action: Action = "retire"
+    grace_s: float = 3600.0
+    unload: bool = True
+    max_duration_s: float = 14 * 86400.0
+
+    def __post_init__(self) -> None:
+        """Refuse negative times."""
+        if not (self.grace_s >= 0.0 and self.max_duration_s > 0.0):
+            raise ValueError(
+                f"grace must be >= 0 and max_duration > 0 seconds, got {self.grace_s}, {self.max_duration_s}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ArmLife:
+    """One arm's state, since when (unix s) and why. `is_unloading`: its grace is over, the model server is to let go."""
+
+    name: str
+    state: ArmState = "pending"
+    since: float = 0.0
+    reason: str = ""
+    is_unloading: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """An experiment's state: a value, JSON-able, from which everything that must be going on follows.
+
+    `started_at` (unix s) is when learning began; `resumes` the phase a paused experiment goes back to; `leader` and
+    `weights` are the last assessed ones; `winner` and `outcome` are set when the end is decided, before the losers are
+    gone; `reason` says why the phase is what it is, or what it waits for.
+    """
+
+    arms: tuple[ArmLife, ...]
+    control: int
+    rules: EndRules
+    phase: Phase = "draft"
+    since: float = 0.0
+    reason: str = ""
+    resumes: Phase | None = None
+    started_at: float | None = None
+    leader: int | None = None
+    weights: tuple[float, ...] | None = None
+    winner: int | None = None
+    outcome: Outcome | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a control that is no arm, and names that two arms share."""
+        if not 0 <= self.control < len(self.arms):
+            raise ValueError(f"control must be the number of an arm, 0..{len(self.arms) - 1}, got {self.control}")
+        if len({arm.name for arm in self.arms}) != len(self.arms):
+            raise ValueError(f"arms need names of their own, got {[arm.name for arm in self.arms]}")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """An operator, or the seed file, starts the experiment."""
+
+    now: float
+    who: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ArmWarmed:
+    """The arm is loaded on every replica, its signature fits, and it is calibrated."""
+
+    now: float
+    arm: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArmFailed:
+    """The arm can't be loaded, does not fit, or is no longer served."""
+
+    now: float
+    arm: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Assessed:
+    """One refresh of the learner; `numbers` are those from which it decided, for the history."""
+
+    now: float
+    leader: int
+    weights: tuple[float, ...]
+    is_drained: bool
+    is_over: bool
+    retire: tuple[int, ...] = ()
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ArmIdle:
+    """Nothing is in flight to the arm on any gateway, and each has seen its weight zero."""
+
+    now: float
+    arm: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unloaded:
+    """Every replica's own status says END for the arm."""
+
+    now: float
+    arm: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnloadRefused:
+    """The arm could not be unloaded; it stays in standby and is asked for again."""
+
+    now: float
+    arm: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed."""
+
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """An operator wants no learning and no retiring for now: control serves."""
+
+    now: float
+    who: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """An operator lets a paused experiment go on where it was."""
+
+    now: float
+    who: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """An operator puts a concluded experiment away."""
+
+    now: float
+    who: str = ""
+
+
+ArmEvent = ArmWarmed | ArmFailed | ArmIdle | Unloaded | UnloadRefused
+Event = Start | ArmEvent | Assessed | Tick | Pause | Resume | Archive
+
+
+@dataclass(frozen=True, slots=True)
+class Warm:
+    """Load, check and calibrate the arm; answer with ArmWarmed or ArmFailed."""
+
+    arm: int
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitIdle:
+    """See that the arm gets no traffic and wait until nothing is in flight; answer with ArmIdle."""
+
+    arm: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unload:
+    """Have the model server let go of the arm; answer with Unloaded or UnloadRefused."""
+
+    arm: int
+
+
+Command = Warm | AwaitIdle | Unload
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One line of the history: what changed (`phase` or an arm's name), from what to what, why, with which numbers."""
+
+    now: float
+    what: str
+    before: str
+    after: str
+    why: str
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+
+def to_json(life: Life) -> dict[str, Any]:
+    """Return the life as plain JSON values; `from_json` gives the equal life back."""
+    return asdict(life)
+
+
+def from_json(document: Mapping[str, Any]) -> Life:
+    """Rebuild a life; unknown fields are refused (TypeError), absent ones take their defaults."""
+    fields = dict(document)
+    fields["arms"] = tuple(ArmLife(**arm) for arm in fields["arms"])
+    fields["rules"] = EndRules(**fields["rules"])
+    if fields.get("weights") is not None:
+        fields["weights"] = tuple(fields["weights"])
+    return Life(**fields)
