@@ -1,0 +1,314 @@
+"""What a server has loaded, and whole configs: no bystander is ever unloaded, END is the only proof."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from serving import fleet, wire
+from serving.errors import BackendError, Code, InternalError, InvalidArgument, ModelNotFound, Unavailable
+from serving.fleet import ModelFiles, VersionStatus
+from serving.upstream import GrpcUpstream
+from tests.serving.fake_tfs import FakeTfs
+
+TIMEOUT_S = 5.0
+
+MODELS_CONFIG = """
+model_config_list {
+  # A comment, as people write them.
+  config {
+    name: "digits" base_path: "/models/digits" model_platform: "tensorflow"
+    model_version_policy { specific { versions: 1 versions: 2 versions: 3 } }
+    version_labels { key: "stable" value: 1 }
+    version_labels { key: "canary" value: 3 }
+  }
+  config {
+    name: "bystander" base_path: "/models/bystander" model_platform: "tensorflow"
+    model_version_policy { all {} }
+    logging_config { sampling_config { sampling_rate: 0.1 } }
+  }
+}
+"""
+DISK = {"digits": (1, 2, 3), "bystander": (7, 8)}
+
+
+@asynccontextmanager
+async def served(fake: FakeTfs) -> AsyncIterator[GrpcUpstream]:
+    async with fake:
+        upstream = GrpcUpstream(fake.address)
+        try:
+            yield upstream
+        finally:
+            await upstream.close()
+
+
+def statuses(states: Mapping[int, int]) -> dict[int, VersionStatus]:
+    return {version: VersionStatus(version, state, "") for version, state in states.items()}
+
+
+def entry(config: wire.Message, name: str) -> wire.Message:
+    return next(entry for entry in config.model_config_list.config if entry.name == name)
+
+
+def versions(config: wire.Message, name: str) -> list[int]:
+    return list(entry(config, name).model_version_policy.specific.versions)
+
+
+async def test_status_lists_every_version_with_its_state_and_error() -> None:
+    fake = FakeTfs(DISK, fleet.read_config(MODELS_CONFIG), broken=[("digits", 3)])
+    async with served(fake) as upstream:
+        seen = await fleet.status(upstream, "digits", TIMEOUT_S)
+
+    assert seen[1] == VersionStatus(1, wire.AVAILABLE, "")
+    assert seen[3] == VersionStatus(3, wire.END, "UNKNOWN: bad graph")
+    assert [version for version, status in seen.items() if status.has_failed] == [3]
+
+
+async def test_a_model_the_server_does_not_know_has_no_versions() -> None:
+    async with served(FakeTfs(DISK, fleet.read_config(MODELS_CONFIG))) as upstream:
+        assert await fleet.status(upstream, "unheard-of", TIMEOUT_S) == {}
+
+
+async def test_an_answer_that_can_not_be_read_is_the_servers_fault() -> None:
+    fake = FakeTfs(DISK, fleet.read_config(MODELS_CONFIG))
+    fake.garbage = b"\xff\xff"
+    async with served(fake) as upstream:
+        with pytest.raises(InternalError, match=upstream.address):
+            await fleet.status(upstream, "digits", TIMEOUT_S)
+
+
+async def test_metadata_returns_the_signatures_by_name() -> None:
+    signature = wire.SignatureDef(method_name="tensorflow/serving/predict")
+    signature.inputs["x"].dtype = 1
+    fake = FakeTfs(DISK, fleet.read_config(MODELS_CONFIG), signatures={"serving_default": signature})
+    async with served(fake) as upstream:
+        assert await fleet.metadata(upstream, "digits", 2, TIMEOUT_S) == {"serving_default": signature}
+        assert await fleet.metadata(upstream, "digits", None, TIMEOUT_S) == {"serving_default": signature}
+
+
+async def test_metadata_of_a_version_that_is_not_loaded_is_the_servers_not_found() -> None:
+    async with served(FakeTfs(DISK, fleet.read_config(MODELS_CONFIG))) as upstream:
+        with pytest.raises(BackendError, match=r"Specific\(digits, 9\)") as raised:
+            await fleet.metadata(upstream, "digits", 9, TIMEOUT_S)
+
+    assert raised.value.code is ModelNotFound.code
+
+
+async def test_retiring_a_version_unloads_it_and_nothing_else() -> None:
+    imported = fleet.read_config(MODELS_CONFIG)
+    fake = FakeTfs(DISK, imported)
+    async with served(fake) as upstream:
+        config = fleet.desired_config({}, [("digits", 3)], imported=imported)
+        await fleet.reload(upstream, config, TIMEOUT_S)
+        seen = await fleet.status(upstream, "digits", TIMEOUT_S)
+
+    assert fake.serves("digits") == [1, 2]
+    assert fake.serves("bystander") == [7, 8]
+    assert fleet.is_gone(seen, 3)
+    assert fleet.available(seen) == {1, 2}
+
+
+async def test_until_the_server_polls_a_retired_version_is_not_gone() -> None:
+    imported = fleet.read_config(MODELS_CONFIG)
+    fake = FakeTfs(DISK, imported, polls=False)
+    async with served(fake) as upstream:
+        await fleet.reload(upstream, fleet.desired_config({}, [("digits", 3)], imported=imported), TIMEOUT_S)
+
+        assert not fleet.is_gone(await fleet.status(upstream, "digits", TIMEOUT_S), 3)
+        fake.poll()
+        assert fleet.is_gone(await fleet.status(upstream, "digits", TIMEOUT_S), 3)
+
+
+async def test_a_version_restored_in_two_steps_gets_its_label_back() -> None:
+    imported = fleet.read_config(MODELS_CONFIG)
+    fake = FakeTfs(DISK, imported)
+    async with served(fake) as upstream:
+        await fleet.reload(upstream, fleet.desired_config({}, [("digits", 3)], imported=imported), TIMEOUT_S)
+        labels = []
+        for _ in range(2):
+            ready = {model: fleet.available(await fleet.status(upstream, model, TIMEOUT_S)) for model in DISK}
+            config = fleet.desired_config({}, [], imported=imported, ready=ready)
+            labels.append(dict(entry(config, "digits").version_labels))
+            await fleet.reload(upstream, config, TIMEOUT_S)
+
+    assert labels == [{"stable": 1}, {"stable": 1, "canary": 3}]
+    assert fake.serves("digits") == [1, 2, 3]
+
+
+async def test_a_label_of_a_version_that_is_not_ready_is_refused_by_the_server() -> None:
+    imported = fleet.read_config(MODELS_CONFIG)
+    async with served(FakeTfs({"digits": (1, 2), "bystander": (7,)}, imported)) as upstream:
+        with pytest.raises(BackendError, match="label to version 3") as raised:
+            await fleet.reload(upstream, fleet.desired_config({}, [], imported=imported), TIMEOUT_S)
+
+    assert raised.value.code is Code.FAILED_PRECONDITION
+
+
+async def test_a_server_that_cannot_be_reached_is_unavailable() -> None:
+    async with served(FakeTfs(DISK, fleet.read_config(MODELS_CONFIG))) as upstream:
+        pass
+    gone = GrpcUpstream(upstream.address)
+
+    with pytest.raises(Unavailable):
+        await fleet.status(gone, "digits", TIMEOUT_S)
+    await gone.close()
+
+
+async def test_end_must_be_seen_on_every_replica() -> None:
+    imported = fleet.read_config(MODELS_CONFIG)
+    fakes = [FakeTfs(DISK, imported) for _ in range(2)]
+    async with AsyncExitStack() as stack:
+        upstreams = [await stack.enter_async_context(served(fake)) for fake in fakes]
+        config = fleet.desired_config({}, [("digits", 3)], imported=imported)
+        await fleet.reload(upstreams[0], config, TIMEOUT_S)
+        half = await fleet.survey(upstreams, "digits", TIMEOUT_S)
+        await fleet.reload(upstreams[1], config, TIMEOUT_S)
+        whole = await fleet.survey(upstreams, "digits", TIMEOUT_S)
+
+    assert not fleet.everywhere(half, fleet.is_gone, 3)
+    assert fleet.everywhere(whole, fleet.is_gone, 3)
+    assert fleet.everywhere(whole, fleet.is_available, 2)
+
+
+async def test_a_replica_without_an_answer_proves_nothing() -> None:
+    async with served(FakeTfs(DISK, fleet.read_config(MODELS_CONFIG))) as upstream:
+        here = await fleet.survey([upstream], "digits", TIMEOUT_S)
+    gone = GrpcUpstream(upstream.address)
+    nowhere = await fleet.survey([gone], "digits", TIMEOUT_S)
+    await gone.close()
+
+    assert fleet.everywhere(here, fleet.is_available, 1)
+    assert nowhere == [None]
+    assert not fleet.everywhere(here + nowhere, fleet.is_available, 1)
+    assert not fleet.everywhere([], fleet.is_gone, 1)
+
+
+async def test_a_restarted_server_has_forgotten_the_reload() -> None:
+    imported = fleet.read_config(MODELS_CONFIG)
+    fake = FakeTfs(DISK, imported)
+    async with served(fake) as upstream:
+        await fleet.reload(upstream, fleet.desired_config({}, [("digits", 3)], imported=imported), TIMEOUT_S)
+        fake.restart()
+
+        assert not fleet.is_gone(await fleet.status(upstream, "digits", TIMEOUT_S), 3)
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        ({3: wire.END, 1: wire.AVAILABLE}, True),
+        ({3: wire.END}, True),
+        ({3: wire.UNLOADING, 1: wire.AVAILABLE}, False),
+        ({3: wire.AVAILABLE}, False),
+        ({3: wire.START}, False),
+        ({1: wire.AVAILABLE}, True),
+        ({1: wire.LOADING}, False),
+        ({1: wire.END}, False),
+        ({}, False),
+    ],
+)
+def test_gone_is_end_or_absent_beside_a_version_that_serves(states: dict[int, int], expected: bool) -> None:
+    assert fleet.is_gone(statuses(states), 3) is expected
+
+
+def test_only_available_is_available() -> None:
+    seen = statuses({1: wire.AVAILABLE, 2: wire.LOADING, 3: wire.UNLOADING, 4: wire.END})
+
+    assert [version for version in range(6) if fleet.is_available(seen, version)] == [1]
+
+
+def test_the_models_config_is_read_with_all_it_says() -> None:
+    config = fleet.read_config(MODELS_CONFIG)
+
+    assert fleet.model_files(config) == {"digits": ModelFiles("/models/digits", (1, 2, 3), {"stable": 1, "canary": 3})}
+    assert entry(config, "bystander").logging_config.sampling_config.sampling_rate == 0.1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("model_config_list { config { nme: 'x' } }", "1:30"),
+        ("model_config_list {", "can't be read"),
+        ("", "must be a model_config_list"),
+    ],
+)
+def test_a_models_config_that_can_not_be_used_is_refused_with_its_place(text: str, words: str) -> None:
+    with pytest.raises(InvalidArgument, match=words):
+        fleet.read_config(text)
+
+
+def test_an_import_alone_is_sent_back_as_it_was() -> None:
+    imported = fleet.read_config(MODELS_CONFIG)
+
+    assert fleet.desired_config({}, [], imported=imported) == imported
+
+
+def test_a_bystander_is_kept_to_the_last_field() -> None:
+    imported = fleet.read_config(MODELS_CONFIG)
+
+    config = fleet.desired_config({"digits": ModelFiles("/elsewhere", (4, 5), {})}, [("digits", 5)], imported=imported)
+
+    assert entry(config, "bystander") == entry(imported, "bystander")
+    assert versions(config, "digits") == [4]
+    assert entry(config, "digits").base_path == "/elsewhere"
+
+
+def test_without_an_import_the_models_make_the_config() -> None:
+    config = fleet.desired_config({"digits": ModelFiles("gs://bucket/digits", (1, 2), {"stable": 2})}, [])
+
+    assert versions(config, "digits") == [1, 2]
+    assert entry(config, "digits").model_platform == "tensorflow"
+    assert dict(entry(config, "digits").version_labels) == {"stable": 2}
+
+
+def test_a_label_never_points_to_a_retired_version() -> None:
+    files = ModelFiles("/m", (1, 2, 3), {"stable": 1, "canary": 3, "stray": 9})
+
+    config = fleet.desired_config({"digits": files}, [("digits", 3)])
+
+    assert dict(entry(config, "digits").version_labels) == {"stable": 1}
+
+
+def test_labels_of_bystanders_wait_for_their_versions_too() -> None:
+    imported = fleet.read_config(MODELS_CONFIG)
+    entry(imported, "bystander").version_labels["old"] = 7
+
+    config = fleet.desired_config({}, [], imported=imported, ready={"digits": {1}, "bystander": {8}})
+
+    assert dict(entry(config, "digits").version_labels) == {"stable": 1}
+    assert dict(entry(config, "bystander").version_labels) == {}
+
+
+def test_the_last_version_of_a_model_is_never_taken_out() -> None:
+    with pytest.raises(ValueError, match="digits must keep a version"):
+        fleet.desired_config({"digits": ModelFiles("/m", (1, 2), {})}, [("digits", 1), ("digits", 2)])
+
+
+def test_a_version_behind_a_policy_can_not_be_retired_in_silence() -> None:
+    with pytest.raises(ValueError, match="version 7 of model bystander"):
+        fleet.desired_config({}, [("bystander", 7)], imported=fleet.read_config(MODELS_CONFIG))
+
+
+def test_retired_versions_of_models_no_longer_served_are_no_trouble() -> None:
+    config = fleet.desired_config({"digits": ModelFiles("/m", (1,), {})}, [("long-gone", 1), ("digits", 5)])
+
+    assert versions(config, "digits") == [1]
+
+
+@pytest.mark.parametrize(("path", "numbers"), [("models/digits", (1,)), ("/m", ()), ("/m", (1, 1)), ("/m", (-1,))])
+def test_files_that_no_server_would_take_are_refused(path: str, numbers: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        ModelFiles(path, numbers, {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["model_config_list {}", "model_config_list { config { name: 'digits' model_version_policy { specific {} } } }"],
+)
+async def test_a_config_that_would_unload_everything_is_never_sent(text: str) -> None:
+    fake = FakeTfs(DISK, fleet.read_config(MODELS_CONFIG))
+    async with served(fake) as upstream:
+        with pytest.raises(ValueError, match="unload"):
+            await fleet.reload(upstream, fleet.read_config(text), TIMEOUT_S)
+
+    assert fake.reloads == []
