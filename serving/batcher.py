@@ -1,0 +1,277 @@
+"""When to send which batch where: a free slot sends at once, and while every slot is busy the batch grows.
+
+Pure: no IO, no clock; `now` and deadlines are seconds on one clock. The shell tells what happened (`add`, `withdraw`,
+`done`) and does what `poll` returns. A queue waits for a slot, never for company, so there are no timers but deadlines.
+"""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+from serving.errors import DeadlineExceeded, QueueFull
+from serving.queues import Queue, Rider
+from serving.upstream import Servable
+
+__all__ = ["PROBE_HOLD_MAX_S", "Batch", "BatchLimits", "Batcher", "Plan", "Rider"]
+
+# A probe may hold its servable's queue and one replica no longer than this, first while the replica empties and again
+# while the probe runs alone. Batches are meant to take 80 ms (`latency_ms`), so it is ample for a healthy replica; and
+# a call that hangs must not stop its neighbours for its whole timeout.
+PROBE_HOLD_MAX_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """The bounds of one backend's batcher: per batch, per replica, and of everything that waits."""
+
+    max_rows: int  # of a merged batch; a request that alone has more goes alone
+    max_in_flight: int  # batches on one replica at a time
+    queue_rows: int
+    queue_bytes: int
+    # Of a merged batch: no larger than the largest message a client may send us (`limits.message_bytes`), so that
+    # merging never makes a message no server was meant to take.
+    max_bytes: int = 64 << 20
+
+    def __post_init__(self) -> None:
+        for name in ("max_rows", "max_in_flight", "queue_rows", "queue_bytes", "max_bytes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Riders that go to `replica` in one call. `pad_to`: rows to pad to (probes), None for no padding."""
+
+    id: int
+    servable: Servable
+    key: Hashable
+    riders: tuple[Rider, ...]
+    rows: int  # the riders' own, without padding
+    replica: int
+    pad_to: int | None
+    is_probe: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the shell has to do: send these, answer these DeadlineExceeded, and poll again at `wake_at` or earlier."""
+
+    send: tuple[Batch, ...]
+    expired: tuple[Rider, ...]
+    wake_at: float | None
+
+
+@dataclass(slots=True)
+class _Line:
+    """One servable's state. Mutable throughout."""
+
+    queue: Queue = field(default_factory=Queue)
+    in_flight: int = 0  # riders sent and not done
+    probe_rows: int | None = None  # a probe of so many rows is wanted
+    hold_until: float | None = None  # set while the next batch is that probe, and waits for an empty replica
+
+
+@dataclass(slots=True)
+class _Replica:
+    """How busy one replica is. Mutable throughout."""
+
+    batches: int = 0
+    rows: int = 0
+    last_batch: int = 0
+    alone_until: float = float("-inf")  # a probe is there, and nobody joins it before this
+
+    def load(self) -> tuple[int, int, int]:
+        """Order replicas by how busy they are; of idle ones the one used longest ago comes first."""
+        return self.batches, self.rows, self.last_batch
+
+
+class Batcher:
+    """The queues of one backend, over all its servables, and the slots of its replicas, which they share.
+
+    The servable with the earliest deadline goes first, from the lane that holds that rider; within a lane first come is
+    first served, so a batch is always the head of a lane. A batch goes to the replica with the fewest batches, then
+    rows, then to the one that was used longest ago.
+    """
+
+    # Mutable: `_lines` by servable, none idle; `_queued` id -> rider, and the rows and bytes of these; `_sent` batches
+    # not done; `_replicas`; `_reserved` the replica that a probe waits for; `_last_batch` the last batch's id.
+
+    def __init__(self, limits: BatchLimits, replicas: int) -> None:
+        if replicas < 1:
+            raise ValueError(f"a backend needs at least 1 replica, got {replicas}")
+        self._limits = limits
+        self._replicas = [_Replica() for _ in range(replicas)]
+        self._reserved: int | None = None
+        self._lines: dict[Servable, _Line] = {}
+        self._queued: dict[int, Rider] = {}
+        self._queued_rows = 0
+        self._queued_bytes = 0
+        self._sent: dict[int, Batch] = {}
+        self._last_batch = 0
+
+    def __repr__(self) -> str:
+        slots = "+".join(str(replica.batches) for replica in self._replicas)
+        return (
+            f"<Batcher {len(self._queued)} riders ({self._queued_rows} rows, {self._queued_bytes} bytes) queued, "
+            f"{slots} of {self._limits.max_in_flight} slots per replica busy>"
+        )
+
+    def add(self, rider: Rider, now: float) -> None:
+        """Let a rider queue; QueueFull at the bound in rows or bytes, DeadlineExceeded when it comes too late.
+
+        A rider with more rows than the bound is let into an empty queue, since nobody could ever answer it otherwise;
+        the bound in bytes knows no exception.
+        """
+        if rider.deadline <= now:
+            raise DeadlineExceeded(f"the deadline passed {now - rider.deadline:.3f} s before the request could queue")
+        limits = self._limits
+        if self._queued and self._queued_rows + rider.rows > limits.queue_rows:
+            seen = f"{self._queued_rows} rows wait and this request has {rider.rows}"
+            raise QueueFull(f"the queue holds at most queue_rows={limits.queue_rows}: {seen}")
+        if self._queued_bytes + rider.size_bytes > limits.queue_bytes:
+            seen = f"{self._queued_bytes} bytes wait and this request has {rider.size_bytes}"
+            raise QueueFull(f"the queue holds at most queue_bytes={limits.queue_bytes}: {seen}")
+        self._lines.setdefault(rider.servable, _Line()).queue.add(rider)
+        self._queued[rider.id] = rider
+        self._queued_rows += rider.rows
+        self._queued_bytes += rider.size_bytes
+
+    def withdraw(self, rider_id: int) -> bool:
+        """Take a rider out of the queue; False when it is not there (sent, expired or never added)."""
+        rider = self._queued.get(rider_id)
+        if rider is None:
+            return False
+        self._remove(rider)
+        return True
+
+    def done(self, batch_id: int) -> None:
+        """Free the slot of a batch whose call has really ended."""
+        batch = self._sent.pop(batch_id)
+        replica = self._replicas[batch.replica]
+        replica.batches -= 1
+        replica.rows -= batch.rows
+        if batch.is_probe:
+            replica.alone_until = float("-inf")
+        self._lines[batch.servable].in_flight -= len(batch.riders)
+        self._forget_if_idle(batch.servable)
+
+    def probe(self, servable: Servable, rows: int) -> None:
+        """Make the servable's next mergeable batch a probe: alone on an empty replica, padded to `rows`.
+
+        Its riders have at most `rows` rows together; one that has more by itself goes unpadded. Until a replica is
+        empty the servable's queue waits and one replica gets nothing new. While nothing is queued nothing is held, and
+        after `PROBE_HOLD_MAX_S` the probe is given up. A later call replaces an earlier one.
+        """
+        if rows < 1:
+            raise ValueError(f"a probe needs at least 1 row, got {rows}")
+        self._lines.setdefault(servable, _Line()).probe_rows = min(rows, self._limits.max_rows)
+
+    def in_flight(self, servable: Servable) -> int:
+        """Riders sent whose batch is not done."""
+        line = self._lines.get(servable)
+        return 0 if line is None else line.in_flight
+
+    def queued(self, servable: Servable) -> int:
+        """Riders that wait."""
+        line = self._lines.get(servable)
+        return 0 if line is None else len(line.queue)
+
+    def poll(self, now: float) -> Plan:
+        """Decide what goes out now. Call it after every change, and at the plan's `wake_at`."""
+        expired = [rider for line in self._lines.values() for rider in line.queue.expired(now)]
+        for rider in expired:
+            self._remove(rider)
+        send = []
+        while (batch := self._next_batch(now)) is not None:
+            send.append(batch)
+        return Plan(tuple(send), tuple(expired), self._wake_at(now))
+
+    def _next_batch(self, now: float) -> Batch | None:
+        """Send the most urgent batch that may go; None when none may."""
+        waiting = [(first, line) for line in self._lines.values() if (first := line.queue.most_urgent()) is not None]
+        waiting.sort(key=lambda entry: (entry[0].deadline, entry[0].id))
+        self._hold(waiting, now)
+        for rider, line in waiting:
+            replica = self._freest(now, is_probe=line.hold_until is not None)
+            if replica is not None:
+                return self._send(line, rider, replica, now)
+        return None
+
+    def _hold(self, waiting: list[tuple[Rider, _Line]], now: float) -> None:
+        """Start, continue or end the waits for an empty replica, and reserve one replica while there are any."""
+        is_any_held = False
+        for rider, line in waiting:
+            if line.hold_until is not None and line.hold_until <= now:
+                line.probe_rows = None
+            if line.probe_rows is None or not rider.mergeable:
+                # What can't be merged can't be padded either: it goes its way, and the probe is for a later one.
+                line.hold_until = None
+                continue
+            if line.hold_until is None:
+                line.hold_until = now + PROBE_HOLD_MAX_S
+            is_any_held = True
+        if not is_any_held:
+            self._reserved = None
+        elif self._reserved is None:
+            # The one likely to be empty first. It stays reserved: chosen anew each time, two replicas could take turns
+            # at being the least loaded, and neither would ever be empty.
+            self._reserved = min(range(len(self._replicas)), key=lambda index: self._replicas[index].load())
+
+    def _freest(self, now: float, *, is_probe: bool) -> int | None:
+        """Return the least-loaded replica with room for this batch; a probe wants all of it."""
+        free = [
+            index
+            for index, replica in enumerate(self._replicas)
+            if replica.alone_until <= now
+            and (replica.batches == 0 if is_probe else replica.batches < self._limits.max_in_flight)
+            and (is_probe or index != self._reserved)
+        ]
+        return min(free, key=lambda index: self._replicas[index].load(), default=None)
+
+    def _send(self, line: _Line, urgent: Rider, index: int, now: float) -> Batch:
+        """Take the head of the urgent rider's lane out of the queue and put it on a replica."""
+        probe_rows = None if line.hold_until is None else line.probe_rows
+        riders = line.queue.head(urgent, probe_rows or self._limits.max_rows, self._limits.max_bytes)
+        rows = sum(rider.rows for rider in riders)
+        line.in_flight += len(riders)
+        for rider in riders:
+            self._remove(rider)
+        self._last_batch += 1
+        replica = self._replicas[index]
+        replica.batches += 1
+        replica.rows += rows
+        replica.last_batch = self._last_batch
+        pad_to = None
+        if probe_rows is not None:
+            line.probe_rows = line.hold_until = self._reserved = None
+            replica.alone_until = now + PROBE_HOLD_MAX_S
+            pad_to = probe_rows if rows <= probe_rows else None
+        is_probe = probe_rows is not None
+        batch = Batch(self._last_batch, urgent.servable, urgent.key, riders, rows, index, pad_to, is_probe)
+        self._sent[batch.id] = batch
+        return batch
+
+    def _remove(self, rider: Rider) -> None:
+        """Take a rider out of the queue, whatever becomes of it."""
+        line = self._lines[rider.servable]
+        line.queue.remove(rider)
+        if not line.queue:
+            line.hold_until = None
+        del self._queued[rider.id]
+        self._queued_rows -= rider.rows
+        self._queued_bytes -= rider.size_bytes
+        self._forget_if_idle(rider.servable)
+
+    def _forget_if_idle(self, servable: Servable) -> None:
+        """Keep no state of a servable that is not used any more: versions come and go for years."""
+        line = self._lines[servable]
+        if not line.queue and line.in_flight == 0 and line.probe_rows is None:
+            del self._lines[servable]
+
+    def _wake_at(self, now: float) -> float | None:
+        """Return when a rider expires or a hold ends, if nothing else happens before; None while nobody waits."""
+        times = [rider.deadline for line in self._lines.values() if (rider := line.queue.most_urgent()) is not None]
+        if not times:
+            return None
+        times += [line.hold_until for line in self._lines.values() if line.hold_until is not None]
+        times += [replica.alone_until for replica in self._replicas if replica.alone_until > now]
+        return min(times)

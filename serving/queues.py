@@ -1,0 +1,118 @@
+"""Requests that wait for one servable: who is most urgent, who may ride together, whose time is up. Pure, like batcher."""
+
+import heapq
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from serving.upstream import Servable
+
+
+@dataclass(frozen=True, slots=True)
+class Rider:
+    """One request that waits for a seat. Riders with equal `key` and `servable` may share a batch if `mergeable`.
+
+    `id` is never used twice. `rows` is at least 1. `deadline` is in seconds, on the clock of the batcher's `now`.
+    """
+
+    id: int
+    key: Hashable
+    servable: Servable
+    rows: int
+    size_bytes: int
+    deadline: float
+    mergeable: bool = True
+
+
+class Deadlines:
+    """Ids by deadline. Taking one out leaves its entry in the heap until it surfaces or the stale ones prevail."""
+
+    # Mutable: `_heap` (deadline, id) with stale entries; `_live` id -> deadline.
+    __slots__ = ("_heap", "_live")
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int]] = []
+        self._live: dict[int, float] = {}
+
+    def add(self, rider_id: int, deadline: float) -> None:
+        """Watch the deadline of an id that was never here before."""
+        self._live[rider_id] = deadline
+        heapq.heappush(self._heap, (deadline, rider_id))
+
+    def discard(self, rider_id: int) -> None:
+        """Forget an id, if it is here."""
+        self._live.pop(rider_id, None)
+        # Rebuilding when more than half is stale keeps memory bounded by what is live, at O(1) amortised; below 64
+        # entries it is not worth the trouble.
+        if len(self._heap) > 2 * len(self._live) + 64:
+            self._heap = [(deadline, live_id) for live_id, deadline in self._live.items()]
+            heapq.heapify(self._heap)
+
+    def earliest(self) -> tuple[float, int] | None:
+        """Return the earliest (deadline, id), None when there is none. Equal deadlines: the smaller id first."""
+        while self._heap and self._heap[0][1] not in self._live:
+            heapq.heappop(self._heap)
+        return self._heap[0] if self._heap else None
+
+    def take_expired(self, now: float) -> list[int]:
+        """Take out and return the ids whose deadline is not after `now`, earliest first."""
+        expired = []
+        while (first := self.earliest()) is not None and first[0] <= now:
+            expired.append(first[1])
+            self.discard(first[1])
+        return expired
+
+
+class Queue:
+    """One servable's riders, in lanes: those of a lane may ride together, and leave it first come, first served."""
+
+    # Mutable: `_lanes` lane -> riders by id in order of arrival, none empty; `_riders` all by id; `_deadlines` theirs.
+    __slots__ = ("_deadlines", "_lanes", "_riders")
+
+    def __init__(self) -> None:
+        self._lanes: dict[Hashable, dict[int, Rider]] = {}
+        self._riders: dict[int, Rider] = {}
+        self._deadlines = Deadlines()
+
+    def __len__(self) -> int:
+        return len(self._riders)
+
+    def add(self, rider: Rider) -> None:
+        """Let a rider join the end of its lane."""
+        self._lanes.setdefault(_lane(rider), {})[rider.id] = rider
+        self._riders[rider.id] = rider
+        self._deadlines.add(rider.id, rider.deadline)
+
+    def remove(self, rider: Rider) -> None:
+        """Take a rider out that is here, whatever becomes of it."""
+        del self._riders[rider.id]
+        self._deadlines.discard(rider.id)
+        lane = self._lanes[_lane(rider)]
+        del lane[rider.id]
+        if not lane:
+            del self._lanes[_lane(rider)]
+
+    def most_urgent(self) -> Rider | None:
+        """Return the rider with the earliest deadline, None when nobody waits."""
+        first = self._deadlines.earliest()
+        return None if first is None else self._riders[first[1]]
+
+    def expired(self, now: float) -> list[Rider]:
+        """Return the riders whose deadline is not after `now`, earliest first; they are still to be removed."""
+        return [self._riders[rider_id] for rider_id in self._deadlines.take_expired(now)]
+
+    def head(self, rider: Rider, max_rows: int, max_bytes: int) -> tuple[Rider, ...]:
+        """Return the first of the rider's lane that fit into one batch: at least one, not always the rider itself."""
+        riders: list[Rider] = []
+        rows = size_bytes = 0
+        for other in self._lanes[_lane(rider)].values():
+            rows += other.rows
+            size_bytes += other.size_bytes
+            if riders and (rows > max_rows or size_bytes > max_bytes):
+                break
+            riders.append(other)
+        return tuple(riders)
+
+
+def _lane(rider: Rider) -> Hashable:
+    """Return what riders must share to ride together: nothing equals the lane of one that must go alone."""
+    return (rider.key,) if rider.mergeable else (rider.key, rider.id)
