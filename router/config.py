@@ -1,0 +1,220 @@
+"""The configuration of a gateway: all sections of `turpin.yaml` together, and how they are read."""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, Strict, model_validator
+
+from router import environment
+from router.decisions import KEY_BYTES_MIN, Keyring
+from router.document import BadInput, Document, Place, Problem, read_yaml, refuse, shown, there_are, validate
+from router.experiment_files import backend_problems, model_problems, read_experiments
+from router.fields import Name
+from router.settings import Admin, Backend, Journal, Limits, Listen, Rewards
+from router.spec import Experiment
+from router.unused import unused_settings
+
+STORE_SCHEMES: Final = ("memory", "sqlite", "redis", "rediss", "redis+sentinel", "redis+cluster")
+_PASSWORD = re.compile(r"(?<=://)[^/@]*@")
+_KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
+
+
+def _without_password(url: str) -> str:
+    return _PASSWORD.sub("**@", url)
+
+
+def _check_store(url: str) -> str:
+    scheme, colon, rest = url.partition(":")
+    if not colon or scheme not in STORE_SCHEMES:
+        wanted = "must be memory:, sqlite:///PATH, redis://HOST:PORT/DB or rediss://…"
+        raise ValueError(f"{wanted}; got the scheme {shown(scheme if colon else '')}")
+    if scheme == "sqlite" and (not rest.startswith("///") or len(rest) < len("///x")):
+        raise ValueError(f"must be sqlite:///PATH; got {shown(url)}")
+    if scheme == "memory" and rest:
+        raise ValueError(f"must be memory: and nothing behind it; got {shown(url)}")
+    return url
+
+
+def _check_tls(tls: dict[str, Any]) -> dict[str, Any]:
+    if tls:
+        raise ValueError("not supported yet; put a proxy that ends TLS in front of the gateway")
+    return tls
+
+
+class Config(Document):
+    """All settings of a gateway, checked; experiments from files are read in."""
+
+    listen: Listen = Listen()
+    # One worker serves a thousand requests a second; more are for more cores.
+    workers: int = Field(default=1, ge=1, le=64)
+    # Rewards outlive a restart without any server beside.
+    store: Annotated[str, AfterValidator(_check_store), PlainSerializer(_without_password, when_used="json")] = Field(
+        default="sqlite:///var/lib/turpin/turpin.db", repr=False
+    )
+    # standard: rewards go on being accepted, into a local file, while the store is away. strict: they are refused.
+    durability: Literal["standard", "strict"] = "standard"
+    decision_keys: Annotated[tuple[SecretStr, ...], Strict(False)] = ()
+    backends: dict[Name, Backend] = Field(min_length=1, description="the model servers: name: {target: …, …}")
+    # None: everything passes through.
+    experiments: Annotated[tuple[Experiment, ...], Strict(False)] = ()
+    admin: Admin = Admin()
+    rewards: Rewards = Rewards()
+    tls: Annotated[dict[str, Any], AfterValidator(_check_tls)] = Field(default={})
+    limits: Limits = Limits()
+    journal: Journal = Journal()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        refuse([*_store_problems(self), *_served_problems(self)])
+        return self
+
+    def keys(self, environ: Mapping[str, str] = os.environ) -> tuple[tuple[str, bytes], ...]:
+        """Return (id, secret) of `decision_keys`, the signing one first; BadInput when one is missing or too short."""
+        return _keys([key.get_secret_value() for key in self.decision_keys], environ)
+
+    def unused(self) -> tuple[str, ...]:
+        """Return a line for each setting that was changed from its default and does nothing in this version."""
+        return tuple(unused_settings(self))
+
+
+def _store_problems(config: Config) -> Iterable[Problem]:
+    if config.store == "memory:" and config.workers > 1:
+        message = f"must be 1 with the store memory:, which lives in one process; got {config.workers}"
+        yield Problem(("workers",), message)
+    if config.store.startswith("redis") and not config.decision_keys:
+        yield Problem(("decision_keys",), "is missing: gateways that share a Redis must share the key that signs")
+
+
+def _served_problems(config: Config) -> Iterable[Problem]:
+    """Yield the arms that a managed backend would never load."""
+    for i, experiment in enumerate(config.experiments):
+        for k, arm in enumerate(experiment.arms):
+            backend = config.backends.get(arm.backend)
+            if backend is None or backend.control != "managed":
+                continue
+            place: Place = ("experiments", i, "arms", k)
+            files = backend.models.get(arm.model)
+            if files is None:
+                message = f"backend '{arm.backend}' has no model '{arm.model}'; {there_are(backend.models)}"
+                yield Problem((*place, "model"), message)
+            elif arm.version not in files.versions:
+                there = ", ".join(map(str, files.versions))
+                message = f"backend '{arm.backend}' has no version {arm.version} of '{arm.model}'; there are {there}"
+                yield Problem((*place, "version"), message)
+
+
+def _keys(written: Sequence[str], environ: Mapping[str, str]) -> tuple[tuple[str, bytes], ...]:
+    problems: list[Problem] = []
+    keys: list[tuple[str, bytes]] = []
+    for position, text in enumerate(written):
+        key_id, colon, value = text.partition(":")
+        if key_id == "env" or not colon or not _KEY_ID.fullmatch(key_id):
+            key_id, value = "", text
+        name = value.removeprefix("env:")
+        if name != value:
+            # Secrets that come as files into the environment often end with a line break that nobody meant.
+            value = environ.get(name, "").strip()
+        if not value and name:
+            problems.append(Problem(("decision_keys", position), f"{name} is not set in the environment"))
+        elif len(value.encode()) < KEY_BYTES_MIN:
+            message = f"must have at least {KEY_BYTES_MIN} bytes, else it could be guessed; got {len(value.encode())}"
+            problems.append(Problem(("decision_keys", position), message))
+        # A key without an id gets one from its own hash, so that it keeps it when others come before it.
+        keys.append((key_id or "k" + hashlib.blake2b(value.encode(), digest_size=4).hexdigest(), value.encode()))
+    if not problems and keys:
+        try:
+            Keyring(keys)
+        except ValueError as error:
+            problems.append(Problem(("decision_keys",), str(error)))
+    if problems:
+        raise BadInput(problems)
+    return tuple(keys)
+
+
+def load_config(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
+    """Read `turpin.yaml`, what it includes and the environment; BadInput with every problem and its place."""
+    overridden = environment.override(Config, _read_mapping(path), environ)
+    problems = list(overridden.problems)
+    data, places = _include(overridden.data, path.parent, problems)
+    config: Config | None = None
+    try:
+        config = validate(Config, data)
+    except BadInput as error:
+        problems.extend(error.problems)
+    problems.extend(_written_problems(data, environ))
+    if problems or config is None:
+        raise BadInput(_at_its_place(problem, places, overridden.sources) for problem in problems)
+    return config
+
+
+def _written_problems(data: Mapping[str, Any], environ: Mapping[str, str]) -> Iterable[Problem]:
+    """Check what spans several sections on what was written, so that an error elsewhere hides none of these."""
+    experiments = data.get("experiments")
+    experiments = experiments if isinstance(experiments, list) else []
+    backends = data.get("backends")
+    names = [name for name in backends if isinstance(name, str)] if isinstance(backends, Mapping) else []
+    for position, experiment in enumerate(experiments):
+        for problem in backend_problems(experiment, names):
+            yield Problem(("experiments", position, *problem.place), problem.message)
+    for problem in model_problems(experiments):
+        yield Problem(("experiments", *problem.place), problem.message)
+    keys = data.get("decision_keys")
+    if isinstance(keys, list) and all(isinstance(key, str) for key in keys):
+        try:
+            _keys(keys, environ)
+        except BadInput as error:
+            yield from error.problems
+
+
+def _read_mapping(path: Path) -> Mapping[str, Any]:
+    try:
+        data = read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise BadInput([Problem((), f"can't read {path}: {reason}")]) from error
+    except BadInput as error:
+        raise BadInput(Problem((f"{path}: ",), problem.message) for problem in error.problems) from error
+    if data is not None and not isinstance(data, Mapping):
+        raise BadInput([Problem((f"{path}: ",), f"must be a mapping (name: value); got {shown(data)}")])
+    return data or {}
+
+
+def _include(data: Mapping[str, Any], folder: Path, problems: list[Problem]) -> tuple[dict[str, Any], dict[int, Place]]:
+    """Put the content of experiment files in the place of their patterns; return also where each experiment stood."""
+    written = data.get("experiments", ())
+    written = [written] if isinstance(written, str) else written
+    if not isinstance(written, list):
+        return dict(data), {}
+    found: list[Any] = []
+    places: dict[int, Place] = {}
+    for position, item in enumerate(written):
+        if not isinstance(item, str):
+            places[len(found)] = ("experiments", position)
+            found.append(item)
+            continue
+        try:
+            files = read_experiments([item], folder)
+        except BadInput as error:
+            problems.extend(error.problems)
+            continue
+        for file, content in files:
+            places[len(found)] = (f"{file}: ",)
+            found.append(content)
+    return {**data, "experiments": found}, places
+
+
+def _at_its_place(problem: Problem, places: Mapping[int, Place], sources: Mapping[Place, str]) -> Problem:
+    """Name the file of an experiment, and the name in the environment that set the value."""
+    place, message = problem.place, problem.message
+    for depth in range(len(place), 0, -1):
+        if place[:depth] in sources:
+            message += f" (from {sources[place[:depth]]})"
+            break
+    match place:
+        case ("experiments", int(position), *inner) if position in places:
+            place = (*places[position], *inner)
+    return Problem(place, message)

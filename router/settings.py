@@ -1,0 +1,142 @@
+"""The sections of `turpin.yaml` but the experiments: what can be set, the defaults and why."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, SecretStr, Strict, model_validator
+
+from router.document import Document, Problem, refuse, shown
+from router.fields import Address, AutoCount, Name, is_loopback, split_address
+
+
+def _check_target(value: object) -> object:
+    targets = (value,) if isinstance(value, str) else value
+    for target in targets if isinstance(targets, list | tuple) else ():
+        if isinstance(target, str):
+            split_address(target)
+    return targets
+
+
+class Listen(Document):
+    """Where clients, operators and Prometheus find the gateway."""
+
+    # TF Serving's own ports, on all interfaces as it does: a client changes only the host.
+    grpc: Address = "0.0.0.0:8500"
+    http: Address = "0.0.0.0:8501"
+    # Operators' port: nobody else should reach it.
+    admin: Address = "127.0.0.1:8502"
+    # `/metrics` is on the admin port; a second port only for a Prometheus that may not see the rest.
+    metrics: Address | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        problems = []
+        seen: dict[int, str] = {}
+        for name in ("grpc", "http", "admin", "metrics"):
+            address = getattr(self, name)
+            _, port = split_address(address) if address else ("", 0)
+            if port and port in seen:
+                problems.append(Problem((name,), f"port {port} is listen.{seen[port]}'s already"))
+            seen.setdefault(port, name)
+        if not is_loopback(self.admin):
+            message = (
+                "must be a loopback address, as no tokens are checked yet; listen.metrics may show /metrics to all"
+            )
+            problems.append(Problem(("admin",), f"{message}; got {shown(self.admin)}"))
+        refuse(problems)
+        return self
+
+
+class ModelFiles(Document):
+    """A model on a managed backend: the folder of its versions, and those that are to be loaded."""
+
+    base_path: str = Field(min_length=1, description="the folder that holds the version folders, as the server sees it")
+    versions: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Strict(False)] = Field(
+        min_length=1, description="the versions to load"
+    )
+    labels: dict[str, int] = Field(default={})
+
+
+class Backend(Document):
+    """A set of equal model servers, its replicas, with one price."""
+
+    # One address or a list; a DNS name may stand for many.
+    target: Annotated[tuple[str, ...], Strict(False), BeforeValidator(_check_target)] = Field(
+        min_length=1, description='the model server\'s gRPC address, "host:port", or a list of them'
+    )
+    # Requests travel as gRPC; only a model without Predict needs its REST port.
+    rest: Address | None = None
+    # No default: every decision weighs cost, and a made-up price would decide it.
+    price_usd_per_hour: float = Field(ge=0, description="what one replica costs an hour, in dollars")
+    location: str | None = None
+    # Most backends stand beside their gateway.
+    egress_usd_per_gib: float = Field(default=0.0, ge=0)
+    capacity_rps: float | None = Field(default=None, gt=0)
+    # As many as the experiment's batching allows.
+    max_batch_rows: int | None = Field(default=None, ge=1)
+    max_in_flight: AutoCount = "auto"
+    # Turpin touches no server it was not given.
+    control: Literal["observed", "managed"] = "observed"
+    model_config_file: str | None = None
+    publish: str | None = None
+    models: dict[str, ModelFiles] = Field(default={})
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        problems = []
+        if self.model_config_file is not None:
+            problems.append(Problem(("model_config_file",), "not supported yet; write the models under `models`"))
+        elif self.control == "managed" and not self.models:
+            whole = "a managed backend's whole model config is Turpin's: all models it serves must be written here"
+            problems.append(Problem(("models",), f"is missing: {whole}"))
+        for name, files in self.models.items():
+            for label, version in files.labels.items():
+                if version not in files.versions:
+                    message = f"must be one of the versions {list(files.versions)}; got {version}"
+                    problems.append(Problem(("models", name, "labels", label), message))
+        refuse(problems)
+        return self
+
+
+class Token(Document):
+    """One caller of the admin API. Only the hash of the token is kept."""
+
+    name: Name
+    role: Literal["viewer", "operator", "admin"]
+    sha256: SecretStr = Field(description="the SHA-256 of the token, in hex")
+
+
+class Admin(Document):
+    """Who may use the admin API, and under which host names it answers."""
+
+    tokens: Annotated[tuple[Token, ...], Strict(False)] = ()
+    # Names other than these in the Host header are refused: a web page elsewhere could point its name at us.
+    hosts: Annotated[tuple[str, ...], Strict(False)] = ("localhost",)
+    console: bool = True
+
+
+class Rewards(Document):
+    """Who may send rewards."""
+
+    # token: callers off loopback need one; none: anybody who can reach the port and holds a decision token.
+    auth: Literal["token", "none"] = "token"
+
+
+class Limits(Document):
+    """Bounds on what a worker holds, so that it sheds load instead of dying."""
+
+    # 64 MiB: a batch of 100 images of 224 × 224 × 3 floats.
+    message_bytes: int = Field(default=64 * 2**20, ge=1024, le=2**31 - 1)
+    # 16 of the largest batches.
+    queue_rows: int = Field(default=4096, ge=1)
+    # Four of the largest messages.
+    queue_bytes: int = Field(default=256 * 2**20, ge=1024)
+    # One retry for five requests: more would turn a fault into an overload.
+    retry_budget: float = Field(default=0.2, ge=0, le=1)
+
+
+class Journal(Document):
+    """The record of decisions for later study."""
+
+    sample: float = Field(default=1.0, ge=0, le=1)
+    # 1 GiB: days of decisions on an ordinary disk.
+    max_bytes: int = Field(default=2**30, ge=2**20)

@@ -1,0 +1,50 @@
+"""The settings that are accepted and do nothing in this version, so that nobody relies on one unawares."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from router.document import Document
+
+# (place, why it does nothing); `*` stands for every entry. Each goes when its part is built.
+_UNUSED: Final = (
+    ("admin.tokens", "the admin API answers on loopback only and checks no tokens yet"),
+    ("admin.hosts", "host names are not checked yet"),
+    ("backends.*.rest", "requests are not proxied to a REST port yet"),
+    ("backends.*.location", "locations are not used yet"),
+    ("backends.*.egress_usd_per_gib", "egress is not charged yet"),
+    ("backends.*.capacity_rps", "capacity is not a cap yet"),
+    ("backends.*.publish", "versions are not published yet"),
+    ("limits.retry_budget", "nothing is retried yet"),
+    ("journal.sample", "no journal is kept yet"),
+    ("journal.max_bytes", "no journal is kept yet"),
+    ("experiments.*.arms.*.max_share", "shares are not capped yet"),
+    ("experiments.*.policy.hold", "prices don't change while the gateway runs yet"),
+    ("experiments.*.policy.memory", "only mode always_on forgets, and it is not supported yet"),
+    ("experiments.*.stop.min_cycles", "the evidence of whole cycles is not waited for yet"),
+    ("experiments.*.stop.sprint.max_usd", "the price of the sprint is not capped yet"),
+    ("experiments.*.reopen_on", "an experiment that has ended stays ended yet"),
+    ("experiments.*.batching.latency_ms", "batch sizes are not steered by latency yet"),
+    ("experiments.*.batching.allowed_rows", "batches are not padded to given sizes yet"),
+)
+
+
+def unused_settings(config: Document) -> Iterator[str]:
+    """Yield a line for each setting of a `Config` that was changed from its default and has no effect."""
+    for pattern, why in _UNUSED:
+        for place in _changed(config, tuple(pattern.split(".")), ()):
+            text = ".".join(place)
+            yield f"{text} has no effect in this version: {why}"
+
+
+def _changed(value: Any, pattern: tuple[str, ...], place: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    head, *rest = pattern
+    if head == "*":
+        entries = value.items() if isinstance(value, Mapping) else ((item.name, item) for item in value)
+        for name, item in entries:
+            yield from _changed(item, tuple(rest), (*place, name))
+    elif rest:
+        inner = getattr(value, head)
+        if inner is not None:
+            yield from _changed(inner, tuple(rest), (*place, head))
+    elif getattr(value, head) != type(value).model_fields[head].get_default(call_default_factory=True):
+        yield (*place, head)
