@@ -1,0 +1,151 @@
+"""The store in memory: for trying out and for tests. It is gone with its process, and shared by passing it around."""
+
+import heapq
+from collections import deque
+from collections.abc import Sequence
+
+from router.store import ledger
+from router.store.contract import (
+    FIELDS,
+    GATEWAY_KEPT_S,
+    HISTORY_KEPT,
+    Cell,
+    Deltas,
+    Record,
+    Reward,
+    RewardResult,
+    StoreUnavailable,
+    check_cell,
+    check_fields,
+)
+
+# Pairs forgotten per flush at most: 4 flushes a second then forget 16,384, faster than one process can count.
+_FORGET_PER_FLUSH = 4096
+
+
+class MemoryStore:
+    """A Store for one process. No call waits, so each is one step for all its tasks."""
+
+    def __init__(self) -> None:
+        self._is_open = False
+        self._totals: ledger.Totals = {}
+        self._known: dict[ledger.Key, float] = {}
+        self._expiries: list[tuple[int, ledger.Key]] = []  # a heap
+        self._gateways: dict[str, tuple[int, float, bytes]] = {}  # sequence, seen, heartbeat
+        self._experiments: dict[str, Record] = {}
+        self._history: dict[str, deque[bytes]] = {}
+        self._snapshots: dict[str, tuple[int, bytes]] = {}
+        self._lease = ledger.Lease()
+
+    async def open(self) -> None:
+        """Take calls. What was stored before a close is still there."""
+        self._is_open = True
+
+    async def close(self) -> None:
+        """Refuse calls from now on."""
+        self._is_open = False
+
+    async def flush(self, gateway: str, sequence: int, deltas: Deltas, heartbeat: bytes, now: float) -> None:
+        """Add a gateway's counts once, and forget pairs and gateways whose time is over."""
+        self._require_open()
+        for cell, fields in deltas.items():
+            check_cell(cell)
+            check_fields(fields)
+        last = self._gateways.get(gateway)
+        if last is None or sequence > last[0]:
+            self._totals.update(ledger.add(deltas.items(), self._totals))
+            self._gateways[gateway] = (sequence, now, bytes(heartbeat))
+        self._forget(now)
+
+    async def add_rewards(self, rewards: Sequence[Reward]) -> list[RewardResult]:
+        """Count each reward whose (nonce, event) is new."""
+        self._require_open()
+        counted = ledger.count_rewards(rewards, self._known, self._totals)
+        self._totals.update(counted.totals)
+        for key, reward in counted.fresh.items():
+            self._known[key] = float(reward.value)
+            heapq.heappush(self._expiries, (reward.expires_at, key))
+        return counted.results
+
+    async def sums(self, epoch: int) -> dict[tuple[int, int], dict[str, int]]:
+        """Return the sums per (arm, block) of an epoch."""
+        self._require_open()
+        check_cell(Cell(epoch, 0, 0))
+        return {
+            (cell.arm, cell.block): dict(zip(FIELDS, row, strict=True))
+            for cell, row in self._totals.items()
+            if cell.epoch == epoch
+        }
+
+    async def heartbeats(self, now: float, max_age_s: float) -> dict[str, bytes]:
+        """Return the last heartbeat of every gateway that flushed within `max_age_s`."""
+        self._require_open()
+        return {
+            gateway: heartbeat for gateway, (_, seen, heartbeat) in self._gateways.items() if seen >= now - max_age_s
+        }
+
+    async def experiments(self) -> list[Record]:
+        """Return all experiments, by name."""
+        self._require_open()
+        return [record for _, record in sorted(self._experiments.items())]
+
+    async def save_experiment(self, name: str, document: bytes, expected_revision: int, fence: int) -> int:
+        """Store a document in place of the revision its writer had read."""
+        self._require_open()
+        ledger.check_fence(fence, self._lease.epoch)
+        record = self._experiments.get(name)
+        ledger.check_revision(name, expected_revision, 0 if record is None else record.revision)
+        self._experiments[name] = Record(name, expected_revision + 1, bytes(document))
+        return expected_revision + 1
+
+    async def append_history(self, name: str, entry: bytes, fence: int) -> None:
+        """Add an entry to an experiment's history."""
+        self._require_open()
+        ledger.check_fence(fence, self._lease.epoch)
+        self._history.setdefault(name, deque(maxlen=HISTORY_KEPT)).append(bytes(entry))
+
+    async def history(self, name: str, limit: int) -> list[bytes]:
+        """Return the last `limit` entries, the oldest of them first."""
+        self._require_open()
+        entries = list(self._history.get(name, ()))
+        return entries[max(0, len(entries) - limit) :] if limit > 0 else []
+
+    async def publish(self, name: str, version: int, snapshot: bytes, fence: int) -> None:
+        """Make a snapshot the experiment's current one."""
+        self._require_open()
+        ledger.check_fence(fence, self._lease.epoch)
+        ledger.check_version(name, version, self._snapshots.get(name, (None, b""))[0])
+        self._snapshots[name] = (version, bytes(snapshot))
+
+    async def snapshots(self) -> dict[str, tuple[int, bytes]]:
+        """Return the current snapshot of every experiment."""
+        self._require_open()
+        return dict(self._snapshots)
+
+    async def lease(self, owner: str, now: float, ttl_s: float) -> int | None:
+        """Take or renew the lease on leading."""
+        self._require_open()
+        lease = ledger.take_lease(self._lease, owner, now, ttl_s)
+        if lease is None:
+            return None
+        self._lease = lease
+        return lease.epoch
+
+    async def release(self, owner: str) -> None:
+        """Give the lease back."""
+        self._require_open()
+        if self._lease.holder == owner:
+            self._lease = ledger.Lease(epoch=self._lease.epoch)
+
+    def _require_open(self) -> None:
+        if not self._is_open:
+            raise StoreUnavailable("the memory store is not open")
+
+    def _forget(self, now: float) -> None:
+        for _ in range(_FORGET_PER_FLUSH):
+            if not self._expiries or self._expiries[0][0] > now:
+                break
+            del self._known[heapq.heappop(self._expiries)[1]]
+        silent = [gateway for gateway, (_, seen, _) in self._gateways.items() if seen < now - GATEWAY_KEPT_S]
+        for gateway in silent:
+            del self._gateways[gateway]

@@ -1,0 +1,123 @@
+"""The store in an SQLite file: the embedded default, shared by the processes of one machine.
+
+One thread per process writes, in groups that share one commit and its fsync; another reads, on a connection of its own.
+"""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from router.store.contract import (
+    FIELDS,
+    Cell,
+    Deltas,
+    Record,
+    Reward,
+    RewardResult,
+    check_cell,
+    check_fields,
+)
+from router.store.lane import Job, Lane
+from router.store.sqlite_threads import SqliteReader, SqliteWriter
+from router.store.sqlite_writes import Transaction, signed
+
+Result = TypeVar("Result")
+
+
+class SqliteStore:
+    """A Store in a file; `path` is absolute. The file is on a local disk: SQLite's log needs shared memory."""
+
+    def __init__(self, path: str) -> None:
+        self._writer = Lane(f"the writer of {path}", SqliteWriter(path))
+        self._reader = Lane(f"the reader of {path}", SqliteReader(path))
+
+    async def open(self) -> None:
+        """Open the file, and make it (mode 0600) and its folder if they are missing."""
+        await self._writer.open()
+        try:
+            await self._reader.open()
+        except BaseException:
+            await self._writer.close()
+            raise
+
+    async def close(self) -> None:
+        """Commit what is queued and close the file."""
+        await self._reader.close()
+        await self._writer.close()
+
+    async def flush(self, gateway: str, sequence: int, deltas: Deltas, heartbeat: bytes, now: float) -> None:
+        """Add a gateway's counts once."""
+        # A copy: a caller whose time ran out may go on counting while the writer still reads.
+        copy = {Cell(*cell): dict(fields) for cell, fields in deltas.items()}
+        for cell, fields in copy.items():
+            check_cell(cell)
+            check_fields(fields)
+        await self._write(lambda transaction: transaction.flush(gateway, sequence, copy, heartbeat, now))
+
+    async def add_rewards(self, rewards: Sequence[Reward]) -> list[RewardResult]:
+        """Count each reward whose (nonce, event) is new; on disk when it returns."""
+        if not rewards:
+            return []
+        copy = tuple(rewards)
+        return await self._writer.ask(Job(lambda transaction: transaction.add_rewards(copy), copy))
+
+    async def sums(self, epoch: int) -> dict[tuple[int, int], dict[str, int]]:
+        """Return the sums per (arm, block) of an epoch."""
+        check_cell(Cell(epoch, 0, 0))
+        rows = await self._rows(
+            f"SELECT arm, block, {', '.join(FIELDS)} FROM sums WHERE epoch = ?",  # noqa: S608 - our own names
+            signed(epoch),
+        )
+        return {(row[0], row[1]): dict(zip(FIELDS, row[2:], strict=True)) for row in rows}
+
+    async def heartbeats(self, now: float, max_age_s: float) -> dict[str, bytes]:
+        """Return the last heartbeat of every gateway that flushed within `max_age_s`."""
+        return dict(await self._rows("SELECT gateway, heartbeat FROM gateways WHERE seen >= ?", now - max_age_s))
+
+    async def experiments(self) -> list[Record]:
+        """Return all experiments, by name."""
+        rows = await self._rows("SELECT name, revision, document FROM experiments ORDER BY name")
+        return [Record(*row) for row in rows]
+
+    async def save_experiment(self, name: str, document: bytes, expected_revision: int, fence: int) -> int:
+        """Store a document in place of the revision its writer had read."""
+        return await self._write(
+            lambda transaction: transaction.save_experiment(name, document, expected_revision, fence)
+        )
+
+    async def append_history(self, name: str, entry: bytes, fence: int) -> None:
+        """Add an entry to an experiment's history."""
+        await self._write(lambda transaction: transaction.append_history(name, entry, fence))
+
+    async def history(self, name: str, limit: int) -> list[bytes]:
+        """Return the last `limit` entries, the oldest of them first."""
+        rows = await self._rows(
+            "SELECT entry FROM history WHERE name = ? ORDER BY id DESC LIMIT ?", name, max(0, limit)
+        )
+        return [row[0] for row in reversed(rows)]
+
+    async def publish(self, name: str, version: int, snapshot: bytes, fence: int) -> None:
+        """Make a snapshot the experiment's current one."""
+        await self._write(lambda transaction: transaction.publish(name, version, snapshot, fence))
+
+    async def snapshots(self) -> dict[str, tuple[int, bytes]]:
+        """Return the current snapshot of every experiment."""
+        rows = await self._rows("SELECT name, version, snapshot FROM snapshots")
+        return {name: (version, snapshot) for name, version, snapshot in rows}
+
+    async def lease(self, owner: str, now: float, ttl_s: float) -> int | None:
+        """Take or renew the lease on leading."""
+        return await self._write(lambda transaction: transaction.lease(owner, now, ttl_s))
+
+    async def release(self, owner: str) -> None:
+        """Give the lease back."""
+        await self._write(lambda transaction: transaction.release(owner))
+
+    async def _write(self, run: Callable[[Transaction], Result]) -> Result:
+        return await self._writer.ask(Job(run))
+
+    async def _rows(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        def read(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
+            return connection.execute(statement, parameters).fetchall()
+
+        return await self._reader.ask(Job(read))
