@@ -7,24 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, Strict, model_validator
+from pydantic import AfterValidator, Field, PlainSerializer, Strict, model_validator
 
 from router import environment
 from router.decisions import KEY_BYTES_MIN, Keyring
 from router.document import BadInput, Document, Place, Problem, read_yaml, refuse, shown, there_are, validate
 from router.experiment_files import backend_problems, model_problems, read_experiments
-from router.fields import Name
+from router.fields import Name, Secret, hide_unless_revealed
 from router.settings import Admin, Backend, Journal, Limits, Listen, Rewards
 from router.spec import Experiment
 from router.unused import unused_settings
 
 STORE_SCHEMES: Final = ("memory", "sqlite", "redis", "rediss", "redis+sentinel", "redis+cluster")
-_PASSWORD = re.compile(r"(?<=://)[^/@]*@")
 _KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
-
-
-def _without_password(url: str) -> str:
-    return _PASSWORD.sub("**@", url)
 
 
 def _check_store(url: str) -> str:
@@ -52,12 +47,12 @@ class Config(Document):
     # One worker serves a thousand requests a second; more are for more cores.
     workers: int = Field(default=1, ge=1, le=64)
     # Rewards outlive a restart without any server beside.
-    store: Annotated[str, AfterValidator(_check_store), PlainSerializer(_without_password, when_used="json")] = Field(
-        default="sqlite:///var/lib/turpin/turpin.db", repr=False
+    store: Annotated[str, AfterValidator(_check_store), PlainSerializer(hide_unless_revealed, when_used="json")] = (
+        Field(default="sqlite:///var/lib/turpin/turpin.db", repr=False)
     )
     # standard: rewards go on being accepted, into a local file, while the store is away. strict: they are refused.
     durability: Literal["standard", "strict"] = "standard"
-    decision_keys: Annotated[tuple[SecretStr, ...], Strict(False)] = ()
+    decision_keys: Annotated[tuple[Secret, ...], Strict(False)] = ()
     backends: dict[Name, Backend] = Field(min_length=1, description="the model servers: name: {target: …, …}")
     # None: everything passes through.
     experiments: Annotated[tuple[Experiment, ...], Strict(False)] = ()

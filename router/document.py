@@ -5,9 +5,9 @@ import inspect
 import json
 import re
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -15,6 +15,8 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 Place = tuple[str | int, ...]
 
+# In the context of a serialisation: write secrets out instead of hiding them.
+REVEAL: Final = "reveal"
 # Values are shown in messages up to this length: enough to recognise, too short to flood a terminal.
 _SHOWN_CHARS = 60
 # Below these names nothing is ever shown: a message ends up in logs.
@@ -45,6 +47,22 @@ class Document(BaseModel):
     """A mapping as people write it: no unknown keys, no silent conversions, no NaN, and frozen once read."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+    @classmethod
+    def from_json(cls, data: bytes | Mapping[str, Any]) -> Self:
+        """Read JSON, or the mapping it holds; BadInput with every problem when it is not one of these."""
+        try:
+            return validate(cls, json.loads(data) if isinstance(data, bytes) else data)
+        except (ValueError, RecursionError) as error:
+            raise BadInput([Problem((), f"is not JSON: {error}")]) from error
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the mapping `from_json` reads back, secrets included: never to be printed."""
+        return self.model_dump(mode="json", context={REVEAL: True})
+
+    def printable(self) -> dict[str, Any]:
+        """Return what may be shown: every setting, the defaults too, with secrets hidden."""
+        return self.model_dump(mode="json")
 
 
 AnyDocument = TypeVar("AnyDocument", bound=Document)

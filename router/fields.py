@@ -6,9 +6,18 @@ import re
 from decimal import Decimal
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PlainSerializer, Tag
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    SerializationInfo,
+    Tag,
+)
 
-from router.document import shown
+from router.document import REVEAL, shown
 
 SECOND: Final = 1.0
 MINUTE: Final = 60.0
@@ -16,6 +25,9 @@ HOUR: Final = 3600.0
 DAY: Final = 86400.0
 _UNITS_S: Final = {"d": DAY, "h": HOUR, "m": MINUTE, "s": SECOND, "ms": 0.001}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+HIDDEN: Final = "********"
+# The user and password of a URL, and its query, where some put the password.
+_CREDENTIALS = re.compile(r"(?<=://)[^/]*(?=@)|(?<=\?).*")
 _NAME = re.compile(r"[a-z0-9-]{1,63}")
 
 
@@ -101,3 +113,16 @@ AutoCount = Annotated[
     BeforeValidator(_check_auto),
 ]
 Address = Annotated[str, AfterValidator(_check_address)]
+
+
+def hide_unless_revealed(value: object, info: SerializationInfo) -> str:
+    """Write a secret as stars, but for `Document.to_json`; of a URL only the credentials are one."""
+    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    if info.context and info.context.get(REVEAL):
+        return text
+    is_url = isinstance(value, str) and "://" in value
+    return _CREDENTIALS.sub(HIDDEN, text) if is_url or text == "memory:" else HIDDEN
+
+
+# Text that is never shown: not by repr, not by str, not in a printed configuration.
+Secret = Annotated[SecretStr, PlainSerializer(hide_unless_revealed, return_type=str, when_used="json")]

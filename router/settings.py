@@ -1,11 +1,14 @@
 """The sections of `turpin.yaml` but the experiments: what can be set, the defaults and why."""
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, Strict, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Strict, model_validator
 
 from router.document import Document, Problem, refuse, shown
-from router.fields import Address, AutoCount, Name, is_loopback, split_address
+from router.fields import Address, AutoCount, Name, hide_unless_revealed, is_loopback, split_address
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def _check_target(value: object) -> object:
@@ -14,6 +17,12 @@ def _check_target(value: object) -> object:
         if isinstance(target, str):
             split_address(target)
     return targets
+
+
+def _check_sha256(digest: str) -> str:
+    if not _SHA256.fullmatch(digest):
+        raise ValueError(f"must be the 64 hex digits of a SHA-256; got {len(digest)} characters")
+    return digest
 
 
 class Listen(Document):
@@ -102,7 +111,9 @@ class Token(Document):
 
     name: Name
     role: Literal["viewer", "operator", "admin"]
-    sha256: SecretStr = Field(description="the SHA-256 of the token, in hex")
+    sha256: Annotated[
+        str, AfterValidator(_check_sha256), PlainSerializer(hide_unless_revealed, return_type=str, when_used="json")
+    ] = Field(repr=False, description="the SHA-256 of the token, in hex")
 
 
 class Admin(Document):

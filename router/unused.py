@@ -7,7 +7,7 @@ from router.document import Document
 
 # (place, why it does nothing); `*` stands for every entry. Each goes when its part is built.
 _UNUSED: Final = (
-    ("admin.tokens", "the admin API answers on loopback only and checks no tokens yet"),
+    ("admin.tokens.*.role", "tokens are asked for rewards only; the admin API answers on loopback and asks for none"),
     ("admin.hosts", "host names are not checked yet"),
     ("backends.*.rest", "requests are not proxied to a REST port yet"),
     ("backends.*.location", "locations are not used yet"),
@@ -17,10 +17,8 @@ _UNUSED: Final = (
     ("limits.retry_budget", "nothing is retried yet"),
     ("journal.sample", "no journal is kept yet"),
     ("journal.max_bytes", "no journal is kept yet"),
-    ("experiments.*.arms.*.max_share", "shares are not capped yet"),
     ("experiments.*.policy.hold", "prices don't change while the gateway runs yet"),
     ("experiments.*.policy.memory", "only mode always_on forgets, and it is not supported yet"),
-    ("experiments.*.stop.min_cycles", "the evidence of whole cycles is not waited for yet"),
     ("experiments.*.stop.sprint.max_usd", "the price of the sprint is not capped yet"),
     ("experiments.*.reopen_on", "an experiment that has ended stays ended yet"),
     ("experiments.*.batching.latency_ms", "batch sizes are not steered by latency yet"),

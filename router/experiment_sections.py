@@ -1,0 +1,160 @@
+"""The sections of an experiment as people write it: their fields, the defaults and why."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, Strict, model_validator
+
+from router.document import Document, Problem, refuse
+from router.fields import DAY, HOUR, MINUTE, AutoFloat, Duration, Name
+
+
+class Arm(Document):
+    """One servable that competes: a version of a model on a backend. Its price is the backend's."""
+
+    name: Name
+    backend: Name = Field(description="the name of one of the backends")
+    # The public name when absent: most experiments compare versions of one model.
+    model: str = Field(default="", min_length=1)
+    version: int = Field(ge=0, description="the version's number on the model server; an arm is never 'the latest'")
+    # No cap: an arm that earns most gets all but the floors.
+    max_share: float = Field(default=1.0, gt=0, le=1)
+    # Arms of a group are the same model elsewhere and share their reward statistics; null: a group of its own.
+    reward_group: Name | None = None
+
+
+class Reward(Document):
+    """What comes back, and when."""
+
+    # Clicks and right answers are the common case; its range needs no thought.
+    type: Literal["binary", "continuous", "count"] = "binary"
+    # [lowest, highest]; rewards outside are refused, and all arithmetic is on [0, 1].
+    range: Annotated[tuple[float, float], Strict(False)] = (0.0, 1.0)
+    # Long enough for a click, short enough that a decision's block closes within the hour.
+    window: Duration = Field(default=30 * MINUTE, gt=0)
+    # A decision without a reward says nothing, unless the caller only ever reports conversions.
+    feedback: Literal["explicit", "conversions"] = "explicit"
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        problems = []
+        low, high = self.range
+        if not low < high:
+            problems.append(Problem(("range",), f"must be [low, high] with low < high; got [{low:g}, {high:g}]"))
+        elif self.type == "binary" and self.range != (0.0, 1.0):
+            problems.append(Problem(("range",), f"must be [0, 1] for type binary; got [{low:g}, {high:g}]"))
+        elif self.type == "count" and (low != 0 or not high.is_integer() or "range" not in self.model_fields_set):
+            problems.append(Problem(("range",), "must be given for type count: [0, N] with N a whole number"))
+        refuse(problems)
+        return self
+
+
+class Objective(Document):
+    """What an arm is to earn."""
+
+    # Money per prediction, reward less cost: the question most people have.
+    kind: Literal["net", "ratio", "cheapest_within_margin"] = "net"
+    value_usd: float = Field(gt=0, description="what a reward of 1 is worth, in dollars")
+    reward: Reward = Reward()
+
+
+class Prior(Document):
+    """What is believed of every arm's reward, scaled to [0, 1], before the first one comes."""
+
+    # Rewards of served predictions are mostly rare; a low mean keeps an untried arm from taking the traffic at once.
+    mean: float = Field(default=0.05, gt=0, lt=1)
+    # Worth as much as this many rewards: forgotten after `stop.min_per_arm`.
+    strength: float = Field(default=20.0, gt=0)
+
+
+class Policy(Document):
+    """How traffic is split while nobody has won."""
+
+    kind: Literal["thompson"] = "thompson"
+    # 1 %: less starves the losing arms, so that no valid test could ever end the experiment (measured).
+    floor: float = Field(default=0.01, gt=0, lt=1)
+    # Weights are computed anew this often; a price change takes effect within it.
+    refresh: Duration = Field(default=1.0, ge=0.1)
+    # Statistics are summed over slices this long, within which the world may be taken as steady.
+    block: Duration = Field(default=15 * MINUTE, ge=1)
+    # Between two moves of weights because of a price: feeds flap.
+    hold: Duration = 10 * MINUTE
+    # `always_on` forgets beyond a day, the cycle of most traffic.
+    memory: Duration = Field(default=DAY, gt=0)
+    # Each request is drawn for itself; sticky only where a person would notice a change.
+    sticky: bool = False
+    segments: Annotated[tuple[str, ...], Strict(False)] = ()
+    prior: Prior = Prior()
+
+
+class Guardrail(Document):
+    """A bound that no arm may cross, however much it earns."""
+
+    metric: Literal["error_ratio", "backend_p99_ms"]
+    max: float = Field(gt=0, description="the largest value allowed")
+
+
+class Sprint(Document):
+    """The last stretch: the leader holds a fixed share so that the others get enough to be judged."""
+
+    # 60 % to the leader ends the experiment soonest for what it costs (measured in reference/bandit-science.md).
+    leader: float = Field(default=0.6, gt=0, lt=1)
+    # No cap: its price is shown beforehand.
+    max_usd: float | None = Field(default=None, ge=0)
+
+
+class Stop(Document):
+    """When the experiment has nothing more to give. Durations count from the end of the warm-up."""
+
+    # What may remain unearned, as a share of the leader's value, when it ends.
+    delta: float = Field(default=0.01, gt=0, lt=1)
+    # "No arm is more than this much better" is what is tested; auto: 1 to 5 % by the noise of the reward.
+    margin: AutoFloat = "auto"
+    # The chance of ever ruling out an arm that was better by more than the margin.
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    # Below this many rewards normal approximations are not worth looking at.
+    min_per_arm: int = Field(default=200, ge=1)
+    # The evidence decides; a minimum is only for those who want to watch.
+    min_age: Duration = 0.0
+    # Most traffic has a daily rhythm; a winner must have been seen through one. null: none declared.
+    cycle: Duration | None = Field(default=DAY, gt=0)
+    min_cycles: int = Field(default=1, ge=1)
+    # Two weeks undecided: the arms earn alike; weights freeze and nothing is unloaded.
+    max_duration: Duration = Field(default=14 * DAY, gt=0)
+    sprint: Sprint | None = Sprint()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        problems = []
+        if isinstance(self.margin, float) and not 0 < self.margin < 1:
+            problems.append(Problem(("margin",), f"must be auto, or more than 0 and less than 1; got {self.margin:g}"))
+        least = max(self.min_age, (self.cycle or 0.0) * self.min_cycles)
+        if self.max_duration <= least:
+            wanted = f"must be more than min_age and than cycle × min_cycles, {least:g} s"
+            problems.append(Problem(("max_duration",), f"{wanted}; got {self.max_duration:g} s"))
+        refuse(problems)
+        return self
+
+
+class OnStop(Document):
+    """What happens to the losers."""
+
+    # The point of Turpin. hold: route to the winner, keep the models loaded; notify: only say so.
+    action: Literal["retire", "hold", "notify"] = "retire"
+    # Long enough for a person to be told and to object; the models stay loaded until then.
+    grace: Duration = HOUR
+    unload: bool = True
+
+
+class Batching(Document):
+    """How far requests of this model may be merged."""
+
+    # What a person takes for immediate, less what the network takes.
+    latency_ms: float = Field(default=80.0, gt=0)
+    # Beyond it GPUs gain little and memory is at risk.
+    max_rows: int = Field(default=256, ge=1)
+    # Row counts the model was compiled for; batches are padded up to them. None: any.
+    allowed_rows: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Strict(False)] = ()
+
+
+class Shadow(Document):
+    """Traffic that is copied to an arm without being answered by it. Nothing can be set yet."""
