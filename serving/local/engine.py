@@ -1,0 +1,241 @@
+"""One SavedModel version in one TensorFlow session, run the way tensorflow_model_server runs it.
+
+The session is TF 1's and is called through a callable made once per (signature, outputs): 10-45 µs a call of a small
+model, where `saved_model.load(...).signatures[...]` takes 130-200 µs. This is also what the C++ server does,
+Session::Run on the tensor names of the signature, so shapes are checked as it checks them.
+Importing this module imports TensorFlow.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
+
+from serving import arrays, dtypes, wire
+from serving.errors import BackendError, Code, FailedPrecondition, InvalidArgument, ServingError
+from serving.local import warmup
+from serving.local.options import EngineOptions
+
+log: Final = logging.getLogger(__name__)
+
+Run = Callable[..., Sequence[Any]]
+
+SERVE_TAG: Final = "serve"
+
+# A client may name any subset of the outputs; each needs a pruned graph of its own in TensorFlow. Real clients use one
+# or two subsets, and one that tries them all must not fill the memory.
+_CALLABLES_MAX: Final = 32
+
+# What TensorFlow's Python loader raises, beside its own errors, for wrong tags, unknown ops and broken files.
+_LOADER_ERRORS: Final = (OSError, ValueError, RuntimeError, KeyError, TypeError)
+
+
+@dataclass(frozen=True, slots=True)
+class _Signature:
+    """A signature with its aliases sorted: inputs as (alias, tensor name, dtype), outputs as alias -> tensor name."""
+
+    inputs: tuple[tuple[str, str, int], ...]
+    outputs: Mapping[str, str]
+    defaults: Mapping[str, Any]  # alias -> wire.TensorProto, for inputs that may be left out
+
+
+class SavedModelEngine:
+    """A loaded version. Thread-safe: TensorFlow's sessions are, and the cache is only ever added to."""
+
+    def __init__(self, path: str, options: EngineOptions) -> None:
+        """Load the SavedModel with the tag `serve`; ServingError with TensorFlow's own words when that fails."""
+        self._options = options
+        self._callables: dict[tuple[str, tuple[str, ...]], Run] = {}
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=_session_config(options))
+        try:
+            self.signatures: Mapping[str, Any] = self._load(path)
+            self._prepared = {name: _prepare(signature) for name, signature in self.signatures.items()}
+            warmup.try_out(self)
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self, path: str) -> dict[str, Any]:
+        try:
+            with self._session.graph.as_default():
+                meta_graph = tf.compat.v1.saved_model.load(self._session, [SERVE_TAG], path)
+        except tf.errors.OpError as error:
+            raise _serving_error(error) from error
+        except _LOADER_ERRORS as error:
+            if not tf.saved_model.contains_saved_model(path):
+                text = f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {path}"
+                raise BackendError(Code.NOT_FOUND, text) from error
+            raise BackendError(Code.INVALID_ARGUMENT, f"the SavedModel at {path} can't be loaded: {error}") from error
+        return {
+            name: wire.SignatureDef.FromString(signature.SerializeToString())
+            for name, signature in meta_graph.signature_def.items()
+        }
+
+    def predict(self, request: wire.Message) -> wire.Message:
+        """Answer a PredictRequest; the response's model_spec is left to the caller. Checks in TF Serving's order."""
+        name = request.model_spec.signature_name or wire.DEFAULT_SIGNATURE
+        signature = self._prepared.get(name)
+        if signature is None:
+            raise FailedPrecondition(f'Serving signature key "{name}" not found.')
+        feeds = _feeds(signature, request.inputs)
+        outputs = _filtered(signature, request.output_filter) if request.output_filter else tuple(signature.outputs)
+        fetched = self._run(name, outputs, feeds)
+        response = wire.PredictResponse()
+        for alias, array in zip(outputs, fetched, strict=True):
+            response.outputs[alias].CopyFrom(
+                arrays.from_numpy(_as_array(array), as_content=self._options.answers_as_content)
+            )
+        return response
+
+    def close(self) -> None:
+        """Free the session; calls still under way end first."""
+        self._callables.clear()
+        self._session.close()
+
+    def _run(self, name: str, outputs: tuple[str, ...], feeds: Sequence[Any]) -> Sequence[Any]:
+        try:
+            run = self._callables.get((name, outputs)) or self._make_callable(name, outputs)
+            return run(*feeds)
+        except tf.errors.OpError as error:
+            raise _serving_error(error) from error
+
+    def _make_callable(self, name: str, outputs: tuple[str, ...]) -> Run:
+        signature = self._prepared[name]
+        feeds = [tensor for _, tensor, _ in signature.inputs]
+        fetches = [signature.outputs[alias] for alias in outputs]
+        make = make_callable if hasattr(self._session, "_make_callable_from_options") else make_plain_callable
+        run = make(self._session, feeds, fetches)
+        while len(self._callables) >= _CALLABLES_MAX:
+            # The oldest goes. A thread that is just in it holds its own reference.
+            self._callables.pop(next(iter(self._callables)), None)
+        self._callables[(name, outputs)] = run
+        return run
+
+
+def make_callable(session: Any, feeds: Sequence[str], fetches: Sequence[str]) -> Run:
+    """Return a function of the feeds' arrays, in order, that returns the fetches' arrays."""
+    options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
+    # Not public, but Keras is built on it, and there is a fallback.
+    run: Run = session._make_callable_from_options(options)
+    return run
+
+
+def make_plain_callable(session: Any, feeds: Sequence[str], fetches: Sequence[str]) -> Run:
+    """Do what `make_callable` does with TensorFlow's public API alone: slower, and it refuses some shapes."""
+    graph = session.graph
+    run: Run = session.make_callable(
+        [graph.as_graph_element(name) for name in fetches], [graph.as_graph_element(name) for name in feeds]
+    )
+
+    def checked(*arrays: Any) -> Sequence[Any]:
+        try:
+            return run(*arrays)
+        except ValueError as error:  # a shape that Python refuses before the graph is asked
+            raise InvalidArgument(str(error)) from error
+
+    return checked
+
+
+def prepare_tensorflow() -> None:
+    """Let TensorFlow look for GPUs now, and keep it from logging about deprecations and restored parameters."""
+    tf.get_logger().setLevel(logging.ERROR)
+    log.info(
+        "TensorFlow %s, devices: %s", tf.__version__, [device.name for device in tf.config.list_physical_devices()]
+    )
+
+
+def _session_config(options: EngineOptions) -> Any:
+    session_config = tf.compat.v1.ConfigProto(
+        intra_op_parallelism_threads=options.intra_op_threads, inter_op_parallelism_threads=options.inter_op_threads
+    )
+    session_config.gpu_options.per_process_gpu_memory_fraction = options.gpu_memory_fraction
+    return session_config
+
+
+def _prepare(signature: wire.Message) -> _Signature:
+    return _Signature(
+        inputs=tuple((alias, info.name, info.dtype) for alias, info in sorted(signature.inputs.items())),
+        outputs={alias: info.name for alias, info in sorted(signature.outputs.items())},
+        defaults=dict(signature.defaults),
+    )
+
+
+def _feeds(signature: _Signature, inputs: Mapping[str, Any]) -> list[Any]:
+    """Return the arrays of the request in the signature's order of inputs, with TF Serving's errors."""
+    wanted = signature.inputs
+    if len(inputs) != len(wanted):
+        _check_count(signature, inputs)
+    feeds = []
+    for position, (alias, _, dtype) in enumerate(wanted):
+        # A map of messages makes an entry when it is asked for one it lacks: test first.
+        if alias in inputs:
+            tensor = inputs[alias]
+        elif alias in signature.defaults:
+            tensor = signature.defaults[alias]
+        else:
+            raise _unknown_alias(signature, inputs)
+        if tensor.dtype != dtype:
+            raise InvalidArgument(
+                f"Expects arg[{position}] to be {dtypes.name(dtype)} but {dtypes.name(tensor.dtype)} is provided"
+            )
+        try:
+            feeds.append(arrays.to_numpy(tensor))
+        except ServingError as error:
+            raise InvalidArgument(f"tensor parsing error: {alias}") from error
+    return feeds
+
+
+def _check_count(signature: _Signature, inputs: Mapping[str, Any]) -> None:
+    """Raise InvalidArgument when the request has another number of inputs than the signature, defaults aside."""
+    expected = {alias for alias, _, _ in signature.inputs}
+    extra = sorted(set(inputs) - expected)
+    missing = sorted(expected - set(inputs) - set(signature.defaults))
+    if not extra and not missing:
+        return
+    raise InvalidArgument(
+        f"input size does not match signature: {len(inputs)}!={len(expected)}"
+        f" len({_braces(sorted(inputs))}) != len({_braces(sorted(expected))})."
+        f" Sent extra: {_braces(extra)}. Missing but required: {_braces(missing)}."
+    )
+
+
+def _unknown_alias(signature: _Signature, inputs: Mapping[str, Any]) -> InvalidArgument:
+    expected = [alias for alias, _, _ in signature.inputs]
+    unknown = min(set(inputs) - set(expected))
+    return InvalidArgument(
+        f"input tensor alias not found in signature: {unknown}. Inputs expected to be in the set {_braces(expected)}."
+    )
+
+
+def _filtered(signature: _Signature, wanted: Sequence[str]) -> tuple[str, ...]:
+    """Return the outputs that were asked for, sorted, so that two orders share one callable."""
+    seen: set[str] = set()
+    for alias in wanted:
+        if alias not in signature.outputs:
+            raise InvalidArgument(
+                f"output tensor alias not found in signature: {alias}"
+                f" Outputs expected to be in the set {_braces(signature.outputs)}."
+            )
+        if alias in seen:
+            raise InvalidArgument(f"duplicate output tensor alias: {alias}")
+        seen.add(alias)
+    return tuple(sorted(seen))
+
+
+def _braces(names: Sequence[str] | Mapping[str, Any]) -> str:
+    return "{" + ",".join(names) + "}"
+
+
+def _as_array(value: Any) -> np.ndarray[Any, Any]:
+    """Return what a session fetched as an array: a scalar comes as a numpy scalar or, for a string, as bytes."""
+    if isinstance(value, np.ndarray):
+        return value
+    return np.array(value, dtype=object) if isinstance(value, bytes) else np.asarray(value)
+
+
+def _serving_error(error: Any) -> BackendError:
+    return BackendError(Code.from_number(error.error_code), error.message)

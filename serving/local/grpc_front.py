@@ -1,0 +1,133 @@
+"""The model server's gRPC front: TF Serving's services as raw bytes over grpc.aio, and grpc.health.v1."""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from serving import wire
+from serving.errors import Code, ServingError
+from serving.local import answers
+from serving.local.keeper import Keeper
+from serving.local.models import Models
+from serving.local.workers import Workers
+
+log: Final = logging.getLogger(__name__)
+
+# From a request's bytes and the seconds left for it (None: no deadline) to the response's bytes; raises ServingError.
+Call = Callable[[bytes, float | None], Awaitable[bytes]]
+
+_STATUS_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
+
+# TF Serving cuts its messages there: a shape error of a large model may quote pages of graph.
+_MESSAGE_MAX: Final = 1024
+
+_OPTIONS: Final = (
+    # Images and embeddings are larger than gRPC's 4 MiB; TF Serving sets no limit either.
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # A second server on the port must fail to start, not take half of the connections in silence.
+    ("grpc.so_reuseport", 0),
+)
+
+# "" is the server as a whole; TF Serving sets the short names, grpc's convention is the full ones.
+_HEALTH_NAMES: Final = (
+    "",
+    "ModelService",
+    "PredictionService",
+    "tensorflow.serving.ModelService",
+    "tensorflow.serving.PredictionService",
+)
+
+
+class GrpcFront:
+    """A gRPC server on one port; `start` binds it, `stop` ends it with the calls under way answered."""
+
+    def __init__(self, models: Models, keeper: Keeper, workers: Workers) -> None:
+        self._models = models
+        self._keeper = keeper
+        self._workers = workers
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(options=_OPTIONS)
+        self._server.add_generic_rpc_handlers(_handlers(self.routes()))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+
+    def routes(self) -> dict[str, Call]:
+        """Return what is served: method path -> call. A method that is not here is answered UNIMPLEMENTED."""
+        return {
+            wire.PREDICT: self._threaded(wire.PredictRequest, answers.predict),
+            wire.GET_MODEL_METADATA: self._threaded(wire.GetModelMetadataRequest, answers.model_metadata),
+            wire.GET_MODEL_STATUS: self._status,
+            wire.RELOAD_CONFIG: self._reload,
+        }
+
+    async def start(self, host: str, port: int) -> int:
+        """Bind and serve; return the port, the free one that was found when 0 was asked for. OSError when taken."""
+        try:
+            bound = int(self._server.add_insecure_port(f"{host}:{port}"))
+        except RuntimeError as error:
+            raise OSError(f"gRPC can't listen on {host}:{port}: {error}") from error
+        await self._server.start()
+        for name in _HEALTH_NAMES:
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        return bound
+
+    async def stop(self, grace_s: float) -> None:
+        """Turn health to NOT_SERVING, take no new calls, and give those under way `grace_s` seconds."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_s)
+
+    def _threaded(self, request_class: Any, answer: Callable[[Models, wire.Message], wire.Message]) -> Call:
+        def work(body: bytes) -> bytes:
+            return _to_bytes(answer(self._models, wire.parse(request_class, body)))
+
+        async def call(body: bytes, time_left_s: float | None) -> bytes:
+            # gRPC cancels this when the client's deadline passes, so no timer of our own is needed.
+            return await self._workers.run(work, body)
+
+        return call
+
+    async def _status(self, body: bytes, time_left_s: float | None) -> bytes:
+        # On the event loop: it is answered while every thread is busy, and takes no longer than the hand-over would.
+        return _to_bytes(answers.model_status(self._models, wire.parse(wire.GetModelStatusRequest, body)))
+
+    async def _reload(self, body: bytes, time_left_s: float | None) -> bytes:
+        await self._keeper.reload(wire.parse(wire.ReloadConfigRequest, body).config, time_left_s)
+        response = wire.ReloadConfigResponse()
+        response.status.SetInParent()
+        return _to_bytes(response)
+
+
+def _handler(path: str, call: Call) -> Any:
+    """Make grpc's handler of a call: errors become its status codes."""
+
+    async def handle(body: bytes, context: Any) -> bytes:
+        try:
+            return await call(body, context.time_remaining())
+        except ServingError as error:
+            code, message = error.code, error.message
+        except Exception as error:  # Bulkhead: one call must not end the service, nor be answered with a traceback.
+            log.exception("call failed: %s", path)
+            code, message = Code.INTERNAL, f"{type(error).__name__} in {path}; the model server's log says more"
+        if len(message) > _MESSAGE_MAX:
+            message = message[:_MESSAGE_MAX] + "...TRUNCATED"
+        await context.abort(_STATUS_CODES[code.number], message)
+        raise AssertionError("abort returned")
+
+    return grpc.unary_unary_rpc_method_handler(handle)
+
+
+def _handlers(routes: Mapping[str, Call]) -> tuple[Any, ...]:
+    """Group the calls by service for grpc, without serialisers: bytes in, bytes out."""
+    services: dict[str, dict[str, Any]] = {}
+    for path, call in routes.items():
+        _, service, method = path.split("/")
+        services.setdefault(service, {})[method] = _handler(path, call)
+    return tuple(grpc.method_handlers_generic_handler(service, methods) for service, methods in services.items())
+
+
+def _to_bytes(message: wire.Message) -> bytes:
+    body: bytes = message.SerializeToString()
+    return body

@@ -1,0 +1,58 @@
+"""The model server's process: load, serve until told to stop, and end with every call answered."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from typing import Final
+
+from serving.local.grpc_front import GrpcFront
+from serving.local.keeper import Keeper
+from serving.local.models import Engine, Models
+from serving.local.options import Ports, ServerOptions
+from serving.local.workers import Workers
+
+log: Final = logging.getLogger(__name__)
+
+# A call under way at SIGTERM gets as long as any REST call may take.
+_GRACE_S: Final = 30.0
+
+
+async def serve(
+    options: ServerOptions, load: Callable[[str], Engine], started: Callable[[Ports], None], stop: asyncio.Event
+) -> None:
+    """Load the models, serve them, call `started`, and return after `stop` once the calls under way are answered.
+
+    ServingError when a configured model does not come up, OSError when a port is taken.
+    """
+    models = Models(load, allow_labels_for_unavailable=options.allow_labels_for_unavailable)
+    keeper = Keeper(models, options.poll_wait_s)
+    workers = Workers(options.threads)
+    front = GrpcFront(models, keeper, workers)
+    try:
+        await keeper.start(options.config)
+        ports = Ports(grpc=await front.start(options.host, options.port), rest=None)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                polls = tasks.create_task(keeper.run(), name="poll")
+                started(ports)
+                await stop.wait()
+                polls.cancel()
+        finally:
+            log.info("stopping: calls under way get %.0f s", _GRACE_S)
+            await front.stop(_GRACE_S)
+    finally:
+        workers.close()
+        keeper.close()
+        models.close()
+
+
+async def serve_until_signal(
+    options: ServerOptions, load: Callable[[str], Engine], started: Callable[[Ports], None]
+) -> None:
+    """Run `serve` until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await serve(options, load, started, stop)
