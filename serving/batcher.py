@@ -11,12 +11,15 @@ from serving.errors import DeadlineExceeded, QueueFull
 from serving.queues import Queue, Rider
 from serving.upstream import Servable
 
-__all__ = ["PROBE_HOLD_MAX_S", "Batch", "BatchLimits", "Batcher", "Plan", "Rider"]
+__all__ = ["PROBE_HOLD_MAX_S", "PROBE_PAUSE_S", "Batch", "BatchLimits", "Batcher", "Plan", "Rider"]
 
 # A probe may hold its servable's queue and one replica no longer than this, first while the replica empties and again
 # while the probe runs alone. Batches are meant to take 80 ms (`latency_ms`), so it is ample for a healthy replica; and
 # a call that hangs must not stop its neighbours for its whole timeout.
 PROBE_HOLD_MAX_S = 2.0
+# A probe that found no empty replica in that time lets the traffic go on for this long before the next attempt, so
+# that a slow or broken backend loses at most a tenth of its time to attempts.
+PROBE_PAUSE_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,12 @@ class _Line:
     queue: Queue = field(default_factory=Queue)
     in_flight: int = 0  # riders sent and not done
     probe_rows: int | None = None  # a probe of so many rows is wanted
-    hold_until: float | None = None  # set while the next batch is that probe, and waits for an empty replica
+    hold_until: float | None = None  # its riders wait for an empty replica, but no longer than this
+    hold_not_before: float = float("-inf")
+
+    def wants_probe(self, urgent: Rider, now: float) -> bool:
+        """Whether this rider's batch is to be the probe. What can't be merged can't be padded, and passes by."""
+        return self.probe_rows is not None and urgent.mergeable and self.hold_not_before <= now
 
 
 @dataclass(slots=True)
@@ -158,8 +166,8 @@ class Batcher:
         """Make the servable's next mergeable batch a probe: alone on an empty replica, padded to `rows`.
 
         Its riders have at most `rows` rows together; one that has more by itself goes unpadded. Until a replica is
-        empty the servable's queue waits and one replica gets nothing new. While nothing is queued nothing is held, and
-        after `PROBE_HOLD_MAX_S` the probe is given up. A later call replaces an earlier one.
+        empty the servable's queue waits and one replica gets nothing new. While nothing is queued nothing is held; after
+        `PROBE_HOLD_MAX_S` all goes on, and the probe is tried again later. A later call replaces an earlier one.
         """
         if rows < 1:
             raise ValueError(f"a probe needs at least 1 row, got {rows}")
@@ -191,7 +199,7 @@ class Batcher:
         waiting.sort(key=lambda entry: (entry[0].deadline, entry[0].id))
         self._hold(waiting, now)
         for rider, line in waiting:
-            replica = self._freest(now, is_probe=line.hold_until is not None)
+            replica = self._freest(now, is_probe=line.wants_probe(rider, now))
             if replica is not None:
                 return self._send(line, rider, replica, now)
         return None
@@ -201,14 +209,12 @@ class Batcher:
         is_any_held = False
         for rider, line in waiting:
             if line.hold_until is not None and line.hold_until <= now:
-                line.probe_rows = None
-            if line.probe_rows is None or not rider.mergeable:
-                # What can't be merged can't be padded either: it goes its way, and the probe is for a later one.
                 line.hold_until = None
-                continue
-            if line.hold_until is None:
-                line.hold_until = now + PROBE_HOLD_MAX_S
-            is_any_held = True
+                line.hold_not_before = now + PROBE_PAUSE_S
+            if line.wants_probe(rider, now):
+                is_any_held = True
+                if line.hold_until is None:
+                    line.hold_until = now + PROBE_HOLD_MAX_S
         if not is_any_held:
             self._reserved = None
         elif self._reserved is None:
@@ -229,7 +235,7 @@ class Batcher:
 
     def _send(self, line: _Line, urgent: Rider, index: int, now: float) -> Batch:
         """Take the head of the urgent rider's lane out of the queue and put it on a replica."""
-        probe_rows = None if line.hold_until is None else line.probe_rows
+        probe_rows = line.probe_rows if line.wants_probe(urgent, now) else None
         riders = line.queue.head(urgent, probe_rows or self._limits.max_rows, self._limits.max_bytes)
         rows = sum(rider.rows for rider in riders)
         line.in_flight += len(riders)

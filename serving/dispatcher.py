@@ -1,0 +1,202 @@
+"""The asyncio shell of the batcher: requests become riders, batches become calls, answers find their way back.
+
+One task per batch, a future per request, one timer for all deadlines. A client that leaves takes its request back while
+it is queued; afterwards it only stops listening: a call is never cancelled, and its slot is free when it really ended.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import itertools
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+from serving import tensors, wire
+from serving.batcher import Batch, Batcher, BatchLimits, Rider
+from serving.calls import Answer, BatchRecord, Calls, Waiter
+from serving.errors import DeadlineExceeded, Unavailable
+from serving.queues import Deadlines
+from serving.upstream import Servable, Upstream
+
+__all__ = ["EXIT_DRAIN_S", "Answer", "BatchRecord", "Dispatcher"]
+
+# How long leaving the `async with` waits for what is under way when `drain` was not called before: a hundred batches.
+EXIT_DRAIN_S = 10.0
+
+
+class Dispatcher:
+    """Predictions of one backend, over all its servables and replicas. Made and used, as `async with`, inside a loop.
+
+    Deadlines are in loop time, which `clock` must tell. `clock_ns` measures calls for their cost (in service
+    time.perf_counter_ns; by default `clock`). `on_batch` is told of each upstream call that ended, and must not raise.
+    """
+
+    # Mutable: `_batcher`; `_waiters` requests not answered, by rider id; `_sent` deadlines of those sent; `_poll_handle`
+    # and `_timer` polls to come; `_running` tasks of batches; `_is_closing`; `_all_answered` which drain waits for.
+
+    def __init__(
+        self,
+        upstreams: Sequence[Upstream],
+        limits: BatchLimits,
+        *,
+        on_batch: Callable[[BatchRecord], None],
+        clock: Callable[[], float] | None = None,
+        clock_ns: Callable[[], int] | None = None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._clock = clock or self._loop.time
+        self._calls = Calls(
+            upstreams,
+            clock=self._clock,
+            clock_ns=clock_ns or (lambda: int(self._clock() * 1e9)),
+            on_batch=on_batch,
+        )
+        self._batcher = Batcher(limits, len(upstreams))
+        self._rider_ids = itertools.count(1)
+        self._waiters: dict[int, Waiter] = {}
+        self._sent = Deadlines()
+        self._poll_handle: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks = asyncio.TaskGroup()
+        self._running: set[asyncio.Task[None]] = set()
+        # Of its own: a batch does not belong to the logging context of whichever request happened to start it.
+        self._context = contextvars.Context()
+        self._is_closing = False
+        self._all_answered = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await self.drain(EXIT_DRAIN_S if error is None else 0.0)
+        finally:
+            self._fail_all()
+            for task in self._running:
+                # This ends our waiting, not the call: an upstream lets it run to its deadline.
+                task.cancel()
+            try:
+                await self._tasks.__aexit__(kind, error, traceback)
+            finally:
+                for handle in (self._poll_handle, self._timer):
+                    if handle is not None:
+                        handle.cancel()
+
+    async def predict(self, servable: Servable, request: wire.Message, deadline: float) -> Answer:
+        """Return the servable's answer to a PredictRequest, which is ours from now on (its model_spec is set).
+
+        Raises ServingError: QueueFull, DeadlineExceeded, Unavailable, InternalError, or what the backend answered.
+        """
+        if self._is_closing:
+            raise Unavailable("the gateway is going down and takes no new requests")
+        now = self._clock()
+        rider = self._rider(servable, request, deadline)
+        self._batcher.add(rider, now)
+        waiter = Waiter(rider, request, self._loop.create_future(), now)
+        self._waiters[rider.id] = waiter
+        self._poll_soon()
+        try:
+            return await waiter.future
+        finally:
+            del self._waiters[rider.id]
+            self._sent.discard(rider.id)
+            if self._batcher.withdraw(rider.id):
+                self._poll_soon()
+            if not self._waiters:
+                self._all_answered.set()
+
+    def probe(self, servable: Servable, rows: int) -> None:
+        """Make the servable's next batch a probe; see `Batcher.probe`."""
+        self._batcher.probe(servable, rows)
+
+    def in_flight(self, servable: Servable) -> int:
+        """Requests of this servable that are queued, or in a call that has not ended (their clients may have left)."""
+        return self._batcher.queued(servable) + self._batcher.in_flight(servable)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Refuse new requests, wait until all others are answered, and fail those that are not within `timeout_s`."""
+        self._is_closing = True
+        if self._waiters:
+            self._all_answered.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._all_answered.wait()
+        self._fail_all()
+
+    def _fail_all(self) -> None:
+        """Give up on whoever is not answered yet."""
+        for waiter in self._waiters.values():
+            self._batcher.withdraw(waiter.rider.id)
+            waiter.fail(Unavailable("the gateway goes down, and the backend had not answered in the time left"))
+
+    def _rider(self, servable: Servable, request: wire.Message, deadline: float) -> Rider:
+        """Address a request to its servable, and measure it."""
+        spec = request.model_spec
+        spec.name = servable.model
+        if servable.version is not None:
+            spec.version.value = servable.version
+        # Where the servable leaves the version to the request, requests that name different ones must not be merged.
+        choice = None if servable.version is not None else (spec.version.value, spec.version_label)
+        rows = tensors.rows(request)
+        return Rider(
+            id=next(self._rider_ids),
+            key=(choice, tensors.merge_key(request)),
+            servable=servable,
+            rows=rows or 1,
+            size_bytes=request.ByteSize(),
+            deadline=deadline,
+            mergeable=rows is not None and self._calls.is_batchable(servable, spec.signature_name),
+        )
+
+    def _poll_soon(self) -> None:
+        """Poll in the loop's next round: once for all that happens in this one, so that who came together can ride so."""
+        if self._poll_handle is None:
+            self._poll_handle = self._loop.call_soon(self._poll)
+
+    def _poll(self) -> None:
+        """Do what the batcher decides: tell the expired, start the batches, set the timer."""
+        self._poll_handle = None
+        now = self._clock()
+        plan = self._batcher.poll(now)
+        for rider in plan.expired:
+            waited_s = now - self._waiters[rider.id].since
+            self._waiters[rider.id].fail(DeadlineExceeded(f"the deadline passed after {waited_s:.3f} s in the queue"))
+        for rider_id in self._sent.take_expired(now):
+            waited_s = now - self._waiters[rider_id].since
+            reason = f"the deadline passed after {waited_s:.3f} s, with no answer from the backend yet"
+            self._waiters[rider_id].fail(DeadlineExceeded(reason))
+        for batch in plan.send:
+            waiters = tuple(self._waiters[rider.id] for rider in batch.riders)
+            for rider in batch.riders:
+                self._sent.add(rider.id, rider.deadline)
+            task = self._tasks.create_task(self._run(batch, waiters), name=f"batch {batch.id}", context=self._context)
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        self._set_timer(plan.wake_at)
+
+    async def _run(self, batch: Batch, waiters: Sequence[Waiter]) -> None:
+        """Make the batch's calls, and keep its slot until all of them have ended."""
+        try:
+            await self._calls.run(batch, waiters)
+        finally:
+            self._batcher.done(batch.id)
+            self._poll_soon()
+
+    def _set_timer(self, wake_at: float | None) -> None:
+        """Poll when the next deadline passes. An earlier timer stays: it finds nothing to do, and sets the next one."""
+        first_sent = self._sent.earliest()
+        if first_sent is not None:
+            wake_at = first_sent[0] if wake_at is None else min(wake_at, first_sent[0])
+        if wake_at is None or (self._timer is not None and self._timer.when() <= wake_at):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(wake_at, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._poll_soon()
