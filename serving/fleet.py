@@ -139,9 +139,11 @@ def desired_config(
         entry.model_version_policy.specific.versions[:] = kept
         entry.version_labels.clear()
         entry.version_labels.update({label: to for label, to in files.labels.items() if to in kept})
-    for entry in config.model_config_list.config if ready is not None else ():
-        for label in [label for label, to in entry.version_labels.items() if to not in ready.get(entry.name, ())]:
-            del entry.version_labels[label]
+    if ready is not None:
+        for entry in config.model_config_list.config:
+            serving = ready.get(entry.name, ())
+            for label in [label for label, version in entry.version_labels.items() if version not in serving]:
+                del entry.version_labels[label]
     for name, version in retired:
         if name in entries and name not in wanted:
             raise ValueError(f"version {version} of model {name} can't be retired: its versions must be listed first")
@@ -186,9 +188,7 @@ async def metadata(upstream: Upstream, model: str, version: int | None, timeout_
     if "signature_def" not in answer.metadata:
         raise InternalError(f"{upstream.address} answered no signature_def for {model}, but {sorted(answer.metadata)}")
     packed = answer.metadata["signature_def"].value
-    signatures = _read(wire.SignatureDefMap, packed, upstream.address).signature_def
-    # A copy in every value: a value of a protobuf map is only lent by its map.
-    return {name: wire.SignatureDef.FromString(signatures[name].SerializeToString()) for name in signatures}
+    return dict(_read(wire.SignatureDefMap, packed, upstream.address).signature_def)
 
 
 async def reload(upstream: Upstream, config: wire.Message, timeout_s: float) -> None:

@@ -14,6 +14,24 @@ import grpc.aio
 from serving import wire
 from serving.errors import Code
 
+# A models.config with an experiment's model and a bystander.
+MODELS_CONFIG = """
+model_config_list {
+  # A comment, as people write them.
+  config {
+    name: "digits" base_path: "/models/digits" model_platform: "tensorflow"
+    model_version_policy { specific { versions: 1 versions: 2 versions: 3 } }
+    version_labels { key: "stable" value: 1 }
+    version_labels { key: "canary" value: 3 }
+  }
+  config {
+    name: "bystander" base_path: "/models/bystander" model_platform: "tensorflow"
+    model_version_policy { all {} }
+    logging_config { sampling_config { sampling_rate: 0.1 } }
+  }
+}
+"""
+
 Pause = Callable[[float], Awaitable[None]]
 Refused = tuple[Code, str]
 
