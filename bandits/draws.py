@@ -1,0 +1,86 @@
+"""Beliefs about correlated arms turned into probabilities of being best, by fixed evenly spread normal points.
+
+The arms' posteriors share the strata's levels, so that the quadrature of `bandits.decide` (independent arms) does not
+apply. The points are always the same: the same sums give the same weights, and a weight never flickers.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+# Half of the 4096 antithetic draws of bandit-science.md, Part I §A.
+POINTS = 2048
+# What is called certain enough about the value remaining: its 95 % quantile.
+REMAINING_QUANTILE = 0.95
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Standing:
+    """How the live arms stand: `p_best` (K,) sums to 1; `leader` has the most of it.
+
+    `remaining` is the 95 % quantile, at least 0, of what the best other arm is worth above the leader; `drop` (K,) the
+    mean of what is lost by dropping an arm, E[(u_k - best other)+]. Both in the unit of the values.
+    """
+
+    p_best: Floats
+    leader: int
+    remaining: float
+    drop: Floats
+
+
+@lru_cache(maxsize=32)
+def normal_points(arms: int) -> Floats:
+    """Return (4096, arms) standard normal points, each with its mirror image; read-only.
+
+    A Kronecker sequence, frac((i + 1/2) sqrt(prime)), through the normal quantile: an arm more leaves the others'
+    columns alone. Against 2e6 random draws over 40 random cases of 2 to 16 arms the worst error of P(best) was .002
+    to .012, that of 4096 pseudo-random antithetic draws .007 to .013.
+    """
+    steps = np.sqrt(np.array(_primes(arms), np.float64)) % 1.0
+    uniform = ((np.arange(POINTS) + 0.5)[:, None] * steps) % 1.0
+    half = ndtri(uniform)
+    points: Floats = np.concatenate([half, -half])
+    points.setflags(write=False)
+    return points
+
+
+def standing(values: Floats, is_live: Bools, control: int) -> Standing:
+    """Compare drawn values (draws, K) among the live arms; without a live arm control leads and nothing remains.
+
+    Equal shares of P(best) are settled by the mean value, then in favour of control, then of the first arm.
+    """
+    arms = values.shape[1]
+    nothing = np.zeros(arms)
+    if not is_live.any():
+        return Standing(nothing, control, 0.0, nothing)
+    contest = np.where(is_live, values, -np.inf)
+    p_best = np.bincount(contest.argmax(axis=1), minlength=arms) / contest.shape[0]
+    rank = [(p_best[arm], values[:, arm].mean(), arm == control, -arm) for arm in range(arms) if is_live[arm]]
+    leader = -max(rank)[3]
+    if is_live.sum() == 1:
+        return Standing(p_best, leader, 0.0, nothing)
+    # Best and second best of each draw: the best of the others is the second where the arm itself is best.
+    top = np.partition(contest, arms - 2, axis=1)
+    best, second = top[:, -1], top[:, -2]
+    drop = np.array([np.where(contest[:, arm] == best, best - second, 0.0).mean() for arm in range(arms)])
+    others = np.where(contest[:, leader] == best, second, best)
+    excess = np.sort(others - contest[:, leader])
+    # The smallest value exceeded by at most 5 % of the draws.
+    remaining = float(excess[int(np.ceil(REMAINING_QUANTILE * excess.size)) - 1])
+    return Standing(p_best, leader, max(0.0, remaining), drop)
+
+
+def _primes(count: int) -> list[int]:
+    primes: list[int] = []
+    number = 2
+    while len(primes) < count:
+        if all(number % prime for prime in primes):
+            primes.append(number)
+        number += 1
+    return primes

@@ -1,0 +1,98 @@
+"""What one refresh of the learner is asked, and what it answers: the values of the seam in `bandits.assess`."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bandits.rules import Objective, Policy, StopRule
+from bandits.sums import Sums
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class ArmFacts:
+    """An arm as the learner sees it: its cost now, whether it may get traffic, and its largest share."""
+
+    name: str
+    cost_usd: float
+    is_live: bool = True
+    max_share: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse costs that are no numbers and shares outside (0, 1]."""
+        if not (math.isfinite(self.cost_usd) and self.cost_usd >= 0.0):
+            raise ValueError(f"arm {self.name}: cost must be a finite number of at least 0, got {self.cost_usd}")
+        if not 0.0 < self.max_share <= 1.0:
+            raise ValueError(f"arm {self.name}: max_share must lie in (0, 1], got {self.max_share}")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Everything one refresh depends on.
+
+    `control` is an arm's number; `open_block` the number of the block that is still filling and `open_share` the part
+    of it that has passed; `blocks_closed` counts the blocks before it; `age_s` the time since learning began.
+    """
+
+    arms: tuple[ArmFacts, ...]
+    control: int
+    sums: Sums
+    open_block: int
+    age_s: float
+    objective: Objective
+    policy: Policy
+    stop: StopRule
+    blocks_closed: int
+    open_share: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what this version does not know, and what does not fit together."""
+        if self.objective.kind != "net":
+            raise ValueError(f"objective.kind must be net for now, got {self.objective.kind}")
+        if self.objective.reward_type != "binary":
+            raise ValueError(f"objective.reward.type must be binary for now, got {self.objective.reward_type}")
+        if self.sums.decisions.shape[1] != len(self.arms) or not 0 <= self.control < len(self.arms):
+            raise ValueError(
+                f"{len(self.arms)} arms with control {self.control} do not fit sums of {self.sums.decisions.shape[1]}"
+            )
+        if self.policy.floor * len(self.arms) > 0.5:
+            raise ValueError(f"policy.floor x arms must be at most 0.5, got {self.policy.floor} x {len(self.arms)}")
+        if not (math.isfinite(self.age_s) and 0.0 <= self.open_share <= 1.0):
+            raise ValueError(f"age must be finite and open_share in 0..1, got {self.age_s}, {self.open_share}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Assessment:
+    """What one refresh found; arrays are per arm (K,). Money is per prediction.
+
+    `remaining_q95` is the 95 % quantile of the value remaining (a Bayesian figure) and `threshold` what it must not
+    exceed, both shares of the leader's value. `refuted`: a confidence sequence excludes that the arm is better than
+    the leader by more than `margin` (a share); then `evidence_log` is at least `evidence_bar_log`. `certified_gap` is
+    the smallest such margin: no live challenger is more than this much better (95 %). `value_low`, `value_high` span
+    95 %. `retire`: arms that may go now. `is_over`: drained, and every live challenger refuted.
+    """
+
+    weights: Floats
+    p_best: Floats
+    leader: int
+    rate: Floats
+    value_usd: Floats
+    value_low: Floats
+    value_high: Floats
+    remaining_q95: float
+    threshold: float
+    is_ready: bool
+    not_ready: tuple[str, ...]
+    is_drained: bool
+    evidence_log: Floats
+    evidence_bar_log: float
+    refuted: Bools
+    retire: tuple[int, ...]
+    is_over: bool
+    margin: float
+    certified_gap: float
+    drop_usd: Floats
