@@ -1,0 +1,136 @@
+"""One scrape for all processes: adds up what workers have counted, so that no counter ever goes back.
+
+A worker that dies takes its gauges along; its counters stay, as a base that those of its successor are added to.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, TypeAlias
+
+import msgspec
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from router.metrics import TABLE, Declared, Series
+
+Values: TypeAlias = tuple[float, ...]
+Family: TypeAlias = dict[tuple[str, ...], Values]
+Families: TypeAlias = dict[str, Family]
+
+_DECODER: Final = msgspec.msgpack.Decoder(dict[str, list[Series]])
+
+
+class Aggregate(Collector):
+    """The sum over processes, each named by its source. May be read in a thread while it is updated.
+
+    Mutable, under `_lock`: the last families of every live source, and the counters of those that are gone. The
+    families themselves are replaced, never changed.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._live: dict[str, Families] = {}
+        self._base: Families = {}
+
+    def update(self, source: str, snapshot: bytes) -> None:
+        """Replace what `source` has counted so far; msgspec.ValidationError if it is no snapshot.
+
+        Should its counters have gone back, it was started again under the same name, and the old ones are kept.
+        """
+        families = {name: dict(series) for name, series in _DECODER.decode(snapshot).items() if name in TABLE}
+        with self._lock:
+            # Taken out first, so that the newest source comes last: gauges merged by "last" are its.
+            lost = _lost(self._live.pop(source, {}), families)
+            self._base = _add(self._base, lost)
+            self._live[source] = families
+
+    def retire(self, source: str) -> None:
+        """Keep the counters of a source that is gone, drop its gauges; nothing happens for one that never reported."""
+        with self._lock:
+            self._base = _add(self._base, _lost(self._live.pop(source, {}), {}))
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric of the table that has a series."""
+        with self._lock:
+            sources = [self._base, *self._live.values()]
+        for name, declared in TABLE.items():
+            merged: Family = {}
+            for families in sources:
+                for labels, values in families.get(name, {}).items():
+                    merged[labels] = _merge(declared, merged[labels], values) if labels in merged else values
+            if merged:
+                yield _metric(declared, merged)
+
+
+def render(collector: Collector, accept: str) -> tuple[bytes, str]:
+    """Return a scrape and its content type: OpenMetrics if the Accept header asks for it, else Prometheus' text.
+
+    Takes milliseconds with thousands of series: call it in a thread.
+    """
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(collector)
+    ProcessCollector(registry=registry)
+    encode, content_type = choose_encoder(accept)
+    return encode(registry), content_type
+
+
+def _lost(before: Families, after: Families) -> Families:
+    """Return the counters of `before` that `after` has no more, or has at a lower value."""
+    lost: Families = {}
+    for name, family in before.items():
+        if TABLE[name].kind == "gauge":
+            continue
+        now = after.get(name, {})
+        gone = {labels: values for labels, values in family.items() if _went_back(values, now.get(labels))}
+        if gone:
+            lost[name] = gone
+    return lost
+
+
+def _went_back(before: Values, after: Values | None) -> bool:
+    return after is None or len(after) != len(before) or any(b > a for b, a in zip(before, after, strict=True))
+
+
+def _add(base: Families, more: Families) -> Families:
+    if not more:
+        return base
+    result = dict(base)
+    for name, family in more.items():
+        result[name] = dict(result.get(name, {}))
+        for labels, values in family.items():
+            there = result[name].get(labels)
+            result[name][labels] = values if there is None else _merge(TABLE[name], there, values)
+    return result
+
+
+def _merge(declared: Declared, one: Values, other: Values) -> Values:
+    rule = declared.merge if declared.kind == "gauge" else "sum"
+    if rule == "last" or len(one) != len(other):
+        return other
+    pairs = zip(one, other, strict=True)
+    if rule == "sum":
+        return tuple(a + b for a, b in pairs)
+    return tuple(max(a, b) if rule == "max" else min(a, b) for a, b in pairs)
+
+
+def _metric(declared: Declared, family: Mapping[tuple[str, ...], Values]) -> Metric:
+    metric = Metric(declared.name.removesuffix("_total"), declared.help, declared.kind)
+    for values_of_labels, values in sorted(family.items()):
+        labels = dict(zip(declared.labels, values_of_labels, strict=True))
+        for suffix, more, value in _samples(declared, values):
+            metric.add_sample(declared.name + suffix, labels | more, value)
+    return metric
+
+
+def _samples(declared: Declared, values: Values) -> Iterable[tuple[str, dict[str, str], float]]:
+    if declared.kind != "histogram":
+        return [("", {}, values[0])]
+    *buckets, count, total = values
+    bounds = [*map(str, declared.buckets), "+Inf"]
+    return [
+        *(("_bucket", {"le": bound}, value) for bound, value in zip(bounds, buckets, strict=True)),
+        ("_count", {}, count),
+        ("_sum", {}, total),
+    ]
