@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from router.version import installed_version
 from serving.calls import BatchRecord
+from serving.errors import DeadlineExceeded, QueueFull, ServingError
 from serving.upstream import Servable
 
 PREFIX: Final = "turpin_"
@@ -156,6 +157,20 @@ class Metrics:
         waiting = self.batch_wait_seconds.labels(backend)
         for wait_s in record.waits_s:
             waiting.observe(wait_s)
+
+    def answered(self, front: str, total_s: float, backend_s: float) -> None:
+        """Count a prediction that was answered after `total_s`, of which it waited `backend_s` for queue and backend."""
+        self.requests.labels(front, "ok").inc()
+        self.request_seconds.labels(front).observe(total_s)
+        self.overhead_seconds.observe(max(0.0, total_s - backend_s))
+
+    def failed(self, front: str, error: ServingError) -> None:
+        """Count a request that ended without an answer."""
+        self.requests.labels(front, error.label).inc()
+        if isinstance(error, QueueFull):
+            self.shed.labels(error.label).inc()
+        elif isinstance(error, DeadlineExceeded):
+            self.deadline_exceeded.labels(error.stage).inc()
 
     def show_state(self, state: Mapping[str, Any]) -> None:
         """Set the gauges of one experiment from its state as the admin API shows it (design §14); null: not known."""

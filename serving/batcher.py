@@ -130,7 +130,9 @@ class Batcher:
         the bound in bytes knows no exception.
         """
         if rider.deadline <= now:
-            raise DeadlineExceeded(f"the deadline passed {now - rider.deadline:.3f} s before the request could queue")
+            raise DeadlineExceeded(
+                f"the deadline passed {now - rider.deadline:.3f} s before the request could queue", "arrival"
+            )
         limits = self._limits
         if self._queued and self._queued_rows + rider.rows > limits.queue_rows:
             seen = f"{self._queued_rows} rows wait and this request has {rider.rows}"

@@ -26,6 +26,7 @@ class Answer:
     """One request's own rows of a batch's response, with the model_spec the backend gave it."""
 
     response: wire.Message  # PredictResponse
+    rows: int
     replica: str
     batch_rows: int
     charged_ns: int
@@ -139,7 +140,7 @@ class Calls:
         replica = self._upstreams[batch.replica].address
         shares_ns = cost.share(charged_ns, rows)
         for waiter, part, share_ns in zip(waiters, parts, shares_ns, strict=True):
-            waiter.answer(Answer(part, replica, batch.rows, share_ns))
+            waiter.answer(Answer(part, waiter.rider.rows, replica, batch.rows, share_ns))
 
     async def _run_one_by_one(self, batch: Batch, waiters: Sequence[Waiter]) -> None:
         """Send each rider alone, one after the other in the batch's slot; those that left or expired stay behind."""
@@ -155,7 +156,7 @@ class Calls:
         """Send one rider as it came, and hand over the response as it came."""
         response, charged_ns = await self._call(batch, waiter.request, (waiter,), is_first=is_first)
         replica = self._upstreams[batch.replica].address
-        waiter.answer(Answer(response, replica, waiter.rider.rows, charged_ns))
+        waiter.answer(Answer(response, waiter.rider.rows, replica, waiter.rider.rows, charged_ns))
 
     async def _call(
         self, batch: Batch, request: wire.Message, waiters: Sequence[Waiter], *, is_first: bool

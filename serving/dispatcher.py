@@ -164,7 +164,9 @@ class Dispatcher:
         plan = self._batcher.poll(now)
         for rider in plan.expired:
             waited_s = now - self._waiters[rider.id].since
-            self._waiters[rider.id].fail(DeadlineExceeded(f"the deadline passed after {waited_s:.3f} s in the queue"))
+            self._waiters[rider.id].fail(
+                DeadlineExceeded(f"the deadline passed after {waited_s:.3f} s in the queue", "queue")
+            )
         for rider_id in self._sent.take_expired(now):
             waited_s = now - self._waiters[rider_id].since
             reason = f"the deadline passed after {waited_s:.3f} s, with no answer from the backend yet"

@@ -1,6 +1,7 @@
 """The named errors of the data plane: each with one gRPC code, one HTTP status and one metric label."""
 
 import enum
+from typing import Literal
 
 
 class Code(enum.Enum):
@@ -101,9 +102,13 @@ class MessageTooLarge(ServingError):
 
 
 class DeadlineExceeded(ServingError):
-    """The request's time ran out: in the queue (never sent) or at the backend."""
+    """The request's time ran out: before it came, in the queue (never sent), or at the backend (`stage`)."""
 
     code, label = Code.DEADLINE_EXCEEDED, "deadline"
+
+    def __init__(self, message: str, stage: Literal["arrival", "queue", "backend"] = "backend") -> None:
+        super().__init__(message)
+        self.stage = stage
 
 
 class Unavailable(ServingError):

@@ -20,9 +20,9 @@ _CHANNEL_OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 1_000),
     # How long one attempt to connect may take; the default of 20 s would be spent on one address that drops packets.
     ("grpc.min_reconnect_backoff_ms", 1_000),
-    # A peer that vanished without a word (power, NAT) is noticed within 30 s, while calls are open. More often would
-    # earn a GOAWAY from servers, which count pings as abuse while a long call sends nothing.
-    ("grpc.keepalive_time_ms", 20_000),
+    # A peer that vanished without a word (power, NAT) is noticed within 20 s, while calls are open; without it a call
+    # would only learn so at its own timeout. Servers bear it: a call of 100 s was not cut off for too many pings.
+    ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 10_000),
 )
 
@@ -31,12 +31,13 @@ _CHANNEL_OPTIONS = (
 class Servable:
     """What can be asked for a prediction: one version of a model on a backend.
 
-    `version` None leaves the choice to the request and the backend (its latest): for requests that only pass through.
+    `version` None leaves the choice to the backend, by `label` or else its latest: for requests that only pass through.
     """
 
     backend: str
     model: str
     version: int | None
+    label: str = ""
 
     def __str__(self) -> str:
         return f"{self.backend}/{self.model}/{'latest' if self.version is None else self.version}"
@@ -96,10 +97,14 @@ class GrpcUpstream:
 
         call.add_done_callback(on_end)
         await ended
-        if call.cancelled():
-            raise Unavailable(f"{self.address} was given up while {method} was under way")
         try:
             answer: bytes = await call
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Nobody cancelled us: the channel was closed, which grpc.aio reports so.
+            raise Unavailable(f"the connection to {self.address} was closed while {method} was under way") from None
         except grpc.aio.AioRpcError as error:
             raise _named(error, self.address, timeout_s) from None
         return answer

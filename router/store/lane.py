@@ -9,6 +9,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from router.store.contract import CALL_TIMEOUT_S, Reward, StoreError, StoreUnavailable
@@ -66,6 +67,7 @@ class Job(Generic[Scope, Result_co]):
             return
         if isinstance(self.outcome, Exception):
             self._future.set_exception(self.outcome)
+            self._future.exception()  # Counts as retrieved: a caller cancelled just now won't, and asyncio would complain.
         else:
             self._future.set_result(self.outcome)  # type: ignore[arg-type]  # None is a result when the call has none.
 
@@ -86,8 +88,9 @@ class Worker(Protocol[Scope]):
 class Lane(Generic[Scope]):
     """The thread and its bounded queue. Mutable: the queue, its sum of rewards, and whether it is closing; all locked."""
 
-    def __init__(self, name: str, worker: Worker[Scope]) -> None:
+    def __init__(self, name: str, worker: Worker[Scope], timeout_s: float = CALL_TIMEOUT_S) -> None:
         self._name = name
+        self._timeout_s = timeout_s
         self._worker = worker
         self._changed = threading.Condition()
         self._queue: deque[Job[Scope, object]] = deque()
@@ -97,6 +100,7 @@ class Lane(Generic[Scope]):
 
     async def open(self) -> None:
         """Start the thread and let its worker get ready. Raises what the worker raises, or StoreUnavailable."""
+        assert self._is_closing, f"{self._name} is open already"  # noqa: S101 - one open for one close
         opening: Job[Worker[Scope], None] = Job(lambda worker: worker.open())
         self._is_closing = False
         # A daemon: a disk that never answers must not keep the process from ending.
@@ -112,7 +116,7 @@ class Lane(Generic[Scope]):
         """Finish what is queued and end the thread; a thread that can't end in time is left behind."""
         self._end()
         if self._thread is not None:
-            await asyncio.to_thread(self._thread.join, CALL_TIMEOUT_S)
+            await asyncio.to_thread(self._thread.join, self._timeout_s)
 
     async def ask(self, job: Job[Scope, Result_co]) -> Result_co:
         """Queue a job and return its result. Raises StoreUnavailable when the queue is full, or time ran out."""
@@ -134,10 +138,10 @@ class Lane(Generic[Scope]):
 
     async def _wait(self, job: Job[Worker[Scope], Result_co] | Job[Scope, Result_co]) -> Result_co:
         try:
-            async with asyncio.timeout(CALL_TIMEOUT_S):
+            async with asyncio.timeout(self._timeout_s):
                 return await job.wait()
         except TimeoutError:
-            raise StoreUnavailable(f"{self._name} did not answer within {CALL_TIMEOUT_S} s") from None
+            raise StoreUnavailable(f"{self._name} did not answer within {self._timeout_s} s") from None
 
     def _end(self) -> None:
         with self._changed:
@@ -146,10 +150,10 @@ class Lane(Generic[Scope]):
 
     def _live(self, opening: Job[Worker[Scope], None]) -> None:
         try:
-            _bulkhead(lambda: opening.perform(self._worker), [opening])
+            _guard([opening], partial(opening.perform, self._worker))
             _deliver([opening])
             while group := self._take():
-                _bulkhead(lambda group=group: self._worker.perform(group), group)  # type: ignore[misc]
+                _guard(group, partial(self._worker.perform, group))
                 _deliver(group)
         finally:
             self._worker.close()
@@ -172,7 +176,7 @@ class Lane(Generic[Scope]):
                     return group
 
 
-def _bulkhead(work: Callable[[], None], group: Sequence[Job[Scope, object]]) -> None:
+def _guard(group: Sequence[Job[Scope, object]], work: Callable[[], None]) -> None:
     try:
         work()
     except Exception as error:  # Bulkhead: one group's unforeseen fault must not end the store.

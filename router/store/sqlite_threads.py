@@ -43,8 +43,8 @@ class SqliteWriter:
         try:
             self._commit(group)
         except StoreUnavailable as error:
-            for job in group:
-                job.outcome = error
+            for job in group:  # One exception each: several callers raising the same one would share its traceback.
+                job.outcome = type(error)(*error.args)
         except Exception as error:
             if len(group) > 1:
                 for job in group:

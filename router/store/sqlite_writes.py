@@ -93,12 +93,9 @@ class Transaction:
     def append_history(self, name: str, entry: bytes, fence: int) -> None:
         """Add an entry to an experiment's history, and drop what is too old."""
         ledger.check_fence(fence, self._lease().epoch)
-        self._execute("INSERT INTO history (name, entry) VALUES (?, ?)", (name, entry))
-        self._execute(
-            "DELETE FROM history WHERE name = ?1 AND id <= "
-            "(SELECT id FROM history WHERE name = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
-            (name, HISTORY_KEPT),
-        )
+        newest = self._execute("SELECT coalesce(max(id), 0) FROM history WHERE name = ?", (name,)).fetchone()[0]
+        self._execute("INSERT INTO history VALUES (?, ?, ?)", (name, newest + 1, entry))
+        self._execute("DELETE FROM history WHERE name = ? AND id <= ?", (name, newest + 1 - HISTORY_KEPT))
 
     def publish(self, name: str, version: int, snapshot: bytes, fence: int) -> None:
         """Make a snapshot the experiment's current one."""

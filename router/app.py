@@ -1,0 +1,160 @@
+"""The composition root: builds the processes of `turpin serve` and says in which order they start and stop.
+
+One control process (leader, admin, metrics of all) and N workers (the data plane), so that arithmetic never delays a
+prediction; with `--single`, or the store `memory:`, both in one process. Here, and in worker.py, the clock is bound.
+"""
+
+import asyncio
+import contextlib
+import pickle
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+import structlog
+import uvloop
+
+from router.admin import Admin
+from router.aggregate import Aggregate
+from router.clock import unix_now
+from router.config import Config
+from router.data_plane import DataPlane, Ports, upstreams
+from router.decisions import Keyring
+from router.fields import split_address
+from router.http_front import serve_http
+from router.keys import decision_keys
+from router.leader import Leader
+from router.link import Configure
+from router.logs import configure_logs
+from router.metrics import Metrics
+from router.ports import reserve
+from router.store import Store, StoreError, open_store
+from router.supervisor import Supervisor, WorkerFailed
+
+log = structlog.get_logger(__name__)
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+
+
+def serve(config: Config, *, workers: int, is_single: bool) -> int:
+    """Run the gateway until SIGTERM or SIGINT; return the exit code."""
+    configure_logs()
+    for line in config.unused():
+        log.warning("setting without effect", setting=line)
+    is_single = is_single or config.store.startswith("memory:")
+    reasons: list[str] = []
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(config, workers=workers, is_single=is_single))
+    except* (OSError, StoreError, ValueError, WorkerFailed) as group:
+        reasons = [str(error) for error in _leaves(group)]
+    for reason in dict.fromkeys(reasons):
+        sys.stderr.write(f"turpin: {reason}\n")
+    return EXIT_FAILED if reasons else EXIT_OK
+
+
+async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    keys = decision_keys(config)
+    store = open_store(config.store)
+    await store.open()
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            metrics, aggregate = Metrics(), Aggregate()
+            for name, backend in config.backends.items():
+                metrics.price_usd_per_hour.labels(name).set(backend.price_usd_per_hour)
+            gateway = (
+                _Single(config, store, keys, metrics) if is_single else _Many(config, keys, workers, aggregate, stack)
+            )
+            control = upstreams(config)
+            for targets in control.values():
+                for upstream in targets:
+                    stack.push_async_callback(upstream.close)
+            admin = Admin(
+                store=store,
+                aggregate=aggregate,
+                metrics=metrics,
+                is_ready=lambda: gateway.is_ready,
+                unix_now=unix_now,
+            )
+            host, port = split_address(config.listen.admin)
+            runner, admin_port = await serve_http(admin.application(), host, port, is_shared=False)
+            stack.push_async_callback(runner.cleanup)
+            if config.listen.metrics is not None:
+                extra, _ = await serve_http(
+                    admin.metrics_application(), *split_address(config.listen.metrics), is_shared=False
+                )
+                stack.push_async_callback(extra.cleanup)
+            leader = Leader(config, store=store, upstreams=control, unix_now=unix_now)
+            async with asyncio.TaskGroup() as tasks:
+                leading = tasks.create_task(leader.run(), name="leader")
+                await gateway.run(stop=stop, admin_port=admin_port)
+                leading.cancel()
+    finally:
+        await store.close()
+
+
+class _Single:
+    """The data plane in this process."""
+
+    def __init__(self, config: Config, store: Store, keys: tuple[tuple[str, bytes], ...], metrics: Metrics) -> None:
+        self._plane = DataPlane(
+            config, store=store, keys=Keyring(keys), metrics=metrics, unix_now=unix_now, is_shared=False
+        )
+        self.is_ready = False
+
+    async def run(self, *, stop: asyncio.Event, admin_port: int) -> None:
+        """Serve until `stop`."""
+
+        def on_ready(ports: Ports) -> None:
+            self.is_ready = True
+            _say_ready(ports.grpc, ports.http, admin_port)
+
+        await self._plane.run(on_ready=on_ready, stop=stop)
+
+
+class _Many:
+    """The data plane in worker processes."""
+
+    def __init__(
+        self,
+        config: Config,
+        keys: tuple[tuple[str, bytes], ...],
+        workers: int,
+        aggregate: Aggregate,
+        stack: contextlib.AsyncExitStack,
+    ) -> None:
+        grpc, held_grpc = reserve(config.listen.grpc)
+        stack.enter_context(held_grpc)
+        http, held_http = reserve(config.listen.http)
+        stack.enter_context(held_http)
+        listen = config.listen.model_copy(update={"grpc": grpc, "http": http})
+        self._ports = (split_address(grpc)[1], split_address(http)[1])
+        configured = config.model_copy(update={"listen": listen})
+        self._supervisor = Supervisor(Configure(pickle.dumps(configured), keys), workers, aggregate)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether any worker serves."""
+        return bool(self._supervisor.ready)
+
+    async def run(self, *, stop: asyncio.Event, admin_port: int) -> None:
+        """Keep the workers running until `stop`."""
+        await self._supervisor.run(on_ready=lambda: _say_ready(*self._ports, admin_port), stop=stop)
+
+
+def _say_ready(grpc: int, http: int, admin: int) -> None:
+    log.info("ready", grpc=grpc, http=http, admin=admin)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

@@ -1,0 +1,126 @@
+"""The command `turpin`. Human words go to stderr, data to stdout; exit 0 well, 1 failed, 2 bad input.
+
+What a command needs is imported when it runs, so that `turpin --version` answers at once.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from router import commands, experiments_command
+from router.version import installed_version
+
+if TYPE_CHECKING:
+    from router.config import Config
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_BAD_INPUT: Final = 2
+
+app = typer.Typer(
+    cls=commands.Commands,
+    name="turpin",
+    help="A bandit traffic router for TensorFlow Serving.",
+    no_args_is_help=True,
+    add_completion=False,
+    # Its tracebacks show the values of variables, secrets among them.
+    pretty_exceptions_enable=False,
+)
+app.add_typer(experiments_command.app, name="experiments")
+
+ConfigPath = Annotated[Path, typer.Option("--config", "-c", envvar="TURPIN_CONFIG", help="The configuration file.")]
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        sys.stdout.write(f"turpin {installed_version()}\n")
+        raise typer.Exit(EXIT_OK)
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """A bandit traffic router for TensorFlow Serving."""
+
+
+@app.command("serve")
+def serve_command(
+    config: ConfigPath,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Worker processes; overrides `workers` of the file.")
+    ] = None,
+    single: Annotated[bool, typer.Option("--single", help="Everything in one process, for trying out.")] = False,
+) -> None:
+    """Run the gateway until SIGTERM or SIGINT."""
+    _refuse_foreign_packages()
+    settings = _load(config)
+    count = workers or settings.workers
+    if count > 1 and (single or settings.store == "memory:"):
+        why = "--single" if single else "the store memory:, which lives in one process"
+        _leave(f"workers must be 1 with {why}; got {count}", EXIT_BAD_INPUT)
+    from router.app import serve
+
+    raise typer.Exit(serve(settings, workers=count, is_single=single))
+
+
+@app.command("check")
+def check_command(
+    config: ConfigPath, as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of YAML.")] = False
+) -> None:
+    """Check a configuration and write the effective one, defaults included, secrets hidden."""
+    settings = _load(config, as_json=as_json)
+    for line in settings.unused():
+        sys.stderr.write(f"warning: {line}\n")
+    if as_json:
+        sys.stdout.write(json.dumps(settings.printable(), indent=2, ensure_ascii=False) + "\n")
+        return
+    import yaml
+
+    yaml.safe_dump(settings.printable(), sys.stdout, sort_keys=False, allow_unicode=True)
+
+
+def _load(path: Path, *, as_json: bool = False) -> "Config":
+    """Return the configuration; leave the program with all that is wrong with it."""
+    from router.config import load_config
+    from router.document import BadInput, place_text
+
+    try:
+        return load_config(path)
+    except BadInput as error:
+        problems = error.problems
+    if as_json:
+        listed = [{"place": place_text(problem.place), "message": problem.message} for problem in problems]
+        sys.stdout.write(json.dumps({"problems": listed}, indent=2, ensure_ascii=False) + "\n")
+    for problem in problems:
+        sys.stderr.write(f"{problem}\n")
+    raise typer.Exit(EXIT_BAD_INPUT)
+
+
+def _refuse_foreign_packages() -> None:
+    from router.guard import overwritten_by
+
+    for package, names in overwritten_by().items():
+        reason = f"the package '{package}' of turpin was overwritten by {', '.join(names)}"
+        _leave(f"{reason}: install turpin again, in an environment of its own", EXIT_BAD_INPUT)
+
+
+def _leave(message: str, code: int) -> None:
+    sys.stderr.write(f"turpin: {message}\n")
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Run the command line: the console script."""
+    try:
+        app()
+    except ModuleNotFoundError as error:
+        # A command imported what it needs only when it ran.
+        command = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
+        commands.missing(command, error)
+        sys.exit(EXIT_FAILED)

@@ -1,0 +1,188 @@
+"""The data plane of one process: fronts, decisions, batching and rewards, beside one loop that talks to the store.
+
+Predictions read memory alone. Every 250 ms the counts go to the store and newer snapshots come back; while the store is
+away both wait, and predictions go on with the last snapshot.
+"""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+import structlog
+
+from router import heartbeat, snapshot
+from router.access import Access
+from router.config import Config
+from router.decisions import Keyring, Mode
+from router.fields import split_address
+from router.grpc_front import GrpcFront
+from router.http_front import HttpFront, serve_http
+from router.ledger import Ledger
+from router.measurements import Measurements
+from router.metrics import Metrics
+from router.models import Models
+from router.predict import Predictor
+from router.rewards import RewardDesk
+from router.routes import Routes
+from router.store import Store, StoreUnavailable
+from serving.batcher import BatchLimits
+from serving.dispatcher import Dispatcher
+from serving.upstream import GrpcUpstream, Upstream
+
+log = structlog.get_logger(__name__)
+
+# Design §2: a lag up to 1 s costs no regret that could be measured (bandit-science.md §7).
+SYNC_S: Final = 0.25
+# After SIGTERM calls under way have this long to end.
+DRAIN_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where this process listens."""
+
+    grpc: int
+    http: int
+
+
+class DataPlane:
+    """Everything one worker runs. Mutable: its routes, its counts, and whether it is ready."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        store: Store,
+        keys: Keyring,
+        metrics: Metrics,
+        unix_now: Callable[[], float],
+        is_shared: bool,
+    ) -> None:
+        """Build all parts inside a running loop; `is_shared` lets other workers listen on the same ports."""
+        self._config = config
+        self._store = store
+        self._unix_now = unix_now
+        self._is_shared = is_shared
+        self._metrics = metrics
+        self._name = f"gw-{secrets.token_hex(8)}"
+        self._routes = Routes({name: tuple(backend.models) for name, backend in config.backends.items()})
+        self._ledger = Ledger()
+        self._measurements = Measurements(tuple(config.backends), metrics)
+        self._upstreams = upstreams(config)
+        self._dispatchers = {
+            name: Dispatcher(targets, _limits(config, name), on_batch=self._measurements.on_batch)
+            for name, targets in self._upstreams.items()
+        }
+        self._predictor = Predictor(
+            routes=self._routes,
+            dispatchers=self._dispatchers,
+            keys=keys,
+            ledger=self._ledger,
+            metrics=metrics,
+            prices_usd_per_hour={name: backend.price_usd_per_hour for name, backend in config.backends.items()},
+            retry_ratio=config.limits.retry_budget,
+            unix_now=unix_now,
+            clock=asyncio.get_running_loop().time,
+        )
+        models = Models(routes=self._routes, upstreams=self._upstreams)
+        self._grpc = GrpcFront(
+            predictor=self._predictor, models=models, metrics=metrics, message_bytes=config.limits.message_bytes
+        )
+        self._http = HttpFront(
+            predictor=self._predictor,
+            models=models,
+            rewards=RewardDesk(keys=keys, routes=self._routes, store=store, metrics=metrics, unix_now=unix_now),
+            access=Access(
+                token_sha256=[token.sha256 for token in config.admin.tokens],
+                is_reward_open=config.rewards.auth == "none",
+            ),
+            metrics=metrics,
+            message_bytes=config.limits.message_bytes,
+            durability=config.durability,
+        )
+
+    async def run(self, *, on_ready: Callable[[Ports], None], stop: asyncio.Event) -> None:
+        """Serve until `stop` is set, then drain; OSError if a port can't be had."""
+        host, port = split_address(self._config.listen.http)
+        await self._read_snapshots()
+        async with contextlib.AsyncExitStack() as stack:
+            for targets in self._upstreams.values():
+                for upstream in targets:
+                    stack.push_async_callback(upstream.close)
+            for dispatcher in self._dispatchers.values():
+                await stack.enter_async_context(dispatcher)
+            runner, http = await serve_http(self._http.application(), host, port, is_shared=self._is_shared)
+            stack.push_async_callback(runner.cleanup)
+            grpc = await self._grpc.start(self._config.listen.grpc)
+            stack.push_async_callback(self._grpc.stop, DRAIN_S)
+            async with asyncio.TaskGroup() as tasks:
+                sync = tasks.create_task(self._sync(), name="sync with the store")
+                await self._set_ready(is_ready=True)
+                on_ready(Ports(grpc, http))
+                await stop.wait()
+                await self._set_ready(is_ready=False)
+                await self._grpc.stop(DRAIN_S)
+                await runner.shutdown()
+                sync.cancel()
+        await self._flush(is_last=True)
+
+    async def _set_ready(self, *, is_ready: bool) -> None:
+        self._http.is_ready = is_ready
+        await self._grpc.set_serving(is_ready)
+
+    async def _sync(self) -> None:
+        """Flush and refresh for ever; a store that is away is said once, and once more when it is back."""
+        while True:
+            await asyncio.sleep(SYNC_S)
+            is_up = await self._flush() and await self._read_snapshots()
+            self._metrics.store_up.set(int(is_up))
+            for live in self._routes.by_model.values():
+                self._metrics.snapshot_age_seconds.labels(live.snapshot.name).set(
+                    max(0.0, self._unix_now() - live.snapshot.published_at)
+                )
+                if live.snapshot.mode == Mode.EXPERIMENT:
+                    self._measurements.ask_for_probes(live, self._dispatchers)
+
+    async def _flush(self, *, is_last: bool = False) -> bool:
+        parcel = self._ledger.parcel()
+        lives = list(self._routes.by_model.values())
+        beat = b"" if is_last else heartbeat.encode(self._measurements.heartbeat(lives, self._predictor.in_flight))
+        try:
+            await self._store.flush(self._name, parcel.sequence, parcel.deltas, beat, self._unix_now())
+        except StoreUnavailable as error:
+            log.warning("store unavailable", during="flush", reason=str(error))
+            return False
+        self._ledger.confirm(parcel)
+        return True
+
+    async def _read_snapshots(self) -> bool:
+        try:
+            published = await self._store.snapshots()
+        except StoreUnavailable as error:
+            log.warning("store unavailable", during="refresh", reason=str(error))
+            return False
+        for name, (_, raw) in published.items():
+            try:
+                self._routes.update(snapshot.decode(raw))
+            except msgspec.ValidationError as error:
+                log.error("snapshot not readable: is this gateway older than the leader?", name=name, reason=str(error))
+        return True
+
+
+def upstreams(config: Config) -> dict[str, tuple[Upstream, ...]]:
+    """Open a channel to every replica of every backend."""
+    return {name: tuple(GrpcUpstream(target) for target in backend.target) for name, backend in config.backends.items()}
+
+
+def _limits(config: Config, backend: str) -> BatchLimits:
+    settings = config.backends[backend]
+    return BatchLimits(
+        max_rows=settings.max_batch_rows or 64,
+        max_in_flight=2,
+        queue_rows=config.limits.queue_rows,
+        queue_bytes=config.limits.queue_bytes,
+    )

@@ -1,0 +1,70 @@
+"""What the store keeps of an experiment beside its sums: its specification, its life, and what its arms were measured to cost.
+
+One JSON document, changed by compare-and-set; only the leader writes it.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from bandits.life import Life, from_json, to_json
+from router.document import validate
+from router.spec import Experiment
+
+
+class ArmCost(msgspec.Struct, frozen=True):
+    """What an arm was measured to take: the line `a_s + b_s·rows` of its calibration, and the probes' scale on it."""
+
+    a_s: float
+    b_s: float
+    scale: float = 1.0
+
+
+class Document(msgspec.Struct, frozen=True):
+    """The document as it stands in the store. Times in unix seconds."""
+
+    spec: dict[str, Any]
+    epoch: int
+    life: dict[str, Any]
+    block: int = 0
+    block_started_at: float = 0.0
+    block_parts: tuple[int, ...] = ()  # the weights when the block began
+    costs: dict[str, ArmCost] = {}
+    reference_rows: int = 1
+    # Per arm, the first snapshot version that gave it nothing since it began to drain.
+    silent_since: dict[str, int] = {}
+
+
+class Dossier(msgspec.Struct, frozen=True):
+    """The document taken apart: what the leader works with."""
+
+    name: str
+    revision: int
+    document: Document
+    spec: Experiment
+    life: Life
+
+    def with_life(self, life: Life) -> "Dossier":
+        """Return the dossier with another life, in both forms."""
+        return msgspec.structs.replace(
+            self, life=life, document=msgspec.structs.replace(self.document, life=to_json(life))
+        )
+
+    def with_changes(self, **changes: Any) -> "Dossier":
+        """Return the dossier with fields of its document replaced."""
+        return msgspec.structs.replace(self, document=msgspec.structs.replace(self.document, **changes))
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+_DECODER: Final = msgspec.json.Decoder(Document)
+
+
+def encode(document: Document) -> bytes:
+    """Serialise for the store; equal documents give equal bytes."""
+    return _ENCODER.encode(document)
+
+
+def dossier_of(name: str, revision: int, raw: bytes) -> Dossier:
+    """Read a stored experiment; msgspec.ValidationError or BadInput if this version can't read it."""
+    document = _DECODER.decode(raw)
+    return Dossier(name, revision, document, validate(Experiment, document.spec), from_json(document.life))

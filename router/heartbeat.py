@@ -1,0 +1,43 @@
+"""What a worker tells the leader with every flush: what it has in flight, and what it measured.
+
+Soft state: it is replaced, never added, and a worker that is gone takes it along.
+"""
+
+from typing import Final
+
+import msgspec
+
+
+class ArmBeat(msgspec.Struct, frozen=True):
+    """One arm on one worker: requests in flight, probes as (rows, seconds), and how many batches had how many rows."""
+
+    in_flight: int
+    probes: tuple[tuple[int, float], ...] = ()
+    batch_rows: dict[int, int] = {}
+
+
+class ExperimentBeat(msgspec.Struct, frozen=True):
+    """One experiment on one worker: the snapshot version it acts by, and its arms in order."""
+
+    version: int
+    arms: tuple[ArmBeat, ...]
+
+
+class Heartbeat(msgspec.Struct, frozen=True):
+    """All experiments of one worker, by epoch."""
+
+    experiments: dict[int, ExperimentBeat]
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+_DECODER: Final = msgspec.json.Decoder(Heartbeat)
+
+
+def encode(heartbeat: Heartbeat) -> bytes:
+    """Serialise for the store."""
+    return _ENCODER.encode(heartbeat)
+
+
+def decode(raw: bytes) -> Heartbeat:
+    """Read a worker's heartbeat."""
+    return _DECODER.decode(raw)

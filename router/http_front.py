@@ -1,0 +1,268 @@
+"""The HTTP front: TF Serving's REST API, rewards, and health, on aiohttp.
+
+aiohttp's own traps, each measured (a compressed body stalls all others for 2.45 s, 3,630 s of keep-alive, no deadline on
+bodies): hence the settings of the runner in `serve_http`, and the deadline around every body.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeAlias
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from router.access import Access
+from router.metrics import Metrics
+from router.models import Models
+from router.predict import DEADLINE_DEFAULT_S, Context, Predictor, Reply
+from router.problems import CONTENT_TYPE, Problem
+from router.rewards import REWARDS_PER_CALL_MAX, Claim, Outcome, RewardDesk
+from serving import rest, wire
+from serving.errors import InternalError, InvalidArgument, MessageTooLarge, ServingError, Unimplemented
+
+log = structlog.get_logger(__name__)
+
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+# A body that has not arrived by then is a slow client or an attack; 64 MiB at 50 Mbit/s take 11 s.
+_BODY_S: Final = 15.0
+# How long a reward may wait for the store before the client is asked to come again; the store bounds itself below this.
+_RETRY_AFTER_S: Final = "1"
+
+_claims: Final = msgspec.json.Decoder(Claim)
+
+
+class HttpFront:
+    """The routes of port 8501. Mutable: whether it is ready."""
+
+    def __init__(
+        self,
+        *,
+        predictor: Predictor,
+        models: Models,
+        rewards: RewardDesk,
+        access: Access,
+        metrics: Metrics,
+        message_bytes: int,
+        durability: str,
+    ) -> None:
+        self._predictor = predictor
+        self._models = models
+        self._rewards = rewards
+        self._access = access
+        self._metrics = metrics
+        self._message_bytes = message_bytes
+        self._durability = durability
+        self.is_ready = False
+
+    def application(self) -> web.Application:
+        """Build the application; TF Serving's routes take every method, for it answers the wrong ones itself."""
+        app = web.Application(client_max_size=self._message_bytes, middlewares=[_bulkhead])
+        app.router.add_post("/v1/rewards", self._reward)
+        app.router.add_post("/v1/rewards:batch", self._reward_batch)
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_route("*", "/v1{rest:(/.*)?}", self._tf_serving)
+        return app
+
+    async def _healthz(self, request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def _readyz(self, request: web.Request) -> web.Response:
+        return web.json_response({"ready": self.is_ready}, status=200 if self.is_ready else 503)
+
+    async def _tf_serving(self, request: web.Request) -> web.Response:
+        """Answer any of TF Serving's REST routes with its bodies, codes and errors."""
+        started = asyncio.get_running_loop().time()
+        headers: dict[str, str] = {}
+        backend_s = 0.0
+        try:
+            timeout_s = _timeout_s(request)
+            route = rest.parse_route(request.method, request.rel_url.raw_path)
+            if route.kind == "predict":
+                body, reply = await self._predict(request, route, started + timeout_s)
+                headers, backend_s = _headers(reply), reply.backend_s
+            elif route.kind in ("status", "metadata"):
+                body = await self._describe(route, timeout_s)
+            else:
+                raise Unimplemented(f":{route.kind} over REST is not supported yet")
+        except ServingError as error:
+            self._metrics.failed("rest", error)
+            return _json(rest.error_body(error.message), error.code.http_status)
+        self._metrics.answered("rest", asyncio.get_running_loop().time() - started, backend_s)
+        return _json(body, 200, headers)
+
+    async def _predict(self, request: web.Request, route: rest.Route, deadline: float) -> tuple[bytes, Reply]:
+        body = await self._body(request)
+        remaining_s = deadline - asyncio.get_running_loop().time()
+        signatures = await self._models.signatures(route.model, route.version, route.label or "", remaining_s)
+        message, is_row = rest.decode_predict(body, signatures)
+        spec = message.model_spec
+        spec.name = route.model
+        if route.version is not None:
+            spec.version.value = route.version
+        elif route.label:
+            spec.version_label = route.label
+        context = Context(
+            deadline,
+            request.headers.get("turpin-unit", "").encode(),
+            request.headers.get("turpin-request-id", "").encode(),
+        )
+        reply = await self._predictor.predict(message.SerializeToString(), context)
+        answer = rest.encode_predict(wire.parse(wire.PredictResponse, reply.body), is_row=is_row)
+        return answer, reply
+
+    async def _describe(self, route: rest.Route, timeout_s: float) -> bytes:
+        if route.kind == "metadata":
+            request = wire.GetModelMetadataRequest(metadata_field=["signature_def"])
+        else:
+            request = wire.GetModelStatusRequest()
+        request.model_spec.name = route.model
+        if route.version is not None:
+            request.model_spec.version.value = route.version
+        elif route.label:
+            request.model_spec.version_label = route.label
+        body = request.SerializeToString()
+        if route.kind == "metadata":
+            raw = await self._models.metadata(body, timeout_s)
+            return rest.encode_metadata(wire.parse(wire.GetModelMetadataResponse, raw))
+        return rest.encode_status(wire.parse(wire.GetModelStatusResponse, await self._models.status(body, timeout_s)))
+
+    async def _reward(self, request: web.Request) -> web.Response:
+        refusal = self._access.refuse_reward(request)
+        if refusal is not None:
+            return refusal
+        try:
+            claim = _claims.decode(await self._body(request))
+        except MessageTooLarge as error:
+            return _problem(Problem.TOO_LARGE, error.message)
+        except InvalidArgument as error:
+            return _problem(Problem.MALFORMED, error.message)
+        except msgspec.ValidationError as error:
+            return _problem(Problem.INVALID, str(error))
+        except (msgspec.DecodeError, RecursionError) as error:
+            return _problem(Problem.MALFORMED, f"the body is no JSON object of a reward: {error}")
+        (outcome,) = await self._rewards.record([claim])
+        if outcome.problem is not None:
+            return _problem(outcome.problem, outcome.detail)
+        return web.json_response(self._accepted(outcome), status=outcome.status)
+
+    async def _reward_batch(self, request: web.Request) -> web.Response:
+        """Record many rewards, a JSON object a line; answer a line for each, in order."""
+        refusal = self._access.refuse_reward(request)
+        if refusal is not None:
+            return refusal
+        try:
+            lines = [line for line in (await self._body(request)).splitlines() if line.strip()]
+        except MessageTooLarge as error:
+            return _problem(Problem.TOO_LARGE, error.message)
+        except InvalidArgument as error:
+            return _problem(Problem.MALFORMED, error.message)
+        if len(lines) > REWARDS_PER_CALL_MAX:
+            return _problem(Problem.TOO_LARGE, f"{len(lines)} rewards in one call; at most {REWARDS_PER_CALL_MAX}")
+        answers = await self._record_lines(lines)
+        is_away = bool(answers) and all(answer["status"] == Problem.STORE_AWAY.status for answer in answers)
+        return web.Response(
+            body=b"".join(msgspec.json.encode(answer) + b"\n" for answer in answers),
+            content_type="application/x-ndjson",
+            status=503 if is_away else 200,
+            headers={"Retry-After": _RETRY_AFTER_S} if is_away else None,
+        )
+
+    async def _record_lines(self, lines: Sequence[bytes]) -> list[dict[str, object]]:
+        answers: list[dict[str, object]] = []
+        claims: list[Claim] = []
+        places: list[int] = []
+        for place, line in enumerate(lines):
+            try:
+                claims.append(_claims.decode(line))
+                places.append(place)
+                answers.append({})
+            except msgspec.ValidationError as error:
+                answers.append(Problem.INVALID.document(str(error)))
+            except (msgspec.DecodeError, RecursionError) as error:
+                answers.append(Problem.MALFORMED.document(f"the line is no JSON object of a reward: {error}"))
+        for place, outcome in zip(places, await self._rewards.record(claims), strict=True):
+            if outcome.problem is not None:
+                answers[place] = outcome.problem.document(outcome.detail)
+            else:
+                answers[place] = {"status": outcome.status, **self._accepted(outcome)}
+        return answers
+
+    def _accepted(self, outcome: Outcome) -> dict[str, object]:
+        result: dict[str, object] = {"durability": self._durability, "learned": outcome.is_learned}
+        return result | {"duplicate": True} if outcome.status == 200 else result
+
+    async def _body(self, request: web.Request) -> bytes:
+        """Read a body within its bounds in size and time."""
+        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise InvalidArgument("a compressed body is not accepted: send it without Content-Encoding")
+        try:
+            async with asyncio.timeout(_BODY_S):
+                return await request.read()
+        except web.HTTPRequestEntityTooLarge as error:
+            raise MessageTooLarge(f"the body is larger than limits.message_bytes = {self._message_bytes}") from error
+        except TimeoutError as error:
+            raise InvalidArgument(f"the body did not arrive within {_BODY_S:g} s") from error
+
+
+@web.middleware
+async def _bulkhead(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        return _problem(
+            Problem.METHOD if error.status == 405 else Problem.NOT_FOUND, f"{request.method} {request.path}"
+        )
+    except Exception:  # Bulkhead: one call nobody foresaw must not end the service.
+        log.exception("call failed", route=str(request.match_info.route.resource))
+        return _json(rest.error_body("internal error of the gateway"), InternalError.code.http_status)
+
+
+async def serve_http(app: web.Application, host: str, port: int, *, is_shared: bool) -> tuple[web.AppRunner, int]:
+    """Listen, with the settings that make aiohttp fit for the open; OSError if the address can't be had."""
+    runner = web.AppRunner(
+        app,
+        auto_decompress=False,
+        keepalive_timeout=30,
+        lingering_time=1,
+        handler_cancellation=True,
+        access_log=None,
+    )
+    await runner.setup()
+    site = web.TCPSite(runner, host, port, reuse_port=is_shared or None)
+    try:
+        await site.start()
+    except OSError as error:
+        await runner.cleanup()
+        raise OSError(f"can't listen on {host}:{port} (HTTP): {error.strerror or error}") from error
+    return runner, int(runner.addresses[0][1])
+
+
+def _timeout_s(request: web.Request) -> float:
+    text = request.headers.get("turpin-timeout-ms")
+    if text is None:
+        return DEADLINE_DEFAULT_S
+    if not text.isdecimal() or not int(text):
+        raise InvalidArgument(f"turpin-timeout-ms must be a whole number of milliseconds above 0, got {text[:20]!r}")
+    return int(text) * 1e-3
+
+
+def _headers(reply: Reply) -> dict[str, str]:
+    if not reply.decision:
+        return {}
+    return {
+        "turpin-decision": reply.decision,
+        "turpin-arm": reply.arm,
+        "turpin-experiment": reply.experiment,
+    }
+
+
+def _json(body: bytes, status: int, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(body=body, status=status, content_type="application/json", headers=headers)
+
+
+def _problem(problem: Problem, detail: str) -> web.Response:
+    headers = {"Retry-After": _RETRY_AFTER_S} if problem.status in (429, 503) else None
+    return web.Response(body=problem.body(detail), status=problem.status, content_type=CONTENT_TYPE, headers=headers)

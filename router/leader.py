@@ -1,0 +1,192 @@
+"""The leader: of all gateways on one store, the one that learns, steps the lives of experiments and controls model servers.
+
+Once a second, for each experiment: read sums and heartbeats, compute (beside the loop), save the dossier, publish the
+snapshot, begin what the life asks for. Every write carries the fencing epoch of the lease.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final
+
+import msgspec
+import structlog
+
+from bandits.experiment import begin, step
+from bandits.life import EndRules, Event, Note, Start, to_json
+from router import dossier as dossiers
+from router import heartbeat, snapshot
+from router.config import Config
+from router.dossier import Document, Dossier
+from router.heartbeat import ExperimentBeat, Heartbeat
+from router.learner import Refreshed, refresh
+from router.lifecycle import Lifecycle
+from router.seen import Seen
+from router.spec import Experiment
+from router.store import Fenced, RevisionConflict, Store, StoreError, StoreUnavailable
+from serving.upstream import Upstream
+
+log = structlog.get_logger(__name__)
+
+# A leader that dies is followed after this long; a pause of the process (5 GC runs, a busy machine) must not cost it.
+LEASE_S: Final = 3.0
+# A gateway silent for longer is taken for dead, and its requests in flight with it: 40 missed flushes.
+GATEWAY_SILENT_S: Final = 10.0
+
+
+class Leader:
+    """The learner's loop. Mutable: the fence it holds, the dossiers it keeps, the last version of each snapshot."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        store: Store,
+        upstreams: Mapping[str, tuple[Upstream, ...]],
+        unix_now: Callable[[], float],
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._upstreams = upstreams
+        self._unix_now = unix_now
+        self._owner = f"leader-{secrets.token_hex(8)}"
+        self._fence: int | None = None
+        self._dossiers: dict[str, Dossier] = {}
+        self._versions: dict[str, int] = {}
+        self._lifecycle: Lifecycle | None = None
+
+    async def run(self) -> None:
+        """Lead whenever the lease can be had, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            self._lifecycle = Lifecycle(
+                backends=self._config.backends,
+                upstreams=self._upstreams,
+                tasks=tasks,
+                unix_now=self._unix_now,
+                retired=self._retired,
+            )
+            try:
+                await self._lead()
+            finally:
+                await self._give_up()
+
+    async def _lead(self) -> None:
+        loop = asyncio.get_running_loop()
+        period_s = min((one.policy.refresh for one in self._config.experiments), default=1.0)
+        next_at = loop.time()
+        while True:
+            try:
+                await self._turn()
+            except (Fenced, RevisionConflict) as error:
+                log.warning("another gateway leads now", reason=str(error))
+                self._fence = None
+            except StoreUnavailable as error:
+                log.warning("store unavailable: learning and retiring wait", reason=str(error))
+            except StoreError:
+                log.exception("the store refused what the leader wrote")
+            except Exception:  # Bulkhead: one turn nobody foresaw must not end the control process.
+                log.exception("a turn of the leader failed")
+            # A turn that took long is not made up for.
+            next_at = max(next_at + period_s, loop.time())
+            await asyncio.sleep(next_at - loop.time())
+
+    async def _turn(self) -> None:
+        fence = await self._store.lease(self._owner, self._unix_now(), LEASE_S)
+        if fence is None:
+            self._fence = None
+            return
+        if fence != self._fence:
+            await self._take_over(fence)
+        beats = _beats(await self._store.heartbeats(self._unix_now(), GATEWAY_SILENT_S))
+        for name in list(self._dossiers):
+            await self._refresh(self._dossiers[name], beats, fence)
+
+    async def _take_over(self, fence: int) -> None:
+        """Begin to lead: read what the store knows, and seed the experiments it does not know."""
+        records = await self._store.experiments()
+        self._dossiers = {
+            record.name: dossiers.dossier_of(record.name, record.revision, record.document) for record in records
+        }
+        self._versions = {name: version for name, (version, _) in (await self._store.snapshots()).items()}
+        for spec in self._config.experiments:
+            known = self._dossiers.get(spec.name)
+            if known is None:
+                self._dossiers[spec.name] = await self._seed(spec, fence)
+            elif known.spec != spec:
+                log.warning("experiment file ignored: the store holds another version of it", experiment=spec.name)
+        self._fence = fence
+        log.info("leading", fence=fence, experiments=sorted(self._dossiers))
+
+    async def _seed(self, spec: Experiment, fence: int) -> Dossier:
+        """Store an experiment from the configuration, and start it."""
+        now = self._unix_now()
+        draft = begin(tuple(arm.name for arm in spec.arms), spec.arm(spec.control), self._end_rules(spec))
+        life, _, notes = step(draft, Start(now, who="the configuration"))
+        document = Document(spec=spec.model_dump(mode="json"), epoch=secrets.randbits(64), life=to_json(life))
+        revision = await self._store.save_experiment(spec.name, dossiers.encode(document), 0, fence)
+        await self._note(spec.name, notes, fence)
+        return Dossier(spec.name, revision, document, spec, life)
+
+    def _end_rules(self, spec: Experiment) -> EndRules:
+        """Return what happens to the losers; on a backend that is only observed nothing is ever unloaded."""
+        rules = spec.end_rules()
+        is_ours = all(self._config.backends[arm.backend].control == "managed" for arm in spec.arms)
+        return replace(rules, unload=rules.unload and is_ours)
+
+    async def _refresh(self, dossier: Dossier, beats: list[Heartbeat], fence: int) -> None:
+        assert self._lifecycle is not None  # noqa: S101 set before the first turn
+        name, epoch = dossier.name, dossier.document.epoch
+        events: list[Event] = self._lifecycle.take_events(name)
+        seen = Seen(
+            cells=await self._store.sums(epoch),
+            beats=_of(beats, epoch, len(dossier.spec.arms)),
+            prices_usd_per_hour={key: backend.price_usd_per_hour for key, backend in self._config.backends.items()},
+            calibrated=self._lifecycle.costs.pop(name, {}),
+            events=events,
+        )
+        version = self._versions.get(name, 0) + 1
+        done = await asyncio.to_thread(refresh, dossier, seen, version=version, now=self._unix_now())
+        saved = await self._save(dossier, done, fence)
+        await self._store.publish(name, version, snapshot.encode(done.snapshot), fence)
+        self._versions[name] = version
+        self._dossiers[name] = saved
+        self._lifecycle.pursue(saved, done.commands)
+
+    async def _save(self, before: Dossier, done: Refreshed, fence: int) -> Dossier:
+        document = dossiers.encode(done.dossier.document)
+        revision = done.dossier.revision
+        if document != dossiers.encode(before.document):
+            revision = await self._store.save_experiment(before.name, document, revision, fence)
+        await self._note(before.name, done.notes, fence)
+        return msgspec.structs.replace(done.dossier, revision=revision)
+
+    async def _note(self, name: str, notes: tuple[Note, ...], fence: int) -> None:
+        for note in notes:
+            log.info("experiment changed", experiment=name, what=note.what, before=note.before, after=note.after)
+            await self._store.append_history(name, msgspec.json.encode(note), fence)
+
+    def _retired(self, backend: str) -> frozenset[tuple[str, int]]:
+        """Return the (model, version) pairs that this backend must not load: retired arms, and those being unloaded."""
+        return frozenset(
+            (arm.model, arm.version)
+            for dossier in self._dossiers.values()
+            for arm, life in zip(dossier.spec.arms, dossier.life.arms, strict=True)
+            if arm.backend == backend and (life.state == "retired" or (life.state == "standby" and life.is_unloading))
+        )
+
+    async def _give_up(self) -> None:
+        try:
+            await self._store.release(self._owner)
+        except StoreError as error:
+            log.warning("the lease was not given back; it runs out by itself", reason=str(error))
+
+
+def _beats(raw: Mapping[str, bytes]) -> list[Heartbeat]:
+    return [heartbeat.decode(one) for one in raw.values() if one]
+
+
+def _of(beats: list[Heartbeat], epoch: int, arms: int) -> list[ExperimentBeat]:
+    """Return what the gateways say of one experiment; one that speaks of other arms acts by another revision."""
+    found = (beat.experiments.get(epoch) for beat in beats)
+    return [one for one in found if one is not None and len(one.arms) == arms]

@@ -1,0 +1,205 @@
+"""One refresh of one experiment, as arithmetic: sums, measurements and events in; a new dossier, a snapshot and commands out.
+
+No IO and no clock: the leader reads, calls `refresh`, and writes what it returns.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from bandits.assess import assess
+from bandits.experiment import age_s, mode, receives, step, underway
+from bandits.life import ArmIdle, Assessed, Command, Event, Life, Note, Tick
+from bandits.question import ArmFacts, Assessment, Question
+from bandits.sums import Sums
+from bandits.weights import to_parts
+from router.decisions import Mode
+from router.dossier import Dossier
+from router.heartbeat import ExperimentBeat
+from router.report import state_view
+from router.seen import Seen, deciding_cost_usd
+from router.snapshot import PARTS, ArmRoute, Snapshot, view_of
+from serving.cost import Line, probe_scale, reference_rows
+
+# Weights that moved by more than this since a block began would bias what is learned inside it (bandit-science.md §A).
+_BLOCK_MOVE_MAX: Final = 0.1
+# A probe scale that wavers by less than this is noise (its median of 15 has a spread of 7-16 %, performance.md): the
+# dossier is not rewritten for it.
+_SCALE_MOVE_MIN: Final = 0.02
+_MODES: Final = {
+    "warmup": Mode.WARMUP,
+    "experiment": Mode.EXPERIMENT,
+    "settled": Mode.SETTLED,
+    "frozen": Mode.SETTLED,
+    "paused": Mode.BYPASS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """What is to be written, told and begun."""
+
+    dossier: Dossier
+    snapshot: Snapshot
+    commands: tuple[Command, ...]
+    notes: tuple[Note, ...]
+
+
+def refresh(dossier: Dossier, seen: Seen, *, version: int, now: float) -> Refreshed:
+    """Learn from what was seen, let the life go on, and decide the weights of snapshot `version`; `now` in unix s."""
+    dossier = _measure(dossier, seen)
+    notes: list[Note] = []
+    life = dossier.life
+    assessment = None
+    for event in (*seen.events, *_idle(dossier, seen.beats, now), Tick(now)):
+        life = _step(life, event, notes)
+    if mode(life) == "experiment":
+        assessment = assess(_question(dossier, life, seen, now))
+        life = _step(life, _assessed(assessment, now), notes)
+    dossier = dossier.with_life(life)
+    parts = _parts(life)
+    dossier = _roll_block(dossier, parts, now)
+    dossier = _note_silence(dossier, parts, version)
+    snapshot = _snapshot(dossier, parts, version, now, state_view(dossier, seen, assessment, parts, now))
+    return Refreshed(dossier, snapshot, underway(life), tuple(notes))
+
+
+def _step(life: Life, event: Event, notes: list[Note]) -> Life:
+    result = step(life, event)
+    notes.extend(result.notes)
+    return result.life
+
+
+def _measure(dossier: Dossier, seen: Seen) -> Dossier:
+    """Take over new calibrations, the probes' scales, and the reference size: the leader's usual batch."""
+    document = dossier.document
+    costs = dict(document.costs) | dict(seen.calibrated)
+    for place, arm in enumerate(dossier.spec.arms):
+        cost = costs.get(arm.name)
+        if cost is None:
+            continue
+        probes = [probe for beat in seen.beats for probe in beat.arms[place].probes]
+        scale = probe_scale(Line(cost.a_s, cost.b_s), probes) if probes else cost.scale
+        if abs(scale - cost.scale) > _SCALE_MOVE_MIN * cost.scale:
+            costs[arm.name] = msgspec.structs.replace(cost, scale=scale)
+    leader = dossier.life.leader if dossier.life.leader is not None else dossier.life.control
+    sizes: Counter[int] = Counter()
+    for beat in seen.beats:
+        sizes.update(beat.arms[leader].batch_rows)
+    rows = reference_rows(document.reference_rows, sizes) if sizes else document.reference_rows
+    return dossier.with_changes(costs=costs, reference_rows=rows)
+
+
+def _question(dossier: Dossier, life: Life, seen: Seen, now: float) -> Question:
+    arms, document = dossier.spec.arms, dossier.document
+    live = receives(life)
+    sums = Sums.from_cells({key: cell for key, cell in seen.cells.items() if cell["decisions"]}, len(arms))
+    return Question(
+        arms=tuple(
+            ArmFacts(arm.name, deciding_cost_usd(dossier, place, seen.prices_usd_per_hour), live[place], arm.max_share)
+            for place, arm in enumerate(arms)
+        ),
+        control=life.control,
+        sums=sums,
+        open_block=document.block,
+        age_s=age_s(life, now),
+        objective=dossier.spec.objective_rules(),
+        policy=dossier.spec.policy_rules(),
+        stop=dossier.spec.stop_rules(),
+        blocks_closed=max(0, document.block - 1),
+        open_share=min(1.0, max(0.0, now - document.block_started_at) / dossier.spec.policy.block),
+    )
+
+
+def _assessed(assessment: Assessment, now: float) -> Assessed:
+    return Assessed(
+        now,
+        leader=assessment.leader,
+        weights=tuple(float(weight) for weight in assessment.weights),
+        is_drained=assessment.is_drained,
+        is_over=assessment.is_over,
+        retire=assessment.retire,
+        numbers={
+            "value_remaining_q95": assessment.remaining_q95,
+            "threshold": assessment.threshold,
+            "evidence_bar_log": assessment.evidence_bar_log,
+            "margin": assessment.margin,
+            "certified_gap": assessment.certified_gap,
+        },
+    )
+
+
+def _parts(life: Life) -> tuple[int, ...]:
+    """Return each arm's share of `PARTS`: the assessed weights where they hold, else all to one arm."""
+    may = receives(life)
+    if mode(life) in ("experiment", "frozen") and life.weights is not None:
+        allowed = [weight if may[place] else 0.0 for place, weight in enumerate(life.weights)]
+        if sum(allowed) > 0.0:
+            return to_parts(allowed)
+    # No weights yet, or none of them holds any more: an equal split among those that may receive.
+    return to_parts([float(one) for one in may])
+
+
+def _idle(dossier: Dossier, beats: Sequence[ExperimentBeat], now: float) -> list[Event]:
+    """Return the draining arms to which no live gateway sends anything any more."""
+    return [
+        ArmIdle(now, place)
+        for place, arm in enumerate(dossier.life.arms)
+        if arm.state == "draining"
+        and (since := dossier.document.silent_since.get(arm.name)) is not None
+        and all(beat.version >= since and beat.arms[place].in_flight == 0 for beat in beats)
+    ]
+
+
+def _note_silence(dossier: Dossier, parts: Sequence[int], version: int) -> Dossier:
+    """Remember from which version on a draining arm gets nothing; forget it when it serves again."""
+    known = dossier.document.silent_since
+    silent = {
+        arm.name: known.get(arm.name, version)
+        for arm, share in zip(dossier.life.arms, parts, strict=True)
+        if arm.state == "draining" and not share
+    }
+    return dossier.with_changes(silent_since=silent)
+
+
+def _roll_block(dossier: Dossier, parts: tuple[int, ...], now: float) -> Dossier:
+    """Begin a new block when the last is over, or the weights have moved too far within it."""
+    document = dossier.document
+    if mode(dossier.life) != "experiment":
+        return dossier
+    is_over = not document.block or now - document.block_started_at >= dossier.spec.policy.block
+    has_moved = any(
+        abs(new - old) > _BLOCK_MOVE_MAX * PARTS for new, old in zip(parts, document.block_parts or parts, strict=True)
+    )
+    if not (is_over or has_moved):
+        return dossier
+    return dossier.with_changes(block=document.block + 1, block_started_at=now, block_parts=parts)
+
+
+def _snapshot(dossier: Dossier, parts: Sequence[int], version: int, now: float, view: dict[str, Any]) -> Snapshot:
+    spec, document, life = dossier.spec, dossier.document, dossier.life
+    return Snapshot(
+        name=dossier.name,
+        model=spec.model,
+        epoch=document.epoch,
+        version=version,
+        block=document.block,
+        published_at=now,
+        mode=_MODES[mode(life)],
+        entry_labels=tuple(spec.entry_labels),
+        control=life.control,
+        serving=life.control if life.winner is None else life.winner,
+        arms=tuple(
+            ArmRoute(arm.name, arm.backend, arm.model, arm.version, share)
+            for arm, share in zip(spec.arms, parts, strict=True)
+        ),
+        is_sticky=spec.policy.sticky,
+        reward_low=spec.objective.reward.range[0],
+        reward_high=spec.objective.reward.range[1],
+        window_s=spec.objective.reward.window,
+        reference_rows=document.reference_rows,
+        view=view_of(view),
+    )

@@ -1,0 +1,63 @@
+"""What a worker measures of its batches: probes for the cost of each arm, and the sizes that batches have."""
+
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from router.heartbeat import ArmBeat, ExperimentBeat, Heartbeat
+from router.metrics import Metrics
+from router.routes import Live
+from serving.dispatcher import BatchRecord, Dispatcher
+from serving.probes import ProbeSchedule
+from serving.upstream import Servable
+
+# Sizes of the last so many batches per arm: a few seconds under load, and old sizes leave.
+_BATCHES_KEPT: Final = 512
+
+
+class Measurements:
+    """Batches seen by one worker. Mutable: the last sizes per arm, and the probes of each backend."""
+
+    def __init__(self, backends: Sequence[str], metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._schedules = {backend: ProbeSchedule() for backend in backends}
+        self._sizes: dict[Servable, deque[int]] = {}
+
+    def on_batch(self, record: BatchRecord) -> None:
+        """Take note of a batch that came back, well or ill."""
+        self._metrics.batch(record)
+        if record.error is not None:
+            return
+        rows = record.pad_to or record.rows
+        self._schedules[record.servable.backend].record(
+            record.servable, rows=rows, seconds=record.seconds, charged_ns=record.charged_ns, is_probe=record.is_probe
+        )
+        if not record.is_probe:
+            self._sizes.setdefault(record.servable, deque(maxlen=_BATCHES_KEPT)).append(record.rows)
+
+    def ask_for_probes(self, live: Live, dispatchers: Mapping[str, Dispatcher]) -> None:
+        """Let the next batch of the arm whose turn it is run as a probe, if its backend's budget allows."""
+        for backend, schedule in self._schedules.items():
+            arms = [
+                target
+                for target, arm in zip(live.targets, live.snapshot.arms, strict=True)
+                if arm.parts and target.backend == backend
+            ]
+            servable = schedule.due(arms)
+            if servable is not None:
+                dispatchers[backend].probe(servable, live.snapshot.reference_rows)
+
+    def heartbeat(self, lives: Sequence[Live], in_flight: Mapping[tuple[int, int], int]) -> Heartbeat:
+        """Say what the leader wants to know of these experiments."""
+        return Heartbeat({live.snapshot.epoch: self._beat(live, in_flight) for live in lives})
+
+    def _beat(self, live: Live, in_flight: Mapping[tuple[int, int], int]) -> ExperimentBeat:
+        arms = tuple(
+            ArmBeat(
+                in_flight=in_flight.get((live.snapshot.epoch, place), 0),
+                probes=tuple(self._schedules[target.backend].measured.get(target, ())),
+                batch_rows=dict(Counter(self._sizes.get(target, ()))),
+            )
+            for place, target in enumerate(live.targets)
+        )
+        return ExperimentBeat(live.snapshot.version, arms)

@@ -1,0 +1,127 @@
+"""What a client may ask of a model besides predictions: its metadata and the states of its versions.
+
+The metadata of a public name is control's; its status is the union of its arms' versions.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from router.routes import Live, Routes
+from serving import wire
+from serving.errors import InvalidArgument, ModelNotFound, Unavailable
+from serving.fleet import metadata as fetch_metadata
+from serving.upstream import Servable, Upstream
+
+# A version's signatures never change; "the latest" may become another version at any time.
+_CACHE_S: Final = 60.0
+_CACHE_LATEST_S: Final = 1.0
+# Names come from clients: the cache of signatures stays small whatever they ask for.
+_CACHED_MAX: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Cached:
+    signatures: Mapping[str, wire.Message]
+    until: float
+
+
+class Models:
+    """Answers metadata and status, and keeps signatures for the REST front. Mutable: the cache of signatures."""
+
+    def __init__(self, *, routes: Routes, upstreams: Mapping[str, tuple[Upstream, ...]]) -> None:
+        self._routes = routes
+        self._upstreams = upstreams
+        self._cache: dict[Servable, _Cached] = {}
+
+    async def signatures(
+        self, model: str, version: int | None, label: str, timeout_s: float
+    ) -> Mapping[str, wire.Message]:
+        """Return the signatures by which a REST body for this model is read: those of the version it will go to."""
+        servable = self._target(model, version, label)
+        now = asyncio.get_running_loop().time()
+        cached = self._cache.get(servable)
+        if cached is not None and now < cached.until:
+            return cached.signatures
+        signatures = await fetch_metadata(
+            self._upstreams[servable.backend][0], servable.model, servable.version, timeout_s
+        )
+        if len(self._cache) >= _CACHED_MAX:
+            self._cache.clear()
+        self._cache[servable] = _Cached(signatures, now + (_CACHE_LATEST_S if servable.version is None else _CACHE_S))
+        return signatures
+
+    async def metadata(self, body: bytes, timeout_s: float) -> bytes:
+        """Answer GetModelMetadata with the public name put back."""
+        request = wire.parse(wire.GetModelMetadataRequest, body)
+        if not request.HasField("model_spec"):
+            raise InvalidArgument("Missing ModelSpec")
+        spec = request.model_spec
+        public = spec.name
+        version = spec.version.value if spec.WhichOneof("version_choice") == "version" else None
+        target = self._target(public, version, spec.version_label)
+        _point(spec, target)
+        raw = await self._call(target.backend, wire.GET_MODEL_METADATA, request.SerializeToString(), timeout_s)
+        response = wire.parse(wire.GetModelMetadataResponse, raw)
+        response.model_spec.name = public
+        return bytes(response.SerializeToString())
+
+    async def status(self, body: bytes, timeout_s: float) -> bytes:
+        """Answer GetModelStatus: of an experiment the versions of all its arms, newest first."""
+        request = wire.parse(wire.GetModelStatusRequest, body)
+        if not request.HasField("model_spec"):
+            raise InvalidArgument("Missing ModelSpec")
+        spec = request.model_spec
+        live = self._routes.by_model.get(spec.name)
+        if live is None:
+            return await self._call(self._routes.backend_of(spec.name), wire.GET_MODEL_STATUS, body, timeout_s)
+        wanted = spec.version.value if spec.WhichOneof("version_choice") == "version" else None
+        found = await self._arm_statuses(live, timeout_s)
+        if wanted is not None:
+            found = {version: status for version, status in found.items() if version == wanted}
+            if not found:
+                raise ModelNotFound(f"Could not find version {wanted} of model {spec.name}")
+        response = wire.GetModelStatusResponse()
+        response.model_version_status.extend(found[version] for version in sorted(found, reverse=True))
+        return bytes(response.SerializeToString())
+
+    async def _arm_statuses(self, live: Live, timeout_s: float) -> dict[int, wire.Message]:
+        found: dict[int, wire.Message] = {}
+        for backend, model in dict.fromkeys((target.backend, target.model) for target in live.targets):
+            request = wire.GetModelStatusRequest()
+            request.model_spec.name = model
+            raw = await self._call(backend, wire.GET_MODEL_STATUS, request.SerializeToString(), timeout_s)
+            mine = {target.version for target in live.targets if (target.backend, target.model) == (backend, model)}
+            for status in wire.parse(wire.GetModelStatusResponse, raw).model_version_status:
+                if status.version in mine:
+                    found[status.version] = status
+        return found
+
+    def _target(self, model: str, version: int | None, label: str) -> Servable:
+        live = self._routes.by_model.get(model)
+        if live is None:
+            return Servable(self._routes.backend_of(model), model, version, "" if version is not None else label)
+        control = live.targets[live.snapshot.serving]
+        if version is None and (not label or label in live.snapshot.entry_labels):
+            return control
+        pinned = next((one for one in live.targets if version is not None and one.version == version), None)
+        return pinned or Servable(control.backend, control.model, version, "" if version is not None else label)
+
+    async def _call(self, backend: str, method: str, body: bytes, timeout_s: float) -> bytes:
+        """Ask the backend's replicas in turn: the first that can be reached answers for all."""
+        for upstream in self._upstreams[backend][:-1]:
+            with contextlib.suppress(Unavailable):
+                return await upstream.call(method, body, timeout_s)
+        return await self._upstreams[backend][-1].call(method, body, timeout_s)
+
+
+def _point(spec: wire.Message, target: Servable) -> None:
+    """Make a ModelSpec name this target."""
+    spec.name = target.model
+    spec.ClearField("version_choice")
+    if target.version is not None:
+        spec.version.value = target.version
+    elif target.label:
+        spec.version_label = target.label

@@ -1,0 +1,228 @@
+"""The way of one request: bytes in, bytes out, no transport, and nothing on it that waits for a store.
+
+1 read the model name · 2 experiment, pin or pass through · 3 draw the arm · 4 the backend's dispatcher (queue, merge,
+call, split) · 5 one retry on control within budget · 6 token and counts · 7 the answer under the public name.
+"""
+
+import bisect
+import secrets
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from router.decisions import Decision, Keyring, Mode
+from router.ledger import Ledger
+from router.metrics import Metrics
+from router.routes import Live, Routes
+from router.snapshot import PARTS
+from router.store import Cell
+from serving import wire
+from serving.cost import pico_usd
+from serving.dispatcher import Answer, Dispatcher
+from serving.errors import BackendError, Code, InvalidArgument, ServingError, Unavailable
+from serving.upstream import Servable
+
+# A request without a deadline of its own gets TF Serving's REST default.
+DEADLINE_DEFAULT_S: Final = 30.0
+# The budget can save up a few retries, so that a backend's restart at low traffic is bridged (Linkerd allows 10/s).
+_RETRY_SAVINGS_MAX: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a front knows of a request beside its body; `deadline` in the clock of the loop."""
+
+    deadline: float
+    unit: bytes = b""
+    request_id: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A PredictResponse's bytes, what was decided (empty strings for a request that was not decided by us), and the
+    seconds it spent waiting for the backend: in the queue and in calls."""
+
+    body: bytes
+    backend_s: float
+    decision: str = ""
+    arm: str = ""
+    experiment: str = ""
+
+
+class RetryBudget:
+    """Every request earns a fraction of a retry, so that retries never exceed that fraction of the load."""
+
+    def __init__(self, ratio: float) -> None:
+        self._ratio = ratio
+        self._saved = _RETRY_SAVINGS_MAX
+
+    def earn(self) -> None:
+        """Count one request."""
+        self._saved = min(_RETRY_SAVINGS_MAX, self._saved + self._ratio)
+
+    def spend(self) -> bool:
+        """Take one retry if there is one."""
+        if self._saved < 1.0:
+            return False
+        self._saved -= 1.0
+        return True
+
+
+class Predictor:
+    """Decides and dispatches requests. Mutable: requests in flight per (epoch, arm), and the retry budget."""
+
+    def __init__(
+        self,
+        *,
+        routes: Routes,
+        dispatchers: Mapping[str, Dispatcher],
+        keys: Keyring,
+        ledger: Ledger,
+        metrics: Metrics,
+        prices_usd_per_hour: Mapping[str, float],
+        retry_ratio: float,
+        unix_now: Callable[[], float],
+        clock: Callable[[], float],
+    ) -> None:
+        """`clock` is the loop's, in which deadlines are given."""
+        self._clock = clock
+        self._routes = routes
+        self._dispatchers = dispatchers
+        self._keys = keys
+        self._ledger = ledger
+        self._metrics = metrics
+        self._prices = prices_usd_per_hour
+        self._unix_now = unix_now
+        self._budget = RetryBudget(retry_ratio)
+        self.in_flight: Counter[tuple[int, int]] = Counter()
+
+    async def predict(self, body: bytes, context: Context) -> Reply:
+        """Answer a serialised PredictRequest; ServingError for every way it can end without an answer."""
+        request = wire.parse(wire.PredictRequest, body)
+        spec = request.model_spec
+        if not spec.name:
+            raise InvalidArgument("ModelSpec has no name specified.")
+        live = self._routes.by_model.get(spec.name)
+        if live is None:
+            target = self._named(spec, self._routes.backend_of(spec.name))
+            answer, backend_s = await self._dispatch(target, request, context)
+            return Reply(answer.response.SerializeToString(), backend_s)
+        choice = spec.WhichOneof("version_choice")
+        is_entry = choice is None or (choice == "version_label" and spec.version_label in live.snapshot.entry_labels)
+        return await (self._decide if is_entry else self._pinned)(live, request, context)
+
+    async def _pinned(self, live: Live, request: wire.Message, context: Context) -> Reply:
+        """Honour a version or label the client insists on: no token, not learned from."""
+        spec = request.model_spec
+        snapshot = live.snapshot
+        self._metrics.decisions.labels(snapshot.name, "", "pinned").inc()
+        target = live.targets[snapshot.control]
+        if spec.WhichOneof("version_choice") == "version":
+            pinned = spec.version.value
+            target = next((one for one in live.targets if one.version == pinned), None) or Servable(
+                target.backend, target.model, pinned
+            )
+        else:
+            target = Servable(target.backend, target.model, None, spec.version_label)
+        answer, backend_s = await self._dispatch(target, request, context)
+        answer.response.model_spec.name = snapshot.model
+        return Reply(answer.response.SerializeToString(), backend_s)
+
+    async def _decide(self, live: Live, request: wire.Message, context: Context) -> Reply:
+        snapshot = live.snapshot
+        point, nonce = self._draw(snapshot.epoch, context, is_sticky=snapshot.is_sticky)
+        arm = bisect.bisect_right(live.cumulative, point)
+        mode = Mode(snapshot.mode)
+        self._budget.earn()
+        try:
+            answer, backend_s = await self._on_arm(live, arm, request, context)
+        except ServingError as error:
+            self._ledger.add(Cell(snapshot.epoch, arm, snapshot.block), errors=1)
+            if arm == snapshot.serving or not _is_retryable(error) or not self._budget.spend():
+                raise
+            self._metrics.retries.labels(snapshot.name).inc()
+            arm, mode = snapshot.serving, Mode.FALLBACK
+            answer, backend_s = await self._on_arm(live, arm, request, context)
+        token = self._record(live, arm, mode, answer, nonce)
+        answer.response.model_spec.name = snapshot.model
+        return Reply(answer.response.SerializeToString(), backend_s, token, snapshot.arms[arm].name, snapshot.name)
+
+    def _draw(self, epoch: int, context: Context, *, is_sticky: bool) -> tuple[int, bytes]:
+        """Return a point in 0..PARTS-1 and a nonce; both repeat when a request with an id is retried."""
+        if context.request_id:
+            digest = self._keys.point(epoch, b"request", context.request_id)
+            point, nonce = int.from_bytes(digest[:4]) % PARTS, digest[4:]
+        else:
+            point, nonce = secrets.randbits(31), secrets.token_bytes(16)
+        if is_sticky and context.unit:
+            point = int.from_bytes(self._keys.point(epoch, b"unit", context.unit)[:4]) % PARTS
+        return point, nonce
+
+    async def _on_arm(self, live: Live, arm: int, request: wire.Message, context: Context) -> tuple[Answer, float]:
+        place = (live.snapshot.epoch, arm)
+        self.in_flight[place] += 1
+        try:
+            return await self._dispatch(live.targets[arm], request, context)
+        finally:
+            self.in_flight[place] -= 1
+
+    async def _dispatch(self, target: Servable, request: wire.Message, context: Context) -> tuple[Answer, float]:
+        """Send the request to a target and return the answer and the seconds it took."""
+        spec = request.model_spec
+        spec.name = target.model
+        spec.ClearField("version_choice")
+        if target.version is not None:
+            spec.version.value = target.version
+        elif target.label:
+            spec.version_label = target.label
+        started = self._clock()
+        answer = await self._dispatchers[target.backend].predict(target, request, context.deadline)
+        return answer, self._clock() - started
+
+    def _record(self, live: Live, arm: int, mode: Mode, answer: Answer, nonce: bytes) -> str:
+        """Count the decision and sign it."""
+        snapshot = live.snapshot
+        route = snapshot.arms[arm]
+        cost = pico_usd(answer.charged_ns, self._prices[route.backend])
+        cell = Cell(snapshot.epoch, arm, snapshot.block)
+        is_learned = mode is Mode.EXPERIMENT
+        self._ledger.add(
+            cell,
+            decisions=int(is_learned),
+            unlearned_decisions=int(not is_learned),
+            rows=answer.rows,
+            busy_ns=answer.charged_ns,
+            cost_pico_usd=cost,
+        )
+        self._metrics.decisions.labels(snapshot.name, route.name, mode.name.lower()).inc()
+        self._metrics.cost_usd.labels(snapshot.name, route.name, "busy").inc(cost * 1e-12)
+        parts = route.parts if mode is not Mode.FALLBACK else PARTS
+        return self._keys.sign(
+            Decision(
+                mode=mode,
+                segment=0,
+                epoch=snapshot.epoch,
+                arm=arm,
+                parts=parts,
+                weights_version=snapshot.version,
+                block=snapshot.block,
+                time_us=int(self._unix_now() * 1e6),
+                rows=answer.rows,
+                nonce=nonce,
+            )
+        )
+
+    @staticmethod
+    def _named(spec: wire.Message, backend: str) -> Servable:
+        choice = spec.WhichOneof("version_choice")
+        if choice == "version":
+            return Servable(backend, spec.name, spec.version.value)
+        return Servable(backend, spec.name, None, spec.version_label)
+
+
+def _is_retryable(error: ServingError) -> bool:
+    """Say whether another backend might answer: this one is away, or has just unloaded the version."""
+    return isinstance(error, Unavailable) or (
+        isinstance(error, BackendError) and error.code in (Code.UNAVAILABLE, Code.NOT_FOUND)
+    )

@@ -1,0 +1,54 @@
+"""The refusals of Turpin's own HTTP routes, in one table: RFC 9457 type, title, HTTP status and metric label.
+
+TF Serving's routes keep TF Serving's error body; their errors are in serving/errors.py.
+"""
+
+import enum
+from typing import Final
+
+import msgspec
+
+CONTENT_TYPE: Final = "application/problem+json"
+
+
+class Problem(enum.Enum):
+    """One row of the table."""
+
+    MALFORMED = ("malformed", 400, "The body is not what this route reads")
+    UNAUTHENTICATED = ("unauthenticated", 401, "A bearer token is needed")
+    FORGED = ("forged", 401, "The decision token was not made here")
+    FORBIDDEN = ("forbidden", 403, "This token may not do that")
+    NOT_FOUND = ("not_found", 404, "There is no such thing")
+    METHOD = ("method_not_allowed", 405, "This route has other methods")
+    CONFLICT = ("conflict", 409, "Another reward was recorded already")
+    LATE = ("late", 410, "The reward window has closed")
+    UNKNOWN_EPOCH = ("unknown_epoch", 410, "The experiment of this decision is over and forgotten")
+    TOO_LARGE = ("too_large", 413, "The body is too large")
+    ENCODED = ("encoded", 415, "Send the body unencoded")
+    INVALID = ("invalid", 422, "A value is not acceptable")
+    TIMEOUT = ("timeout", 408, "The body took too long to arrive")
+    FAULT = ("fault", 500, "A fault of the gateway")
+    STORE_AWAY = ("store_away", 503, "The store can't take rewards now: send this again")
+
+    @property
+    def label(self) -> str:
+        """The metric label, also the last part of the problem's type."""
+        return self.value[0]
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.value[1]
+
+    def document(self, detail: str) -> dict[str, object]:
+        """Return the RFC 9457 members; `type` is stable, `detail` is for a person."""
+        return {
+            "type": f"urn:turpin:problem:{self.label}",
+            "title": self.value[2],
+            "status": self.status,
+            "detail": detail,
+        }
+
+    def body(self, detail: str) -> bytes:
+        """Return the JSON body."""
+        return msgspec.json.encode(self.document(detail))

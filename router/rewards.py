@@ -1,0 +1,156 @@
+"""Rewards: a claim brings its decision token back, is checked, and is counted once in the block of its decision."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from bandits.sums import quantise
+from router.decisions import BadToken, Decision, Keyring
+from router.metrics import Metrics
+from router.problems import Problem
+from router.routes import Live, Routes
+from router.store import Cell, Fields, Reward, RewardResult, Store, StoreUnavailable
+
+# Clocks of gateways may differ by this much; a token from further in the future is not one of ours.
+_SKEW_S: Final = 300.0
+# Dedupe outlives the window by as much again, so that a clock that jumps by less can't make a reward count twice.
+_DEDUPE_WINDOWS: Final = 2.0
+# One request may carry this many rewards; more is split by the client. Bounds the memory of one call.
+REWARDS_PER_CALL_MAX: Final = 10_000
+# Longest name of an event: it is part of the dedupe key, which is stored.
+_EVENT_CHARS_MAX: Final = 64
+
+
+class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a client sends: one reward for the request, or one per row. A bare number is a finite JSON number."""
+
+    decision: str
+    reward: float | None = None
+    rewards: tuple[float, ...] | None = None
+    event: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a claim: accepted or a duplicate, or the problem that stood in the way."""
+
+    status: int
+    is_learned: bool = False
+    problem: Problem | None = None
+    detail: str = ""
+
+
+class RewardDesk:
+    """Checks claims and hands them to the store."""
+
+    def __init__(
+        self,
+        *,
+        keys: Keyring,
+        routes: Routes,
+        store: Store,
+        metrics: Metrics,
+        unix_now: Callable[[], float],
+    ) -> None:
+        self._keys = keys
+        self._routes = routes
+        self._store = store
+        self._metrics = metrics
+        self._unix_now = unix_now
+
+    async def record(self, claims: Sequence[Claim]) -> list[Outcome]:
+        """Record claims in one durable step; one outcome each, in order. Never raises for what a client sent."""
+        checked = [self._check(claim) for claim in claims]
+        rewards = [item for item in checked if isinstance(item, Reward)]
+        results: list[RewardResult] = []
+        away = ""
+        if rewards:
+            try:
+                results = await self._store.add_rewards(rewards)
+            except StoreUnavailable as error:
+                away = str(error)
+        remaining = iter(results)
+        outcomes = [
+            item if isinstance(item, Outcome) else self._outcome(item, None if away else next(remaining), away)
+            for item in checked
+        ]
+        for outcome in outcomes:
+            label = outcome.problem.label if outcome.problem else ("recorded" if outcome.status == 202 else "duplicate")
+            self._metrics.rewards.labels(label).inc()
+        return outcomes
+
+    def _check(self, claim: Claim) -> Reward | Outcome:
+        try:
+            decision = self._keys.verify(claim.decision)
+        except BadToken as error:
+            return _refused(Problem.FORGED, str(error))
+        live = self._routes.by_epoch.get(decision.epoch)
+        if live is None or decision.arm >= len(live.snapshot.arms):
+            return _refused(Problem.UNKNOWN_EPOCH, "the experiment of this decision is not known here (any more)")
+        now = self._unix_now()
+        age_s = now - decision.time_us * 1e-6
+        if age_s < -_SKEW_S:
+            return _refused(Problem.FORGED, f"the decision is dated {-age_s:.0f} s in the future")
+        if age_s > live.snapshot.window_s:
+            return _refused(
+                Problem.LATE, f"the decision is {age_s:.0f} s old, the window is {live.snapshot.window_s:g} s"
+            )
+        if not 1 <= len(claim.event) <= _EVENT_CHARS_MAX:
+            return _refused(
+                Problem.INVALID, f"event must have 1 to {_EVENT_CHARS_MAX} characters, got {len(claim.event)}"
+            )
+        value = _value(claim, decision, live)
+        return value if isinstance(value, Outcome) else self._reward(claim, decision, live, value, age_s)
+
+    def _reward(self, claim: Claim, decision: Decision, live: Live, value: float, age_s: float) -> Reward:
+        snapshot = live.snapshot
+        self._metrics.reward_delay_seconds.labels(snapshot.name).observe(max(0.0, age_s))
+        q = quantise(value, snapshot.reward_low, snapshot.reward_high)
+        fields: Fields = {"unlearned_rewards": 1, "unlearned_reward_q": q}
+        if decision.is_learned:
+            fields = {"rewards": 1, "reward_q": q, "reward_q2": q * q, "delay_ms": max(0, int(age_s * 1e3))}
+        return Reward(
+            cell=Cell(decision.epoch, decision.arm, decision.block),
+            nonce=decision.nonce,
+            event=claim.event,
+            value=value,
+            fields=fields,
+            expires_at=int(decision.time_us * 1e-6 + _DEDUPE_WINDOWS * snapshot.window_s + _SKEW_S),
+        )
+
+    @staticmethod
+    def _outcome(reward: Reward, result: RewardResult | None, away: str) -> Outcome:
+        is_learned = "rewards" in reward.fields
+        match result:
+            case None:
+                return _refused(Problem.STORE_AWAY, away)
+            case RewardResult.RECORDED:
+                return Outcome(202, is_learned=is_learned)
+            case RewardResult.DUPLICATE:
+                return Outcome(200, is_learned=is_learned)
+            case RewardResult.CONFLICT:
+                return _refused(
+                    Problem.CONFLICT,
+                    f"another reward than {reward.value:g} was recorded for this decision and event {reward.event!r}",
+                )
+
+
+def _refused(problem: Problem, detail: str) -> Outcome:
+    return Outcome(problem.status, problem=problem, detail=detail)
+
+
+def _value(claim: Claim, decision: Decision, live: Live) -> float | Outcome:
+    """Return the reward of the request: rows enter as their mean, for the request is what was randomised."""
+    if (claim.reward is None) == (claim.rewards is None):
+        return _refused(Problem.INVALID, "exactly one of `reward` and `rewards` must be given")
+    values = (claim.reward,) if claim.rewards is None else claim.rewards
+    low, high = live.snapshot.reward_low, live.snapshot.reward_high
+    for value in values:
+        if value is None or not math.isfinite(value) or not low <= value <= high:
+            return _refused(Problem.INVALID, f"a reward must be within [{low:g}, {high:g}], got {value}")
+    if claim.rewards is not None and len(claim.rewards) != decision.rows:
+        return _refused(Problem.INVALID, f"the request had {decision.rows} rows, got {len(claim.rewards)} rewards")
+    return math.fsum(value for value in values if value is not None) / len(values)

@@ -1,0 +1,59 @@
+"""Where a model name leads: to an experiment, to a pinned version of it, or straight through to a backend."""
+
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from router.snapshot import Snapshot
+from serving.errors import ModelNotFound
+from serving.upstream import Servable
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A snapshot made ready for choosing: running sums of the weights, and a target per arm."""
+
+    snapshot: Snapshot
+    cumulative: tuple[int, ...]
+    targets: tuple[Servable, ...]
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> "Live":
+        """Prepare a snapshot."""
+        return cls(
+            snapshot,
+            tuple(itertools.accumulate(arm.parts for arm in snapshot.arms)),
+            tuple(Servable(arm.backend, arm.model, arm.version) for arm in snapshot.arms),
+        )
+
+
+class Routes:
+    """The routing table of one worker. Mutable: the newest snapshot per experiment."""
+
+    def __init__(self, backend_models: Mapping[str, Iterable[str]]) -> None:
+        """Take the model names each backend is configured with; a lone backend also gets every other name."""
+        self._owner = {model: backend for backend, models in backend_models.items() for model in models}
+        self._only = next(iter(backend_models)) if len(backend_models) == 1 else None
+        self.by_model: dict[str, Live] = {}
+        self.by_epoch: dict[int, Live] = {}
+
+    def update(self, snapshot: Snapshot) -> bool:
+        """Take over a snapshot unless it is no newer than ours of the same epoch; say whether it was."""
+        current = self.by_model.get(snapshot.model)
+        if (
+            current is not None
+            and current.snapshot.epoch == snapshot.epoch
+            and current.snapshot.version >= snapshot.version
+        ):
+            return False
+        live = Live.of(snapshot)
+        self.by_model[snapshot.model] = live
+        self.by_epoch[snapshot.epoch] = live
+        return True
+
+    def backend_of(self, model: str) -> str:
+        """Return the backend of a model without an experiment; ModelNotFound in TF Serving's words."""
+        backend = self._owner.get(model, self._only)
+        if backend is None:
+            raise ModelNotFound(f"Servable not found for request: Latest({model})")
+        return backend

@@ -1,0 +1,32 @@
+"""What the leader reads for one refresh of an experiment, and the cost that follows from it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bandits.life import Event
+from router.dossier import ArmCost, Dossier
+from router.heartbeat import ExperimentBeat
+from serving.cost import Line, cost_usd
+
+Cells = Mapping[tuple[int, int], Mapping[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the leader read for this refresh: sums per (arm, block), the live gateways, prices, new calibrations."""
+
+    cells: Cells
+    beats: Sequence[ExperimentBeat]
+    prices_usd_per_hour: Mapping[str, float]
+    calibrated: Mapping[str, ArmCost]
+    events: Sequence[Event]
+
+
+def deciding_cost_usd(dossier: Dossier, arm: int, prices_usd_per_hour: Mapping[str, float]) -> float:
+    """Return what one prediction of the arm costs at the reference size and the current price; 0 while not calibrated."""
+    spec = dossier.spec.arms[arm]
+    cost = dossier.document.costs.get(spec.name)
+    if cost is None:
+        return 0.0
+    line = Line(cost.a_s, cost.b_s)
+    return cost_usd(line, cost.scale, dossier.document.reference_rows, prices_usd_per_hour[spec.backend])

@@ -1,0 +1,63 @@
+"""The snapshot of an experiment: versioned weights and routes that the leader publishes and every worker reads.
+
+It holds all a worker needs, so that no worker reads specifications or statistics; and the numbers behind the decision
+(`view`), which workers never decode, so that any gateway can show them.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+# Weights are whole parts of this, so that a propensity is exact and all gateways choose alike. See bandits/weights.py.
+PARTS: Final = 2**31
+
+
+class ArmRoute(msgspec.Struct, frozen=True):
+    """Where an arm's requests go, and how many of `PARTS` it gets."""
+
+    name: str
+    backend: str
+    model: str
+    version: int
+    parts: int
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """What workers know of one experiment. Mutable state of the leader, frozen at `version`."""
+
+    name: str
+    model: str
+    epoch: int
+    version: int
+    block: int
+    published_at: float  # unix s
+    mode: int  # a decisions.Mode: why arms are chosen now
+    entry_labels: tuple[str, ...]
+    control: int  # position of the control arm
+    serving: int  # the arm that answers what the experiment itself does not: control, after the end the winner
+    arms: tuple[ArmRoute, ...]
+    is_sticky: bool
+    reward_low: float
+    reward_high: float
+    window_s: float
+    reference_rows: int
+    view: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+_DECODER: Final = msgspec.json.Decoder(Snapshot)
+
+
+def encode(snapshot: Snapshot) -> bytes:
+    """Serialise for the store."""
+    return _ENCODER.encode(snapshot)
+
+
+def decode(raw: bytes) -> Snapshot:
+    """Read a published snapshot; msgspec.ValidationError if a newer leader wrote what this version can't read."""
+    return _DECODER.decode(raw)
+
+
+def view_of(value: Any) -> msgspec.Raw:
+    """Wrap the numbers behind a decision (JSON-able) so that workers carry them undecoded."""
+    return msgspec.Raw(_ENCODER.encode(value))

@@ -1,0 +1,118 @@
+"""Starts the workers, starts one again that died, keeps its counters, and ends them all."""
+
+import asyncio
+import contextlib
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from router.aggregate import Aggregate
+from router.link import Configure, Counters, Failed, Link, Ready, Stop
+
+log = structlog.get_logger(__name__)
+
+# A worker that dies at once again is not started in a tight loop; one that had served comes back without delay.
+_RESTART_FIRST_S: Final = 0.1
+_RESTART_MAX_S: Final = 5.0
+# Draining takes 10 s at most (data_plane.DRAIN_S); a worker still there after that is killed.
+_STOP_S: Final = 15.0
+
+
+class WorkerFailed(Exception):
+    """A worker could not start at all: a port in use, a store that can't be opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where a worker listens, and its process id."""
+
+    pid: int
+    grpc: int
+    http: int
+
+
+class Supervisor:
+    """Keeps `count` workers running. Mutable: the workers that are ready now."""
+
+    def __init__(self, configure: Configure, count: int, aggregate: Aggregate) -> None:
+        self._configure = configure
+        self._count = count
+        self._aggregate = aggregate
+        self.ready: dict[int, Listening] = {}
+
+    async def run(self, *, on_ready: Callable[[], None], stop: asyncio.Event) -> None:
+        """Run until `stop`; `on_ready` is called when all are ready for the first time; WorkerFailed if one can't start."""
+        async with asyncio.TaskGroup() as tasks:
+            for place in range(self._count):
+                tasks.create_task(self._keep(place, on_ready, stop), name=f"worker {place}")
+
+    async def _keep(self, place: int, on_ready: Callable[[], None], stop: asyncio.Event) -> None:
+        pause_s, has_served = _RESTART_FIRST_S, False
+        while not stop.is_set():
+            reason = await self._once(place, on_ready, stop)
+            was_ready = self.ready.pop(place, None) is not None
+            if stop.is_set():
+                return
+            if not was_ready and not has_served:
+                raise WorkerFailed(reason)
+            has_served = True
+            pause_s = _RESTART_FIRST_S if was_ready else min(_RESTART_MAX_S, 2 * pause_s)
+            log.error("worker died: starting it again", worker=place, reason=reason, pause_s=pause_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await stop.wait()
+
+    async def _once(self, place: int, on_ready: Callable[[], None], stop: asyncio.Event) -> str:
+        """Run one worker process to its end; return why it ended."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-P", "-m", "router.worker", str(theirs.fileno()), pass_fds=[theirs.fileno()]
+            )
+        link = await Link.over(ours)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                ending = tasks.create_task(self._end(link, process, stop), name=f"end worker {place}")
+                reason = await self._converse(place, process.pid, link, on_ready)
+                async with asyncio.timeout(_STOP_S):
+                    code = await process.wait()
+                ending.cancel()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            await link.close()
+        self._aggregate.retire(f"{place}:{process.pid}")
+        return reason or f"exit code {code}"
+
+    async def _converse(self, place: int, pid: int, link: Link, on_ready: Callable[[], None]) -> str:
+        reason = ""
+        with contextlib.suppress(ConnectionError):
+            await link.send(self._configure)
+        while (message := await link.receive()) is not None:
+            match message:
+                case Ready(grpc=grpc, http=http):
+                    self.ready[place] = Listening(pid, grpc, http)
+                    if len(self.ready) == self._count:
+                        on_ready()
+                case Counters(snapshot=snapshot):
+                    self._aggregate.update(f"{place}:{pid}", snapshot)
+                case Failed(reason=reason):
+                    pass
+                case _:
+                    log.error("unexpected frame from a worker", worker=place, frame=type(message).__name__)
+        return reason
+
+    @staticmethod
+    async def _end(link: Link, process: asyncio.subprocess.Process, stop: asyncio.Event) -> None:
+        await stop.wait()
+        with contextlib.suppress(ConnectionError):
+            await link.send(Stop())
+        await asyncio.sleep(_STOP_S)
+        if process.returncode is None:
+            process.kill()

@@ -1,0 +1,103 @@
+"""A worker process: the data plane, told by the control process what to do. Run as `python -P -m router.worker FD`."""
+
+import asyncio
+import contextlib
+import gc
+import os
+import pickle
+import signal
+import socket
+import sys
+from typing import Final
+
+import uvloop
+
+from router.clock import unix_now
+from router.config import Config
+from router.data_plane import DataPlane, Ports
+from router.decisions import Keyring
+from router.link import Configure, Counters, Failed, Link, Ready, Stop
+from router.logs import configure_logs
+from router.metrics import Metrics, snapshot
+from router.store import StoreError, open_store
+
+# Metrics in a scrape are this old at most; what a killed worker counted since is lost.
+_METRICS_S: Final = 0.25
+
+
+async def work(link: Link) -> int:
+    """Run one worker until it is told to stop or the control process is gone; return the exit code."""
+    first = await link.receive()
+    if not isinstance(first, Configure):
+        return 1
+    # From our own parent, over a socket nobody else has; JSON would hide the secrets.
+    config: Config = pickle.loads(first.config)  # noqa: S301
+    metrics = Metrics()
+    stop = asyncio.Event()
+    reason = ""
+    store = open_store(config.store)
+    try:
+        await store.open()
+        plane = DataPlane(
+            config, store=store, keys=Keyring(first.keys), metrics=metrics, unix_now=unix_now, is_shared=True
+        )
+        # What start-up allocated stays for ever: keep the collector from walking it again and again.
+        gc.freeze()
+        async with asyncio.TaskGroup() as tasks:
+            listening = tasks.create_task(_listen(link, stop), name="listen to control")
+            reporting: list[asyncio.Task[None]] = []
+
+            def on_ready(ports: Ports) -> None:
+                reporting.append(tasks.create_task(_report(link, metrics, ports), name="report to control"))
+
+            await plane.run(on_ready=on_ready, stop=stop)
+            listening.cancel()
+            for task in reporting:
+                task.cancel()
+        with contextlib.suppress(ConnectionError):
+            await link.send(Counters(snapshot(metrics.registry)))
+    except* (StoreError, OSError) as group:
+        reason = "; ".join(str(error) for error in group.exceptions)
+    if reason:
+        with contextlib.suppress(ConnectionError):
+            await link.send(Failed(reason))
+    await store.close()
+    await link.close()
+    return 1 if reason else 0
+
+
+async def _listen(link: Link, stop: asyncio.Event) -> None:
+    while not isinstance(await link.receive(), Stop | None):
+        pass
+    stop.set()
+
+
+async def _report(link: Link, metrics: Metrics, ports: Ports) -> None:
+    with contextlib.suppress(ConnectionError):
+        await link.send(Ready(ports.grpc, ports.http))
+        while True:
+            await link.send(Counters(snapshot(metrics.registry)))
+            await asyncio.sleep(_METRICS_S)
+
+
+def main() -> int:
+    """Take the inherited socket and work; signals meant for the process group are the control process's to handle."""
+    configure_logs()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    sock.setblocking(False)
+
+    async def run() -> int:
+        return await work(await Link.over(sock))
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run())
+
+
+if __name__ == "__main__":
+    code = main()
+    # grpc's own threads may outlive the loop by seconds; everything of ours is closed.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

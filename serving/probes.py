@@ -1,0 +1,53 @@
+"""When to measure an arm in traffic: probes, spread over the arms, within a share of the busy time.
+
+A probe is a batch that runs alone on an empty replica, padded to the reference size (batcher.py). Pure: no clock.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from serving.upstream import Servable
+
+# Design §9: probes cost at most 2 % of the busy time.
+BUSY_SHARE_MAX: Final = 0.02
+# Credit saved up while there is nothing to probe; one probe of the largest demo model takes 20 ms.
+_CREDIT_MAX_NS: Final = 200_000_000
+# The median of 15 scales an arm's line (design §9).
+KEPT: Final = 15
+
+
+class ProbeSchedule:
+    """The probes of one backend. Mutable: the credit earned by busy time, the last probes of each arm."""
+
+    def __init__(self) -> None:
+        self._credit_ns = 0.0
+        self._asked: Servable | None = None
+        self._turn: dict[Servable, int] = {}
+        self._count = 0
+        self.measured: dict[Servable, deque[tuple[int, float]]] = {}
+
+    def record(self, servable: Servable, *, rows: int, seconds: float, charged_ns: int, is_probe: bool) -> None:
+        """Take note of a batch that ran: `rows` as padded, `seconds` alone on the replica if it was a probe."""
+        if not is_probe:
+            self._credit_ns = min(_CREDIT_MAX_NS, self._credit_ns + BUSY_SHARE_MAX * charged_ns)
+            return
+        self._credit_ns -= charged_ns
+        if servable == self._asked:
+            self._asked = None
+        self.measured.setdefault(servable, deque(maxlen=KEPT)).append((rows, seconds))
+
+    def due(self, servables: Sequence[Servable]) -> Servable | None:
+        """Return the arm to probe next, least recently probed first; None while the credit does not cover it."""
+        if self._asked in servables or not servables:
+            return None
+        self._asked = None
+        candidate = min(servables, key=lambda one: self._turn.get(one, 0))
+        seen = self.measured.get(candidate)
+        expected_ns = seen[-1][1] * 1e9 if seen else 0.0
+        if self._credit_ns < expected_ns or self._credit_ns <= 0:
+            return None
+        self._count += 1
+        self._turn[candidate] = self._count
+        self._asked = candidate
+        return candidate
