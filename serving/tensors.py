@@ -13,12 +13,19 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from serving import dtypes
 from serving.errors import InternalError
-from serving.wire import DEFAULT_SIGNATURE, Message, PredictRequest, PredictResponse
+from serving.wire import DEFAULT_SIGNATURE, Message, PredictRequest, PredictResponse, TensorProto
 
 # A request whose few values stand for many elements is expanded by a join; it may grow to ten times what was sent,
 # or to 64 KiB (a constant mask of 128 x 128 floats beside a small input), whichever is more. Beyond it goes alone.
 _GROWTH_MAX: Final = 10
 _GROWTH_FREE_BYTES: Final = 64 * 1024
+
+# Field numbers of PredictResponse, of a map's entry, and of TensorProto.
+_OUTPUTS: Final = 1
+_MODEL_SPEC: Final = 2
+_MAP_KEY: Final = 1
+_MAP_VALUE: Final = 2
+_TENSOR_CONTENT: Final = 4
 
 
 def rows(request: Message) -> int | None:
@@ -90,12 +97,12 @@ def split(response: Message, rows: Sequence[int], pad_to: int | None = None) -> 
     expected = total if pad_to is None else pad_to
     if len(rows) == 1 and expected == total:
         return [response]
-    widths = {name: _row_width(name, tensor, expected) for name, tensor in response.outputs.items()}
-    templates = {count: _template(response, count) for count in set(rows)}
-    parts = [PredictResponse.FromString(templates[count]) for count in rows]
-    for name, width in widths.items():
-        _cut_output(name, response.outputs[name], width, rows, parts)
-    return parts
+    # The parts are put together as bytes and parsed once: a third of the time of filling messages field by field.
+    spec = response.model_spec.SerializeToString()
+    parts = [[wire_header(_MODEL_SPEC, len(spec)), spec] if response.HasField("model_spec") else [] for _ in rows]
+    for name, tensor in response.outputs.items():
+        _cut_output(name, tensor, _row_width(name, tensor, expected), rows, parts)
+    return [PredictResponse.FromString(b"".join(part)) for part in parts]
 
 
 def content_of(tensor: Message, elements: int) -> bytes:
@@ -108,12 +115,13 @@ def content_of(tensor: Message, elements: int) -> bytes:
     if tensor.tensor_content:
         return bytes(tensor.tensor_content)
     encoding = dtypes.ENCODINGS[tensor.dtype]
-    values = getattr(tensor, encoding.field)
-    present = min(len(values) // encoding.per_element, elements)
-    if not present:
-        return bytes(elements * encoding.item_bytes)
-    packed = encoding.pack(values[: present * encoding.per_element])
-    return packed + packed[-encoding.item_bytes :] * (elements - present)
+    item_bytes = encoding.item_bytes
+    packed = encoding.read(tensor)
+    # Half a complex number does not count.
+    present = min(len(packed) // item_bytes, elements)
+    packed = packed[: present * item_bytes]
+    last = packed[-item_bytes:] or bytes(item_bytes)
+    return packed + last * (elements - present)
 
 
 def strings_of(tensor: Message, elements: int) -> list[bytes]:
@@ -121,6 +129,16 @@ def strings_of(tensor: Message, elements: int) -> list[bytes]:
     values = list(tensor.string_val[:elements])
     missing = elements - len(values)
     return values + [values[-1] if values else b""] * missing
+
+
+def wire_header(number: int, size: int) -> bytes:
+    """Write what stands before `size` bytes of a field with this number (below 16): its tag and a varint."""
+    header = bytearray([number << 3 | 2])
+    while size >= 0x80:
+        header.append(size & 0x7F | 0x80)
+        size >>= 7
+    header.append(size)
+    return bytes(header)
 
 
 def _dims(tensor: Message) -> list[int]:
@@ -208,33 +226,42 @@ def _row_width(name: str, tensor: Message, expected: int) -> int:
     return elements // expected
 
 
-def _template(response: Message, count: int) -> bytes:
-    """Serialise an answer of `count` rows without its values: a copy costs a third of filling it field by field."""
-    template = PredictResponse()
-    template.model_spec.CopyFrom(response.model_spec)
-    for name, tensor in response.outputs.items():
-        output = template.outputs[name]
-        output.dtype = tensor.dtype
-        output.version_number = tensor.version_number
-        output.tensor_shape.CopyFrom(tensor.tensor_shape)
-        output.tensor_shape.dim[0].size = count
-    return bytes(template.SerializeToString())
-
-
-def _cut_output(name: str, tensor: Message, width: int, rows: Sequence[int], parts: Sequence[Message]) -> None:
-    """Give each part its rows of one output, in the encoding the backend used."""
+def _cut_output(name: str, tensor: Message, width: int, rows: Sequence[int], parts: list[list[bytes]]) -> None:
+    """Add to each part its rows of one output, in the encoding the backend used."""
+    heads = {count: _head(tensor, count) for count in set(rows)}
     encoding = dtypes.ENCODINGS.get(tensor.dtype)
-    content = tensor.tensor_content
     start = 0
-    if encoding is not None and content:
-        row_bytes = width * encoding.item_bytes
+    if encoding is not None and (tensor.tensor_content or encoding.is_raw):
+        number = _TENSOR_CONTENT if tensor.tensor_content else encoding.number
+        content = tensor.tensor_content or encoding.read(tensor)
+        sizes = {count: count * width * encoding.item_bytes for count in heads}
+        openings = {
+            count: _opening(name, heads[count] + wire_header(number, sizes[count]), sizes[count]) for count in heads
+        }
         for part, count in zip(parts, rows, strict=True):
-            part.outputs[name].tensor_content = content[start : start + count * row_bytes]
-            start += count * row_bytes
+            part += openings[count], content[start : start + sizes[count]]
+            start += sizes[count]
         return
     field, per_element = ("string_val", 1) if encoding is None else (encoding.field, encoding.per_element)
     values = getattr(tensor, field)[:]
-    row_values = width * per_element
     for part, count in zip(parts, rows, strict=True):
-        getattr(part.outputs[name], field).extend(values[start : start + count * row_values])
-        start += count * row_values
+        stop = start + count * width * per_element
+        piece = TensorProto(**{field: values[start:stop]}).SerializeToString()
+        part += _opening(name, heads[count], len(piece)), piece
+        start = stop
+
+
+def _opening(name: str, head: bytes, rest_bytes: int) -> bytes:
+    """Write a PredictResponse's map entry for an output up to the last `rest_bytes` of its tensor."""
+    key = name.encode()
+    key = wire_header(_MAP_KEY, len(key)) + key
+    value = wire_header(_MAP_VALUE, len(head) + rest_bytes) + head
+    return wire_header(_OUTPUTS, len(key) + len(value) + rest_bytes) + key + value
+
+
+def _head(tensor: Message, count: int) -> bytes:
+    """Serialise a tensor's type and shape, with dim 0 set to `count`."""
+    head = TensorProto(dtype=tensor.dtype, version_number=tensor.version_number)
+    head.tensor_shape.CopyFrom(tensor.tensor_shape)
+    head.tensor_shape.dim[0].size = count
+    return bytes(head.SerializeToString())
