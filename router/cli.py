@@ -6,11 +6,12 @@ What a command needs is imported when it runs, so that `turpin --version` answer
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
 from router import commands, experiments_command
+from router.guard import PACKAGES
 from router.version import installed_version
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _refuse_foreign_packages() -> None:
         _leave(f"{reason}: install turpin again, in an environment of its own", EXIT_BAD_INPUT)
 
 
-def _leave(message: str, code: int) -> None:
+def _leave(message: str, code: int) -> NoReturn:
     sys.stderr.write(f"turpin: {message}\n")
     raise typer.Exit(code)
 
@@ -120,7 +121,9 @@ def main() -> None:
     try:
         app()
     except ModuleNotFoundError as error:
-        # A command imported what it needs only when it ran.
+        # A command imported what it needs only when it ran; a module of ours that is missing is our fault.
+        if str(error.name).partition(".")[0] in PACKAGES:
+            raise
         command = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
         commands.missing(command, error)
         sys.exit(EXIT_FAILED)

@@ -6,7 +6,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
@@ -66,7 +66,7 @@ def _get(admin: str, path: str, token: str) -> dict[str, Any]:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=_TIMEOUT_S) as answer:
-            found = json.load(answer)
+            found: object = json.load(answer)
     except urllib.error.HTTPError as error:
         with error:
             _leave(f"{admin} answers {error.code}: {_detail(error.read())}", EXIT_FAILED)
@@ -87,7 +87,7 @@ def _detail(body: bytes) -> str:
         return body[:200].decode(errors="replace").strip() or "nothing"
 
 
-def _leave(message: str, code: int) -> Any:
+def _leave(message: str, code: int) -> NoReturn:
     sys.stderr.write(f"turpin: {message}\n")
     raise typer.Exit(code)
 
