@@ -134,17 +134,18 @@ class Dispatcher:
             waiter.fail(Unavailable("the gateway goes down, and the backend had not answered in the time left"))
 
     def _rider(self, servable: Servable, request: wire.Message, deadline: float) -> Rider:
-        """Address a request to its servable, and measure it."""
+        """Address a request to its servable, whatever it named itself, and measure it."""
         spec = request.model_spec
         spec.name = servable.model
+        spec.ClearField("version_choice")
         if servable.version is not None:
             spec.version.value = servable.version
-        # Where the servable leaves the version to the request, requests that name different ones must not be merged.
-        choice = None if servable.version is not None else (spec.version.value, spec.version_label)
+        elif servable.label:
+            spec.version_label = servable.label
         rows = tensors.rows(request)
         return Rider(
             id=next(self._rider_ids),
-            key=(choice, tensors.merge_key(request)),
+            key=tensors.merge_key(request),
             servable=servable,
             rows=rows or 1,
             size_bytes=request.ByteSize(),

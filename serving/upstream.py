@@ -40,7 +40,8 @@ class Servable:
     label: str = ""
 
     def __str__(self) -> str:
-        return f"{self.backend}/{self.model}/{'latest' if self.version is None else self.version}"
+        choice = (self.label or "latest") if self.version is None else self.version
+        return f"{self.backend}/{self.model}/{choice}"
 
 
 class Upstream(Protocol):
