@@ -22,6 +22,7 @@ FIELDS = (
     "reward_q2",
     "delay_ms",
     "unlearned_rewards",
+    "unlearned_reward_q",
     "late_rewards",
 )
 """The names of what is added up in a cell, in the order in which stores keep them."""
