@@ -191,11 +191,8 @@ def _include(data: Mapping[str, Any], folder: Path, problems: list[Problem]) -> 
             places[len(found)] = ("experiments", position)
             found.append(item)
             continue
-        try:
-            files = read_experiments([item], folder)
-        except BadInput as error:
-            problems.extend(error.problems)
-            continue
+        files, unreadable = read_experiments([item], folder)
+        problems.extend(unreadable)
         for file, content in files:
             places[len(found)] = (f"{file}: ",)
             found.append(content)

@@ -30,8 +30,8 @@ def model_problems(experiments: Sequence[object]) -> Iterable[Problem]:
                 seen.add(value)
 
 
-def read_experiments(globs: Iterable[str], relative_to: Path) -> list[tuple[str, Any]]:
-    """Return (file, content) of every file the patterns match, in order; BadInput when one can't be read."""
+def read_experiments(globs: Iterable[str], relative_to: Path) -> tuple[list[tuple[str, Any]], list[Problem]]:
+    """Return (file, content) of every file the patterns match, in order, and why others can't be read."""
     found: dict[str, Any] = {}
     problems: list[Problem] = []
     for pattern in globs:
@@ -45,15 +45,13 @@ def read_experiments(globs: Iterable[str], relative_to: Path) -> list[tuple[str,
                 problems.extend(Problem((f"{path}: ",), problem.message) for problem in error.problems)
             except (OSError, UnicodeDecodeError) as error:
                 problems.append(Problem((f"{path}: ",), f"can't be read: {error}"))
-    if problems:
-        raise BadInput(problems)
-    return list(found.items())
+    return list(found.items()), problems
 
 
 def load_experiments(globs: Iterable[str], relative_to: Path) -> tuple[Experiment, ...]:
     """Return the experiments in the files the patterns match; BadInput with every problem and its file."""
-    files = read_experiments(globs, relative_to)
-    problems = [
+    files, problems = read_experiments(globs, relative_to)
+    problems += [
         Problem((f"{files[int(problem.place[0])][0]}: ", *problem.place[1:]), problem.message)
         for problem in model_problems([content for _, content in files])
     ]

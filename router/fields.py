@@ -24,7 +24,7 @@ MINUTE: Final = 60.0
 HOUR: Final = 3600.0
 DAY: Final = 86400.0
 _UNITS_S: Final = {"d": DAY, "h": HOUR, "m": MINUTE, "s": SECOND, "ms": 0.001}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 HIDDEN: Final = "********"
 # The user and password of a URL, and its query, where some put the password.
 _CREDENTIALS = re.compile(r"(?<=://)[^/]*(?=@)|(?<=\?).*")

@@ -1,0 +1,167 @@
+"""What the table of metrics promises, and that no client can make a series."""
+
+import math
+import re
+from typing import Any
+
+import pytest
+
+from bandits.life import ArmState, Phase
+from router.aggregate import Aggregate
+from router.metrics import ARM_STATES, OTHER, PHASES, SERVABLES_MAX, TABLE, Metrics, Names, snapshot
+from serving.calls import BatchRecord
+from serving.upstream import Servable
+
+
+def record(servable: Servable, error: str | None = None) -> BatchRecord:
+    return BatchRecord(
+        servable=servable,
+        replica="a:1",
+        riders=2,
+        rows=3,
+        seconds=0.004,
+        waits_s=(0.001, 0.002),
+        charged_ns=4_000_000,
+        is_probe=False,
+        pad_to=None,
+        error=error,
+    )
+
+
+def values(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in metrics.registry.collect()
+        for sample in family.samples
+    }
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return values(metrics).get((name, frozenset(labels.items())))
+
+
+def test_names_and_units_follow_prometheus() -> None:
+    for declared in TABLE.values():
+        assert re.fullmatch(r"turpin_[a-z_]+", declared.name)
+        assert declared.name.endswith("_total") == (declared.kind == "counter")
+        assert not declared.name.endswith(("_count", "_sum", "_bucket", "_ms", "_milliseconds"))
+        assert declared.help.endswith(".")
+        assert (declared.kind == "histogram") == bool(declared.buckets)
+        assert not {"unit", "token", "request_id", "le"}.intersection(declared.labels)
+
+
+def test_every_metric_of_the_table_can_be_counted() -> None:
+    made = {family.name for family in Metrics().registry.collect()}
+
+    assert made == {name.removesuffix("_total") for name in TABLE}
+
+
+def test_states_and_phases_are_those_of_the_state_machine() -> None:
+    assert set(ARM_STATES) == set(ArmState.__args__)  # type: ignore[attr-defined]  # typing has no public way
+    assert set(PHASES) == set(Phase.__args__)  # type: ignore[attr-defined]  # the same
+
+
+def test_a_batch_is_counted_under_its_servable() -> None:
+    metrics = Metrics()
+
+    metrics.batch(record(Servable("tfs", "digits", 2)))
+
+    labels = {"backend": "tfs", "model": "digits", "version": "2", "code": "ok"}
+    assert value(metrics, "turpin_backend_duration_seconds_sum", **labels) == 0.004
+    assert value(metrics, "turpin_batch_rows_sum", backend="tfs") == 3
+    assert value(metrics, "turpin_batch_wait_seconds_count", backend="tfs") == 2
+
+
+def test_names_clients_invent_make_no_series() -> None:
+    metrics = Metrics()
+
+    for number in range(50):
+        metrics.batch(record(Servable("tfs", f"made-up-{number}", number), error="not_found"))
+
+    found = {labels for name, labels in values(metrics) if name == "turpin_backend_duration_seconds_count"}
+    assert found == {
+        frozenset({("backend", "tfs"), ("model", OTHER), ("version", OTHER), ("code", "not_found")}),
+    }
+
+
+def test_even_servables_that_answer_are_bounded() -> None:
+    metrics = Metrics()
+
+    for version in range(SERVABLES_MAX + 50):
+        metrics.batch(record(Servable("tfs", "digits", version)))
+
+    found = {labels for name, labels in values(metrics) if name == "turpin_backend_duration_seconds_count"}
+    assert len(found) == SERVABLES_MAX + 1
+
+
+def test_names_beyond_the_limit_fold_to_other() -> None:
+    names = Names(2, ["a", "b", "c"])
+
+    assert [names.fold(name) for name in ("a", "b", "c", "d")] == ["a", "b", OTHER, OTHER]
+
+
+def state(**changes: Any) -> dict[str, Any]:
+    arm = {
+        "name": "v1",
+        "state": "eligible",
+        "weight": 0.9,
+        "best_probability": 0.8,
+        "value_usd": 1e-6,
+        "prediction_cost_usd": 1e-8,
+        "pending": 3,
+        "evidence_log": -1.5,
+    }
+    return {"name": "digits", "phase": "running", "value_remaining": {"q95": 0.02}, "arms": [arm | changes]}
+
+
+def test_the_state_of_an_experiment_is_shown() -> None:
+    metrics = Metrics()
+
+    metrics.show_state(state())
+
+    arm = {"experiment": "digits", "arm": "v1"}
+    assert value(metrics, "turpin_arm_weight_ratio", **arm) == 0.9
+    assert value(metrics, "turpin_arm_best_probability_ratio", **arm) == 0.8
+    assert value(metrics, "turpin_experiment_evidence_log", **arm) == -1.5
+    assert value(metrics, "turpin_experiment_value_remaining_ratio", experiment="digits") == 0.02
+    assert value(metrics, "turpin_experiment_phase", experiment="digits", phase="running") == 1
+    assert value(metrics, "turpin_arm_state", **arm, state="eligible") == 1
+    assert sum(found for (name, _), found in values(metrics).items() if name == "turpin_arm_state") == 1
+
+
+def test_what_is_not_known_any_more_is_not_shown() -> None:
+    metrics = Metrics()
+    metrics.show_state(state())
+
+    metrics.show_state(state(best_probability=None, state="draining"))
+
+    arm = {"experiment": "digits", "arm": "v1"}
+    assert value(metrics, "turpin_arm_best_probability_ratio", **arm) is None
+    assert value(metrics, "turpin_arm_state", **arm, state="eligible") == 0
+    assert value(metrics, "turpin_arm_state", **arm, state="draining") == 1
+
+
+def test_a_forgotten_experiment_leaves_its_counters() -> None:
+    metrics = Metrics()
+    metrics.decisions.labels("digits", "v1", "experiment").inc()
+    metrics.show_state(state())
+    metrics.show_state(state() | {"name": "other"})
+
+    metrics.forget_experiment("digits")
+
+    left = {name for name, labels in values(metrics) if ("experiment", "digits") in labels}
+    assert left == {"turpin_decisions_total", "turpin_decisions_created"}
+    assert value(metrics, "turpin_arm_weight_ratio", experiment="other", arm="v1") == 0.9
+
+
+@pytest.mark.parametrize("is_up", [0, 1])
+def test_a_store_nobody_asked_is_neither_up_nor_down(is_up: int) -> None:
+    silent, asking, aggregate = Metrics(), Metrics(), Aggregate()
+    asking.store_up.set(is_up)
+
+    aggregate.update("control", snapshot(silent.registry))
+    aggregate.update("worker", snapshot(asking.registry))
+
+    (family,) = (family for family in aggregate.collect() if family.name == "turpin_store_up")
+    assert [sample.value for sample in family.samples] == [is_up]
+    assert not any(math.isnan(sample.value) for family in aggregate.collect() for sample in family.samples)
