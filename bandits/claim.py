@@ -51,6 +51,7 @@ def margin_usd(margin: float, value: Floats, worth: Floats) -> Floats:
 
 def solve_level(base: Floats, share: Floats, targets: Floats) -> Floats:
     """Return the shift x (N,) with sum_t share_t expit(base_t + x) = target for each target (N,) in (0, 1)."""
+    base, share = base[share > 0], share[share > 0]
     wanted = logit(targets)
     low, high = wanted - base.max(), wanted - base.min()
     x = wanted - share @ base

@@ -6,6 +6,7 @@ prediction; with `--single`, or the store `memory:`, both in one process. Here, 
 
 import asyncio
 import contextlib
+import os
 import pickle
 import signal
 import sys
@@ -33,6 +34,9 @@ from router.store import Store, StoreError, open_store
 from router.supervisor import Supervisor, WorkerFailed
 
 log = structlog.get_logger(__name__)
+
+# Workers are spawned (fork and exec at once), so that gRPC has nothing to hand over to them, and nothing to warn of.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1

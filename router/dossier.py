@@ -20,6 +20,32 @@ class ArmCost(msgspec.Struct, frozen=True):
     scale: float = 1.0
 
 
+class ArmNumbers(msgspec.Struct, frozen=True):
+    """What an assessment said of one arm; money per prediction."""
+
+    rate: float
+    value_usd: float
+    value_usd_low: float
+    value_usd_high: float
+    best_probability: float
+    evidence_log: float
+
+
+class Numbers(msgspec.Struct, frozen=True):
+    """The assessment an experiment decided by last, kept so that it can be shown after the end and after a restart."""
+
+    leader: int
+    remaining_q95: float | None
+    threshold: float
+    is_drained: bool
+    not_ready: tuple[str, ...]
+    evidence_bar_log: float
+    margin: float
+    certified_gap: float | None
+    given_up_usd: float  # per prediction, by exploring: the leader's value less what the weights earn
+    arms: tuple[ArmNumbers, ...]
+
+
 class Document(msgspec.Struct, frozen=True):
     """The document as it stands in the store. Times in unix seconds."""
 
@@ -33,6 +59,7 @@ class Document(msgspec.Struct, frozen=True):
     reference_rows: int = 1
     # Per arm, the first snapshot version that gave it nothing since it began to drain.
     silent_since: dict[str, int] = {}
+    numbers: Numbers | None = None
 
 
 class Dossier(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ from bandits.weights import to_parts
 from router.decisions import Mode
 from router.dossier import Dossier
 from router.heartbeat import ExperimentBeat
-from router.report import state_view
+from router.report import numbers_of, state_view
 from router.seen import Seen, deciding_cost_usd
 from router.snapshot import PARTS, ArmRoute, Snapshot, view_of
 from serving.cost import Line, probe_scale, reference_rows
@@ -53,17 +53,17 @@ def refresh(dossier: Dossier, seen: Seen, *, version: int, now: float) -> Refres
     dossier = _measure(dossier, seen)
     notes: list[Note] = []
     life = dossier.life
-    assessment = None
     for event in (*seen.events, *_idle(dossier, seen.beats, now), Tick(now)):
         life = _step(life, event, notes)
     if mode(life) == "experiment":
         assessment = assess(_question(dossier, life, seen, now))
         life = _step(life, _assessed(assessment, now), notes)
+        dossier = dossier.with_changes(numbers=numbers_of(assessment))
     dossier = dossier.with_life(life)
     parts = _parts(life)
     dossier = _roll_block(dossier, parts, now)
     dossier = _note_silence(dossier, parts, version)
-    snapshot = _snapshot(dossier, parts, version, now, state_view(dossier, seen, assessment, parts, now))
+    snapshot = _snapshot(dossier, parts, version, now, state_view(dossier, seen, parts, now))
     return Refreshed(dossier, snapshot, underway(life), tuple(notes))
 
 

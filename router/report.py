@@ -1,5 +1,6 @@
 """The numbers behind a decision, as `/admin/v1/experiments/{name}/state` shows them (design §14)."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
@@ -7,23 +8,58 @@ from typing import Any, Final
 from bandits.experiment import age_s
 from bandits.question import Assessment
 from bandits.sums import STEPS
-from router.dossier import Dossier
+from router.dossier import ArmNumbers, Dossier, Numbers
 from router.seen import Seen, deciding_cost_usd
 from router.snapshot import PARTS
 
 _DAY_S: Final = 86_400.0
 
 
-def state_view(
-    dossier: Dossier, seen: Seen, assessment: Assessment | None, parts: Sequence[int], now: float
-) -> dict[str, Any]:
-    """Return the state as plain JSON values; what only an assessment knows is null before and after learning.
+def numbers_of(assessment: Assessment) -> Numbers:
+    """Return what is kept of an assessment; what is infinite or unknown is None, for JSON knows neither."""
+    best = float(assessment.value_usd[assessment.leader])
+    given_up = sum(
+        float(weight) * max(0.0, best - float(value))
+        for weight, value in zip(assessment.weights, assessment.value_usd, strict=True)
+    )
+    return Numbers(
+        leader=assessment.leader,
+        remaining_q95=_finite(assessment.remaining_q95),
+        threshold=assessment.threshold,
+        is_drained=assessment.is_drained,
+        not_ready=assessment.not_ready,
+        evidence_bar_log=assessment.evidence_bar_log,
+        margin=assessment.margin,
+        certified_gap=_finite(assessment.certified_gap),
+        given_up_usd=given_up,
+        arms=tuple(
+            ArmNumbers(*(float(number) for number in row))
+            for row in zip(
+                assessment.rate,
+                assessment.value_usd,
+                assessment.value_low,
+                assessment.value_high,
+                assessment.p_best,
+                assessment.evidence_log,
+                strict=True,
+            )
+        ),
+    )
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
+
+
+def state_view(dossier: Dossier, seen: Seen, parts: Sequence[int], now: float) -> dict[str, Any]:
+    """Return the state as plain JSON values; what only an assessment knows is null before the first one.
 
     Sums are over the epoch; `rewards` counts every unique reward, learned or not; money in dollars, `value_usd…` per
     prediction at the reference size and the current price.
     """
     life = dossier.life
     totals = _totals(dossier, seen)
+    numbers = dossier.document.numbers
     leader = life.winner if life.winner is not None else life.leader
     return {
         "name": dossier.name,
@@ -37,14 +73,18 @@ def state_view(
         "leader": None if leader is None else life.arms[leader].name,
         "age_s": age_s(life, now),
         "reference_rows": dossier.document.reference_rows,
-        "value_remaining": _remaining(assessment),
-        "not_ready": [] if assessment is None else list(assessment.not_ready),
-        "evidence_bar_log": None if assessment is None else assessment.evidence_bar_log,
-        "margin": None if assessment is None else assessment.margin,
-        "certified_gap": None if assessment is None else assessment.certified_gap,
+        "value_remaining": {
+            "q95": numbers and numbers.remaining_q95,
+            "threshold": dossier.spec.stop.delta,
+            "drained": numbers is not None and numbers.is_drained,
+        },
+        "not_ready": list(numbers.not_ready) if numbers else [],
+        "evidence_bar_log": numbers and numbers.evidence_bar_log,
+        "margin": numbers and numbers.margin,
+        "certified_gap": numbers and numbers.certified_gap,
         "alarms": [],
-        "arms": [_arm(dossier, seen, assessment, totals[place], parts, place) for place in range(len(life.arms))],
-    } | _money(dossier, assessment, totals, now)
+        "arms": [_arm(dossier, seen, totals[place], parts, place) for place in range(len(life.arms))],
+    } | _money(dossier, totals, now)
 
 
 def _totals(dossier: Dossier, seen: Seen) -> list[Counter[str]]:
@@ -54,32 +94,15 @@ def _totals(dossier: Dossier, seen: Seen) -> list[Counter[str]]:
     return totals
 
 
-def _remaining(assessment: Assessment | None) -> dict[str, Any]:
-    if assessment is None:
-        return {"q95": None, "threshold": None, "drained": None}
-    return {
-        "q95": assessment.remaining_q95,
-        "threshold": assessment.threshold,
-        "drained": assessment.is_drained,
-    }
-
-
-def _arm(
-    dossier: Dossier,
-    seen: Seen,
-    assessment: Assessment | None,
-    total: Counter[str],
-    parts: Sequence[int],
-    place: int,
-) -> dict[str, Any]:
+def _arm(dossier: Dossier, seen: Seen, total: Counter[str], parts: Sequence[int], place: int) -> dict[str, Any]:
     low, high = dossier.spec.objective.reward.range
     learned = total["rewards"]
     cost = deciding_cost_usd(dossier, place, seen.prices_usd_per_hour)
-    rate = low + total["reward_q"] / STEPS / learned * (high - low) if learned else None
-    value = None if rate is None else dossier.spec.objective.value_usd * rate - cost
     decisions = total["decisions"] + total["unlearned_decisions"]
     rewards = learned + total["unlearned_rewards"]
     arm = dossier.life.arms[place]
+    numbers = dossier.document.numbers
+    assessed = numbers and numbers.arms[place]
     return {
         "name": arm.name,
         "state": arm.state,
@@ -92,34 +115,26 @@ def _arm(
         "reward_sum": low * rewards + (total["reward_q"] + total["unlearned_reward_q"]) / STEPS * (high - low),
         "pending": max(0, decisions - rewards),
         "errors": total["errors"],
-        "rate": rate if assessment is None else float(assessment.rate[place]),
+        "rate": assessed and assessed.rate,
         "cost_usd": total["cost_pico_usd"] * 1e-12,
         "prediction_cost_usd": cost,
-        "value_usd": value if assessment is None else float(assessment.value_usd[place]),
-        "value_usd_low": None if assessment is None else float(assessment.value_low[place]),
-        "value_usd_high": None if assessment is None else float(assessment.value_high[place]),
-        "best_probability": None if assessment is None else float(assessment.p_best[place]),
-        "evidence_log": None if assessment is None else float(assessment.evidence_log[place]),
+        "value_usd": assessed and assessed.value_usd,
+        "value_usd_low": assessed and assessed.value_usd_low,
+        "value_usd_high": assessed and assessed.value_usd_high,
+        "best_probability": assessed and assessed.best_probability,
+        "evidence_log": assessed and assessed.evidence_log,
     }
 
 
-def _money(
-    dossier: Dossier, assessment: Assessment | None, totals: Sequence[Counter[str]], now: float
-) -> dict[str, Any]:
+def _money(dossier: Dossier, totals: Sequence[Counter[str]], now: float) -> dict[str, Any]:
     """Return what going on costs a day at the present traffic: value given up by exploring. Retiring frees capacity.
 
     $0 is freed a day, for no replica is switched off: the backend costs the same with fewer models.
     """
-    age = age_s(dossier.life, now)
+    age, numbers = age_s(dossier.life, now), dossier.document.numbers
     cost = None
-    if assessment is not None and age > 0.0:
-        a_day = sum(total["decisions"] for total in totals) / age * _DAY_S
-        best = float(assessment.value_usd[assessment.leader])
-        given_up = sum(
-            float(weight) * max(0.0, best - float(value))
-            for weight, value in zip(assessment.weights, assessment.value_usd, strict=True)
-        )
-        cost = given_up * a_day
+    if numbers is not None and age > 0.0:
+        cost = numbers.given_up_usd * sum(total["decisions"] for total in totals) / age * _DAY_S
     return {
         "continuing": {"worth_usd_day": None, "cost_usd_day": cost},
         "retiring": {"frees_usd_day": 0.0, "frees_capacity": True},

@@ -16,8 +16,10 @@ from serving.wire import Message, TensorProto
 _GROWTH_MAX: Final = 10
 _GROWTH_FREE_BYTES: Final = 1024 * 1024
 
-# TensorFlow's own limit (TensorShape::MaxDimensions).
-_RANK_MAX: Final = 254
+# numpy's limit; TensorFlow's own is 254.
+_RANK_MAX: Final = 64
+# numpy counts bytes in an int64, of elements of up to 16, and does so for the other dims when one is 0.
+_ELEMENTS_MAX: Final = 2**63 // 16 - 1
 
 _NUMPY: Final[dict[int, Any]] = {
     dtypes.FLOAT: np.float32,
@@ -113,8 +115,8 @@ def _checked_dims(tensor: Message) -> tuple[int, ...]:
     dims = tuple(dim.size for dim in shape.dim)
     if dims and min(dims) < 0:
         raise _error(f"shape {dims} has a negative dim")
-    if math.prod(dims) >= 2**63:
-        raise _error(f"shape {dims} has more elements than 2^63")
+    if math.prod(max(size, 1) for size in dims) > _ELEMENTS_MAX:
+        raise _error(f"shape {dims} has more than {_ELEMENTS_MAX} elements")
     return dims
 
 
@@ -126,8 +128,9 @@ def _check_growth(tensor: Message, dims: tuple[int, ...], wanted_bytes: int) -> 
 
 def _strings(tensor: Message, elements: int) -> NDArray[Any]:
     """Read the strings of a tensor as a flat object array."""
-    missing = elements - len(tensor.string_val)
-    if missing > 0 or tensor.tensor_content:
+    if not elements:
+        return np.empty(0, object)
+    if elements > len(tensor.string_val) or tensor.tensor_content:
         # 8 bytes: a reference; the strings themselves are shared.
         _check_growth(tensor, (elements,), 8 * elements)
     array = np.empty(elements, object)

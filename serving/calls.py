@@ -168,7 +168,8 @@ class Calls:
         body = request.SerializeToString()
         sent_at = self._clock()
         timeout_s = max(CALL_TIMEOUT_MIN_S, max(waiter.rider.deadline for waiter in waiters) - sent_at)
-        meter.started(call_id, self._clock_ns())
+        started_ns = self._clock_ns()
+        meter.started(call_id, started_ns)
         try:
             response = _parse(await upstream.call(wire.PREDICT, body, timeout_s), upstream.address)
             label = None
@@ -176,13 +177,14 @@ class Calls:
             label = error.label
             raise
         finally:
-            charged_ns = meter.ended(call_id, self._clock_ns())
+            ended_ns = self._clock_ns()
+            charged_ns = meter.ended(call_id, ended_ns)
             record = BatchRecord(
                 servable=batch.servable,
                 replica=upstream.address,
                 riders=len(waiters),
                 rows=sum(waiter.rider.rows for waiter in waiters),
-                seconds=self._clock() - sent_at,
+                seconds=(ended_ns - started_ns) / 1e9,
                 waits_s=tuple(sent_at - waiter.since for waiter in waiters) if is_first else (),
                 charged_ns=charged_ns,
                 is_probe=batch.is_probe and is_first,

@@ -5,7 +5,9 @@ Source: tensorflow_serving/util/json_tensor.cc (commit 9d981c5c).
 
 import base64
 import binascii
+import itertools
 import json
+import math
 import re
 from collections.abc import Iterator
 from json.encoder import encode_basestring
@@ -42,6 +44,7 @@ _COMPLAINTS: Final = {
     "Invalid \\uXXXX": "Incorrect hex digit after \\u escape in string.",
     "Invalid \\escape": "Invalid escape character in string.",
 }
+_OTHER_COMPLAINT: Final = "Unspecific syntax error."
 
 # The digits of the largest uint64; longer integers are decimals to RapidJSON.
 _INTEGER_DIGITS: Final = 20
@@ -143,14 +146,37 @@ def decimals(values: NDArray[Any]) -> list[str]:
 
     Six digits if they give the value back, else all (9 or 17); ".0" after a whole number; NaN and Infinity raw.
     """
-    texts = ("%g " * len(values) % tuple(values.tolist())).split()
+    digits, dtype = ("%.9g", np.float32) if values.dtype == np.float32 else ("%.17g", np.float64)
+    texts = _formatted(digits, values)
+    candidates = np.flatnonzero(_may_be_short(values))
+    short = _formatted("%g", values[candidates])
     with np.errstate(over="ignore"):
-        inexact = np.flatnonzero(np.array(texts, np.float64).astype(values.dtype) != values)
-    digits = "%.9g " if values.dtype == np.float32 else "%.17g "
-    exact = (digits * len(inexact) % tuple(values[inexact].tolist())).split()
-    for index, text in zip(inexact.tolist(), exact, strict=True):
+        is_same = np.array(list(map(float, short)), np.float64).astype(dtype) == values[candidates]
+    for index, text in itertools.compress(zip(candidates.tolist(), short, strict=True), is_same.tolist()):
         texts[index] = text
     return [text if "." in text or "e" in text else _SPECIAL.get(text) or text + ".0" for text in texts]
+
+
+def _formatted(digits: str, values: NDArray[Any]) -> list[str]:
+    """Format all values at once, which takes half the time of one by one."""
+    return (f"{digits} " * len(values) % tuple(values.tolist())).split()
+
+
+def _may_be_short(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell the values that six digits may give back; of those it rules out none is.
+
+    Arithmetic is 20 times quicker than printing and reading back, and model outputs are rarely short. A value is
+    ruled out when it is farther from its rounding to six digits than half a unit in its last place (2^-24 of it for
+    float32, 2^-53 for float64, where the error of this arithmetic is larger and decides).
+    """
+    margin = 6.1e-8 if values.dtype == np.float32 else 1e-14
+    size = np.abs(values.astype(np.float64))
+    # Outside there are zero, NaN, the infinite, float32's denormals, and what overflows below.
+    is_ordinary = (size > 1e-37) & (size < 1e37)
+    size[~is_ordinary] = 1.0
+    scale = 10.0 ** (5.0 - np.floor(np.log10(size)))
+    is_near: NDArray[np.bool_] = np.abs(np.rint(size * scale) / scale - size) <= margin * size
+    return is_near
 
 
 _SPECIAL: Final = {"nan": "NaN", "-nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
@@ -159,17 +185,24 @@ _SPECIAL: Final = {"nan": "NaN", "-nan": "NaN", "inf": "Infinity", "-inf": "-Inf
 def _parse_leniently(body: bytes) -> Any:
     """Read what RapidJSON would, with Python's slower parser."""
     text = body.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
-    text = _TOKENS.sub(lambda token: _CONSTANTS.get(token[0], token[0]), text)
+    try:
+        return _parse_text(text)
+    except InvalidArgument:
+        if "Inf" not in text and "-NaN" not in text:
+            raise
+    return _parse_text(_TOKENS.sub(lambda token: _CONSTANTS.get(token[0], token[0]), text))
+
+
+def _parse_text(text: str) -> Any:
+    """Read the first document of a text, with RapidJSON's complaints."""
     start = len(text) - len(text.lstrip(" \t\r\n"))
     if start == len(text):
         raise _complaint("The document is empty.", start)
     try:
         return _DECODER.raw_decode(text, start)[0]
     except json.JSONDecodeError as error:
-        for beginning, words in _COMPLAINTS.items():
-            if error.msg.startswith(beginning):
-                raise _complaint(words, _offset(text, error.pos)) from error
-        raise _complaint("Unspecific syntax error.", _offset(text, error.pos)) from error
+        words = next((_COMPLAINTS[known] for known in _COMPLAINTS if error.msg.startswith(known)), _OTHER_COMPLAINT)
+        raise _complaint(words, _offset(text, error.pos)) from error
     except _TooBigError as error:
         raise _complaint("Number too big to be stored in double.", _offset(text, text.find(str(error)))) from error
     except RecursionError as error:
@@ -183,7 +216,7 @@ class _TooBigError(Exception):
 def _decimal(text: str) -> float:
     """Read a decimal that must be finite."""
     value = float(text)
-    if value in (float("inf"), float("-inf")):
+    if math.isinf(value):
         raise _TooBigError(text)
     return value
 

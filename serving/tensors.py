@@ -31,8 +31,8 @@ _TENSOR_CONTENT: Final = 4
 def rows(request: Message) -> int | None:
     """Count a PredictRequest's rows, the dim 0 all its inputs share; None when it can't be merged and must go alone.
 
-    Not mergeable are requests with options (or fields this program does not know), without inputs, with unequal or
-    zero dim 0, with a type or encoding we can't cut, and with contents that don't fit their shape: for those the
+    Not mergeable are requests with options (or fields this program does not know), without inputs, with unequal dim 0
+    or a dim of zero, with a type or encoding we can't cut, and with contents that don't fit their shape: for those the
     backend has its own error.
     """
     if request.HasField("request_options") or request.HasField("predict_streamed_options"):
@@ -46,8 +46,9 @@ def rows(request: Message) -> int | None:
         if not dims or dims[0] < 1 or count not in (0, dims[0]):
             return None
         count = dims[0]
-        growth = _growth_bytes(tensor, math.prod(dims))
-        if growth is None:
+        elements = math.prod(dims)
+        growth = _growth_bytes(tensor, elements)
+        if growth is None or not elements:
             return None
         growth_bytes += growth
     if growth_bytes > _GROWTH_FREE_BYTES and growth_bytes > _GROWTH_MAX * request.ByteSize():

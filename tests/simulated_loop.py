@@ -5,6 +5,7 @@
 
 Order is asyncio's own and repeats exactly. When every task waits and no timer is set, nothing could ever happen again:
 that is reported as `SimulatedDeadlock` with the waiting tasks, instead of a test that hangs.
+Threads and sockets have no place here: virtual time does not wait for them.
 """
 
 import asyncio

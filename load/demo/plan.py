@@ -94,6 +94,11 @@ class Folder:
     root: Path
 
     @property
+    def marker(self) -> Path:
+        """Says that this folder is a demo's, so that the next run may empty it."""
+        return self.root / ".turpin-demo"
+
+    @property
     def models(self) -> Path:
         """SavedModels, one numbered folder per version: TF Serving's base path."""
         return self.root / "models" / MODEL

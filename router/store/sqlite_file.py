@@ -88,14 +88,15 @@ def create(path: str) -> None:
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         # O_EXCL: to open and close a file that is there would drop the locks SQLite holds on it in this process.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    except FileExistsError:
-        if not os.path.isfile(path):
-            raise StoreUnopenable(f"{path} is not a file: name the database file, not a folder, in `store`") from None
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise StoreUnopenable(
-            f"can't create {path} ({error.strerror}): let this user write to its folder, or name another in `store`"
+            f"can't create {path} ({error.strerror}: {error.filename}): let this user write to its folder, "
+            "or name another in `store`"
         ) from None
+    if not os.path.isfile(path):
+        raise StoreUnopenable(f"{path} is not a file: `store` must name the database file itself")
 
 
 def connect(path: str) -> sqlite3.Connection:

@@ -140,12 +140,11 @@ def make_plain_callable(session: Any, feeds: Sequence[str], fetches: Sequence[st
     return checked
 
 
-def prepare_tensorflow() -> None:
-    """Let TensorFlow look for GPUs now, and keep it from logging about deprecations and restored parameters."""
+def prepare_tensorflow() -> str:
+    """Keep TensorFlow from logging deprecations and restored parameters; look for devices now, and say what is there."""
     tf.get_logger().setLevel(logging.ERROR)
-    log.info(
-        "TensorFlow %s, devices: %s", tf.__version__, [device.name for device in tf.config.list_physical_devices()]
-    )
+    devices = ", ".join(device.name for device in tf.config.list_physical_devices())
+    return f"TensorFlow {tf.__version__} on {devices}"
 
 
 def _session_config(options: EngineOptions) -> Any:

@@ -10,6 +10,7 @@ from serving.local.grpc_front import GrpcFront
 from serving.local.keeper import Keeper
 from serving.local.models import Engine, Models
 from serving.local.options import Ports, ServerOptions
+from serving.local.rest_front import RestFront
 from serving.local.workers import Workers
 
 log: Final = logging.getLogger(__name__)
@@ -28,23 +29,30 @@ async def serve(
     models = Models(load, allow_labels_for_unavailable=options.allow_labels_for_unavailable)
     keeper = Keeper(models, options.poll_wait_s)
     workers = Workers(options.threads)
-    front = GrpcFront(models, keeper, workers)
+    grpc_front = GrpcFront(models, keeper, workers)
+    rest_front = RestFront(models, workers)
     try:
         await keeper.start(options.config)
-        ports = Ports(grpc=await front.start(options.host, options.port), rest=None)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                polls = tasks.create_task(keeper.run(), name="poll")
-                started(ports)
-                await stop.wait()
-                polls.cancel()
-        finally:
-            log.info("stopping: calls under way get %.0f s", _GRACE_S)
-            await front.stop(_GRACE_S)
+        grpc_port = await grpc_front.start(options.host, options.port)
+        rest_port = None
+        if options.rest_api_port is not None:
+            rest_port = await rest_front.start(options.host, options.rest_api_port)
+        await _poll_until(stop, keeper, lambda: started(Ports(grpc_port, rest_port)))
+        log.info("stopping: calls under way get %.0f s", _GRACE_S)
     finally:
+        await grpc_front.stop(_GRACE_S)
+        await rest_front.stop(_GRACE_S)
         workers.close()
         keeper.close()
         models.close()
+
+
+async def _poll_until(stop: asyncio.Event, keeper: Keeper, started: Callable[[], None]) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        polls = tasks.create_task(keeper.run(), name="poll")
+        started()
+        await stop.wait()
+        polls.cancel()
 
 
 async def serve_until_signal(

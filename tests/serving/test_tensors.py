@@ -140,6 +140,7 @@ UNMERGEABLE = {
     "strings in contents": request(x=tensor(dtypes.STRING, [1], tensor_content=b"\x01a")),
     "content too short": request(x=tensor(dtypes.FLOAT, [2], tensor_content=b"1234")),
     "content too long": request(x=tensor(dtypes.FLOAT, [1], tensor_content=b"12345678")),
+    "rows of nothing": request(x=floats([2, 0])),
     "content of nothing": request(x=tensor(dtypes.FLOAT, [1, 0], tensor_content=b"1234")),
     "2^40 elements of one value": request(x=floats([1, 2**40], 1)),
     "2^40 elements of no value": request(x=floats([2**20, 2**20])),
@@ -278,7 +279,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 def parts_of_one_input(draw: st.DrawFn) -> list[Message]:
     """One input's tensors in 1 to 5 requests: one type and row shape, any rows, any legal encoding."""
     dtype = draw(st.sampled_from([dtypes.STRING, *dtypes.ENCODINGS]))
-    row_dims = draw(st.lists(st.integers(0, 3), max_size=2))
+    row_dims = draw(st.lists(st.integers(1, 3), max_size=2))
     parts = []
     for count in draw(st.lists(st.integers(1, 3), min_size=1, max_size=5)):
         dims = [count, *row_dims]
