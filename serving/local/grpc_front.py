@@ -45,10 +45,12 @@ _HEALTH_NAMES: Final = (
 class GrpcFront:
     """A gRPC server on one port; `start` binds it, `stop` ends it with the calls under way answered."""
 
-    def __init__(self, models: Models, keeper: Keeper, workers: Workers) -> None:
+    def __init__(self, models: Models, keeper: Keeper, workers: Workers, grace_s: float) -> None:
+        """`grace_s`: what calls under way get at `stop`."""
         self._models = models
         self._keeper = keeper
         self._workers = workers
+        self._grace_s = grace_s
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_OPTIONS)
         self._server.add_generic_rpc_handlers(_handlers(self.routes()))
@@ -74,10 +76,10 @@ class GrpcFront:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         return bound
 
-    async def stop(self, grace_s: float) -> None:
-        """Turn health to NOT_SERVING, take no new calls, and give those under way `grace_s` seconds."""
+    async def stop(self) -> None:
+        """Turn health to NOT_SERVING, take no new calls, and give those under way their grace."""
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(grace_s)
+        await self._server.stop(self._grace_s)
 
     def _threaded(self, request_class: Any, answer: Callable[[Models, wire.Message], wire.Message]) -> Call:
         def work(body: bytes) -> bytes:

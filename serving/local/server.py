@@ -29,8 +29,8 @@ async def serve(
     models = Models(load, allow_labels_for_unavailable=options.allow_labels_for_unavailable)
     keeper = Keeper(models, options.poll_wait_s)
     workers = Workers(options.threads)
-    grpc_front = GrpcFront(models, keeper, workers)
-    rest_front = RestFront(models, workers)
+    grpc_front = GrpcFront(models, keeper, workers, _GRACE_S)
+    rest_front = RestFront(models, workers, _GRACE_S)
     try:
         await keeper.start(options.config)
         grpc_port = await grpc_front.start(options.host, options.port)
@@ -40,8 +40,9 @@ async def serve(
         await _poll_until(stop, keeper, lambda: started(Ports(grpc_port, rest_port)))
         log.info("stopping: calls under way get %.0f s", _GRACE_S)
     finally:
-        await grpc_front.stop(_GRACE_S)
-        await rest_front.stop(_GRACE_S)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(grpc_front.stop(), name="stop gRPC")
+            tasks.create_task(rest_front.stop(), name="stop REST")
         workers.close()
         keeper.close()
         models.close()

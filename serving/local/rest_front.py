@@ -1,0 +1,121 @@
+"""The model server's REST front: TF Serving's JSON API over aiohttp."""
+
+import asyncio
+import logging
+import zlib
+from typing import Final
+
+from aiohttp import web
+
+from serving import rest, wire
+from serving.errors import DeadlineExceeded, InternalError, InvalidArgument, ServingError, Unimplemented
+from serving.local import answers
+from serving.local.models import Models
+from serving.local.workers import Workers
+
+log: Final = logging.getLogger(__name__)
+
+# TF Serving's --rest_api_timeout_in_ms; the reading of the body counts, so that no slow sender is kept for ever.
+_TIMEOUT_S: Final = 30.0
+
+# A body, packed or not. TF Serving has no limit; protobuf's own, which such a body would meet next, is 2 GiB.
+_BODY_MAX_BYTES: Final = 1 << 30
+
+# Of an idle connection, and of a request's headers: aiohttp has one timer for both, by default an hour.
+_KEEPALIVE_S: Final = 30.0
+
+_GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
+
+
+class RestFront:
+    """An HTTP server on one port; `start` binds it, `stop` ends it with the calls under way answered."""
+
+    def __init__(self, models: Models, workers: Workers, grace_s: float) -> None:
+        """`grace_s`: what calls under way get at `stop`."""
+        self._models = models
+        self._workers = workers
+        app = web.Application(client_max_size=_BODY_MAX_BYTES)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        # Inflating is ours: aiohttp goes on inflating a refused body for seconds, on the event loop.
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=_KEEPALIVE_S,
+            lingering_time=1,
+            shutdown_timeout=grace_s,
+        )
+
+    async def start(self, host: str, port: int) -> int:
+        """Bind and serve; return the port, the free one that was found when 0 was asked for. OSError when taken."""
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host, port, reuse_port=False)
+        await site.start()
+        return int(self._runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        """Take no new calls, and give those under way their grace."""
+        await self._runner.cleanup()
+
+    async def _handle(self, request: web.Request) -> web.Response:
+        if not request.path.lower().startswith("/v1/"):
+            return web.Response(status=404)
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                body = await request.read()
+                is_gzip = request.headers.get("Content-Encoding", "").lower() == "gzip"
+                answer = await self._workers.run(self._answer, request.method, request.raw_path, body, is_gzip)
+            return web.Response(body=answer, content_type="application/json")
+        except ServingError as error:
+            return _error(error)
+        except TimeoutError:
+            return _error(DeadlineExceeded(f"no answer within {_TIMEOUT_S:.0f} s"))
+        except web.HTTPRequestEntityTooLarge:
+            return _error(InvalidArgument(f"the body has more than {_BODY_MAX_BYTES} bytes"))
+        except Exception as error:  # Bulkhead: one call must not end the service, nor be answered with a traceback.
+            log.exception("call failed: %s %s", request.method, request.path)
+            return _error(InternalError(f"{type(error).__name__}; the model server's log says more"))
+
+    def _answer(self, method: str, path: str, body: bytes, is_gzip: bool) -> bytes:
+        """Answer one request, in a worker thread."""
+        route = rest.parse_route(method, path)
+        spec = wire.ModelSpec(name=route.model)
+        if route.version is not None:
+            spec.version.value = route.version
+        elif route.label is not None:
+            spec.version_label = route.label
+        if route.kind == "status":
+            return rest.encode_status(answers.model_status(self._models, wire.GetModelStatusRequest(model_spec=spec)))
+        if route.kind == "metadata":
+            request = wire.GetModelMetadataRequest(model_spec=spec, metadata_field=["signature_def"])
+            return rest.encode_metadata(answers.model_metadata(self._models, request))
+        if route.kind != "predict":
+            raise Unimplemented(f"{route.kind} is not supported by this model server yet; use predict")
+        return self._predict(spec, _inflated(body) if is_gzip else body)
+
+    def _predict(self, spec: wire.Message, body: bytes) -> bytes:
+        # Held over both steps: the signatures that the JSON is read by must be those of the version that runs.
+        with self._models.use(spec) as (version, engine):
+            request, is_row = rest.decode_predict(body, engine.signatures)
+            request.model_spec.name = spec.name
+            request.model_spec.version.value = version
+            response = engine.predict(request)
+        return rest.encode_predict(response, is_row=is_row)
+
+
+def _inflated(body: bytes) -> bytes:
+    """Undo gzip, up to the limit for bodies."""
+    inflater = zlib.decompressobj(_GZIP_WINDOW)
+    try:
+        inflated = inflater.decompress(body, _BODY_MAX_BYTES)
+    except zlib.error as error:
+        raise InvalidArgument(f"Failed to uncompress request body: {error}") from error
+    if inflater.unconsumed_tail or not inflater.eof:
+        raise InvalidArgument(f"Failed to uncompress request body: cut short, or more than {_BODY_MAX_BYTES} bytes")
+    return inflated
+
+
+def _error(error: ServingError) -> web.Response:
+    return web.Response(
+        status=error.code.http_status, body=rest.error_body(error.message), content_type="application/json"
+    )
