@@ -6,7 +6,6 @@ prediction; with `--single`, or the store `memory:`, both in one process. Here, 
 
 import asyncio
 import contextlib
-import os
 import pickle
 import signal
 import sys
@@ -29,14 +28,11 @@ from router.leader import Leader
 from router.link import Configure
 from router.logs import configure_logs
 from router.metrics import Metrics
-from router.ports import reserve
+from router.ports import take
 from router.store import Store, StoreError, open_store
 from router.supervisor import Supervisor, WorkerFailed
 
 log = structlog.get_logger(__name__)
-
-# Workers are spawned (fork and exec at once), so that gRPC has nothing to hand over to them, and nothing to warn of.
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -125,22 +121,9 @@ class _Single:
 class _Many:
     """The data plane in worker processes."""
 
-    def __init__(
-        self,
-        config: Config,
-        keys: tuple[tuple[str, bytes], ...],
-        workers: int,
-        aggregate: Aggregate,
-        stack: contextlib.AsyncExitStack,
-    ) -> None:
-        grpc, held_grpc = reserve(config.listen.grpc)
-        stack.enter_context(held_grpc)
-        http, held_http = reserve(config.listen.http)
-        stack.enter_context(held_http)
-        listen = config.listen.model_copy(update={"grpc": grpc, "http": http})
-        self._ports = (split_address(grpc)[1], split_address(http)[1])
-        configured = config.model_copy(update={"listen": listen})
-        self._supervisor = Supervisor(Configure(pickle.dumps(configured), keys), workers, aggregate)
+    def __init__(self, config: Config, keys: tuple[tuple[str, bytes], ...], workers: int, aggregate: Aggregate) -> None:
+        self._ports = (split_address(config.listen.grpc)[1], split_address(config.listen.http)[1])
+        self._supervisor = Supervisor(Configure(pickle.dumps(config), keys), workers, aggregate)
 
     @property
     def is_ready(self) -> bool:

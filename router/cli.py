@@ -4,6 +4,7 @@ What a command needs is imported when it runs, so that `turpin --version` answer
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
@@ -65,6 +66,9 @@ def serve_command(
     if count > 1 and (single or settings.store == "memory:"):
         why = "--single" if single else "the store memory:, which lives in one process"
         _leave(f"workers must be 1 with {why}; got {count}", EXIT_BAD_INPUT)
+    # Workers are spawned (fork and exec at once): gRPC has nothing to hand over, and would warn that it can't. It reads
+    # this when it is imported.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     from router.app import serve
 
     raise typer.Exit(serve(settings, workers=count, is_single=single))

@@ -20,7 +20,7 @@ from router.config import Config
 from router.decisions import Keyring, Mode
 from router.fields import split_address
 from router.grpc_front import GrpcFront
-from router.http_front import HttpFront, serve_http
+from router.http_front import DRAIN_S, HttpFront, serve_http
 from router.ledger import Ledger
 from router.measurements import Measurements
 from router.metrics import Metrics
@@ -37,8 +37,6 @@ log = structlog.get_logger(__name__)
 
 # Design §2: a lag up to 1 s costs no regret that could be measured (bandit-science.md §7).
 SYNC_S: Final = 0.25
-# After SIGTERM calls under way have this long to end.
-DRAIN_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +123,10 @@ class DataPlane:
                 on_ready(Ports(grpc, http))
                 await stop.wait()
                 await self._set_ready(is_ready=False)
-                await self._grpc.stop(DRAIN_S)
-                await runner.shutdown()
+                # Both at once: neither front takes new connections while the other ends what is under way.
+                async with asyncio.TaskGroup() as fronts:
+                    fronts.create_task(self._grpc.stop(DRAIN_S), name="drain gRPC")
+                    fronts.create_task(runner.cleanup(), name="drain HTTP")
                 sync.cancel()
         await self._flush(is_last=True)
 

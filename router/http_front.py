@@ -30,6 +30,9 @@ _BODY_S: Final = 15.0
 # How long a reward may wait for the store before the client is asked to come again; the store bounds itself below this.
 _RETRY_AFTER_S: Final = "1"
 
+# After SIGTERM calls under way have this long to end; the gRPC front is given the same.
+DRAIN_S: Final = 10.0
+
 _claims: Final = msgspec.json.Decoder(Claim)
 
 
@@ -229,6 +232,7 @@ async def serve_http(app: web.Application, host: str, port: int, *, is_shared: b
         lingering_time=1,
         handler_cancellation=True,
         access_log=None,
+        shutdown_timeout=DRAIN_S,
     )
     await runner.setup()
     site = web.TCPSite(runner, host, port, reuse_port=is_shared or None)

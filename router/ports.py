@@ -1,8 +1,27 @@
 """Ports that several workers share: taken by the control process before any worker starts."""
 
+import asyncio
 import socket
+from typing import Final
 
 from router.fields import split_address
+
+# A gateway that was killed leaves workers that are still draining; they let go of their ports within moments.
+_PREDECESSOR_S: Final = 3.0
+_LOOK_S: Final = 0.1
+
+
+async def take(address: str) -> tuple[str, socket.socket]:
+    """Reserve "host:port", waiting a little for a predecessor to let go of it; see `reserve`."""
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + _PREDECESSOR_S
+    while True:
+        try:
+            return reserve(address)
+        except OSError:
+            if loop.time() > give_up_at:
+                raise
+        await asyncio.sleep(_LOOK_S)
 
 
 def reserve(address: str) -> tuple[str, socket.socket]:
