@@ -68,9 +68,16 @@ async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
             metrics, aggregate = Metrics(), Aggregate()
             for name, backend in config.backends.items():
                 metrics.price_usd_per_hour.labels(name).set(backend.price_usd_per_hour)
-            gateway = (
-                _Single(config, store, keys, metrics) if is_single else _Many(config, keys, workers, aggregate, stack)
-            )
+            gateway: _Single | _Many
+            if is_single:
+                gateway = _Single(config, store, keys, metrics)
+            else:
+                grpc, held_grpc = await take(config.listen.grpc)
+                stack.enter_context(held_grpc)
+                http, held_http = await take(config.listen.http)
+                stack.enter_context(held_http)
+                listen = config.listen.model_copy(update={"grpc": grpc, "http": http})
+                gateway = _Many(config.model_copy(update={"listen": listen}), keys, workers, aggregate)
             control = upstreams(config)
             for targets in control.values():
                 for upstream in targets:
