@@ -103,7 +103,10 @@ def _check(value: Any, level: int, dims: list[int], dtype: int) -> int:
         raise InvalidArgument(
             f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {dims[level]}"
         )
-    return sum(_check(item, level + 1, dims, dtype) for item in value)
+    count = 0
+    for item in value:
+        count += _check(item, level + 1, dims, dtype)
+    return count
 
 
 def _check_element(value: Any, dtype: int) -> None:
