@@ -19,6 +19,9 @@ PRICE_USD_PER_HOUR = 0.526
 HELD_OUT = 0.4
 BATCH_ROWS = 32
 
+# One client process on one core can't send more; a larger figure would promise what it can't keep.
+RATE_MAX = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class ModelPlan:
@@ -147,3 +150,24 @@ class Folder:
     def png(self) -> Path:
         """The shares over time, for everything else."""
         return self.root / "report.png"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line asks for."""
+
+    ports: Ports
+    folder: Folder
+    seed: int = 0
+    rate: float = 300.0
+    max_seconds: float = 240.0
+    is_kept: bool = False
+    json_path: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate <= RATE_MAX:
+            raise ValueError(f"--rate must be 0 (as fast as it goes) or up to {RATE_MAX} requests/s, got {self.rate:g}")
+        if not self.max_seconds > 0:
+            raise ValueError(f"--max-seconds must be more than 0, got {self.max_seconds:g}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"--seed must be in 0..{2**32 - 1}, got {self.seed}")

@@ -1,0 +1,86 @@
+"""The client: sends held-out images through both ports, checks each answer, and hands its reward on. Never retries."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from load.demo.books import Books
+from load.demo.pace import Pace
+from load.demo.senders import Failed, Sender
+
+# At full speed: enough to keep gateway and model server busy, few enough that a request waits milliseconds.
+IN_FLIGHT_FULL_SPEED = 32
+# Paced: what a second's stall of everything would leave open; beyond it the client waits, as sockets are not endless.
+IN_FLIGHT_PACED = 512
+# Between two looks whether the gateway is back.
+_AWAY_LOOK_S = 0.1
+
+
+class Traffic:
+    """Requests drawn uniformly from the held-out images by a seeded generator, alternately by each sender.
+
+    Mutable: whether the gateway is away. Then it holds its fire, as a client does whose connection is refused; what was
+    in flight has failed and is counted.
+    """
+
+    def __init__(
+        self,
+        senders: Sequence[Sender],
+        digits: NDArray[np.int64],
+        *,
+        rate: float,
+        seed: int,
+        books: Books,
+        reward: Callable[[str, float], Awaitable[None]],
+        is_back: Callable[[], Awaitable[bool]],
+        clock: Callable[[], float],
+    ) -> None:
+        """`digits`: what the images show; `reward(decision, value)` takes a reward; `is_back()`: the gateway serves."""
+        self._senders = senders
+        self._digits = digits
+        self._rng = np.random.default_rng(seed)
+        self._pace = Pace(rate)
+        self._slots = asyncio.Semaphore(IN_FLIGHT_PACED if rate else IN_FLIGHT_FULL_SPEED)
+        self._books = books
+        self._reward = reward
+        self._is_back = is_back
+        self._clock = clock
+        self._is_away = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Send until `stop`, then wait for what is in flight."""
+        number = 0
+        self._books.start()
+        async with asyncio.TaskGroup() as tasks:
+            while not stop.is_set():
+                await self._slots.acquire()
+                await asyncio.sleep(self._pace.wait_s(self._clock()))
+                if self._is_away:
+                    await self._until_back(stop)
+                image = int(self._rng.integers(len(self._digits)))
+                sender = self._senders[number % len(self._senders)]
+                tasks.create_task(self._ask(sender, image), name=f"request {number}")
+                number += 1
+
+    async def _ask(self, sender: Sender, image: int) -> None:
+        try:
+            answer = await sender.predict(image)
+        except Failed as error:
+            self._books.failed(str(error))
+            self._is_away = self._is_away or error.is_away
+        else:
+            is_right = answer.digit == self._digits[image]
+            self._books.answered(answer.arm, bool(is_right))
+            await self._reward(answer.decision, float(is_right))
+        finally:
+            self._slots.release()
+
+    async def _until_back(self, stop: asyncio.Event) -> None:
+        while not stop.is_set() and not await self._is_back():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_AWAY_LOOK_S):
+                    await stop.wait()
+        self._is_away = False
