@@ -15,16 +15,16 @@ from typing import Final
 import structlog
 import uvloop
 
-from router.admin import Admin
 from router.aggregate import Aggregate
 from router.clock import unix_now
 from router.config import Config
+from router.config.fields import split_address
+from router.control.leader import Leader
 from router.data_plane import DataPlane, Ports, upstreams
 from router.decisions import Keyring
-from router.fields import split_address
-from router.http_front import serve_http
+from router.fronts.admin import Admin
+from router.fronts.http import serve_http
 from router.keys import decision_keys
-from router.leader import Leader
 from router.link import Configure
 from router.logs import configure_logs
 from router.metrics import Metrics

@@ -93,7 +93,7 @@ def check_command(
 def _load(path: Path, *, as_json: bool = False) -> "Config":
     """Return the configuration; leave the program with all that is wrong with it."""
     from router.config import load_config
-    from router.document import BadInput, place_text
+    from router.config.document import BadInput, place_text
 
     try:
         return load_config(path)

@@ -15,12 +15,12 @@ import msgspec
 import structlog
 
 from router import heartbeat, snapshot
-from router.access import Access
 from router.config import Config
+from router.config.fields import split_address
 from router.decisions import Keyring, Mode
-from router.fields import split_address
-from router.grpc_front import GrpcFront
-from router.http_front import DRAIN_S, HttpFront, serve_http
+from router.fronts.access import Access
+from router.fronts.grpc import GrpcFront
+from router.fronts.http import DRAIN_S, HttpFront, serve_http
 from router.ledger import Ledger
 from router.measurements import Measurements
 from router.metrics import Metrics

@@ -4,7 +4,7 @@ import asyncio
 import socket
 from typing import Final
 
-from router.fields import split_address
+from router.config.fields import split_address
 
 # A gateway that was killed leaves workers that are still draining; they let go of their ports within moments.
 _PREDECESSOR_S: Final = 3.0

@@ -156,7 +156,7 @@ class Lane(Generic[Scope]):
                 _guard(group, partial(self._worker.perform, group))
                 _deliver(group)
         finally:
-            self._worker.close()
+            _guard([], self._worker.close)
 
     def _take(self) -> list[Job[Scope, object]]:
         """Wait for work and return the next group; empty when the lane closes and nothing is left."""

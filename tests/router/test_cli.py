@@ -16,7 +16,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from router import cli, commands, guard
-from router.document import read_yaml
+from router.config.document import read_yaml
 
 CONFIG = """\
 store: "memory:"

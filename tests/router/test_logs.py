@@ -51,14 +51,14 @@ def token() -> str:
 
 
 def test_an_event_is_one_line_of_json(lines: io.StringIO) -> None:
-    structlog.get_logger("router.leader").info("leading", fence=3, experiments=["digits"])
+    structlog.get_logger("router.control.leader").info("leading", fence=3, experiments=["digits"])
 
     line = one(lines)
     assert line.pop("timestamp").endswith("Z")
     assert line == {
         "event": "leading",
         "level": "info",
-        "logger": "router.leader",
+        "logger": "router.control.leader",
         "fence": 3,
         "experiments": ["digits"],
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from router.store import SchemaTooNew, Store, StoreCorrupt, StoreUnavailable, StoreUnopenable, open_store
-from router.store.sqlite_file import SCHEMA_VERSION, WriterLock, named
+from router.store.sqlite_file import SCHEMA_VERSION, WriterLock, connect, named
 from tests.router.store.samples import CELL, NOW, reward
 
 
@@ -57,9 +57,21 @@ def test_a_path_with_odd_characters_is_taken_as_it_is(tmp_path: Path) -> None:
 def test_the_settings_are_those_that_make_an_acknowledgement_durable(path: Path) -> None:
     make(path)
 
+    connection = connect(str(path))
+    settings = {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")}
+    check = connection.execute("PRAGMA integrity_check").fetchone()[0]
+    connection.close()
+
+    assert settings == {"journal_mode": "wal", "synchronous": 2}  # 2 is FULL.
+    assert check == "ok"
+
+
+def test_the_tables_refuse_what_is_no_64_bit_integer(path: Path) -> None:
+    make(path)
+
     connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    with pytest.raises(sqlite3.IntegrityError, match="cannot store REAL value in INTEGER column sums.rows"):
+        connection.execute("UPDATE sums SET rows = 9223372036854775807 + 1")
     connection.close()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from router.document import BadInput, Document, Place, Problem, models_in, read_yaml
+from router.config.document import BadInput, Document, Place, Problem, models_in, read_yaml
 
 PREFIX: Final = "TURPIN_"
 # Names that mean something to our commands but are no settings of the gateway.

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from router.document import Document
+from router.config.document import Document
 
 # (place, why it does nothing); `*` stands for every entry. Each goes when its part is built.
 _UNUSED: Final = (

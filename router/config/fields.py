@@ -17,7 +17,7 @@ from pydantic import (
     Tag,
 )
 
-from router.document import REVEAL, shown
+from router.config.document import REVEAL, shown
 
 SECOND: Final = 1.0
 MINUTE: Final = 60.0

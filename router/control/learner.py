@@ -16,11 +16,11 @@ from bandits.life import ArmIdle, Assessed, Command, Event, Life, Note, Tick
 from bandits.question import ArmFacts, Assessment, Question
 from bandits.sums import Sums
 from bandits.weights import to_parts
+from router.control.dossier import Dossier
+from router.control.report import numbers_of, state_view
+from router.control.seen import Seen, deciding_cost_usd
 from router.decisions import Mode
-from router.dossier import Dossier
 from router.heartbeat import ExperimentBeat
-from router.report import numbers_of, state_view
-from router.seen import Seen, deciding_cost_usd
 from router.snapshot import PARTS, ArmRoute, Snapshot, view_of
 from serving.cost import Line, probe_scale, reference_rows
 

@@ -9,14 +9,14 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, PlainSerializer, Strict, model_validator
 
-from router import environment
+from router.config import environment
+from router.config.document import BadInput, Document, Place, Problem, read_yaml, refuse, shown, there_are, validate
+from router.config.experiment import Experiment
+from router.config.experiment_files import backend_problems, model_problems, read_experiments
+from router.config.fields import Name, Secret, hide_unless_revealed
+from router.config.settings import Admin, Backend, Journal, Limits, Listen, Rewards
+from router.config.unused import unused_settings
 from router.decisions import KEY_BYTES_MIN, Keyring
-from router.document import BadInput, Document, Place, Problem, read_yaml, refuse, shown, there_are, validate
-from router.experiment_files import backend_problems, model_problems, read_experiments
-from router.fields import Name, Secret, hide_unless_revealed
-from router.settings import Admin, Backend, Journal, Limits, Listen, Rewards
-from router.spec import Experiment
-from router.unused import unused_settings
 
 STORE_SCHEMES: Final = ("memory", "sqlite", "redis", "rediss", "redis+sentinel", "redis+cluster")
 _KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from router.access import Access
+from router.fronts.access import Access
 from router.metrics import Metrics
 from router.models import Models
 from router.predict import DEADLINE_DEFAULT_S, Context, Predictor, Reply

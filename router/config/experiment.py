@@ -6,9 +6,9 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import Field, Strict, model_validator
 
 from bandits import life, rules
-from router.document import Document, Place, Problem, refuse, shown, there_are
-from router.experiment_sections import Arm, Batching, Guardrail, Objective, OnStop, Policy, Shadow, Sprint, Stop
-from router.fields import Name
+from router.config.document import Document, Place, Problem, refuse, shown, there_are
+from router.config.experiment_sections import Arm, Batching, Guardrail, Objective, OnStop, Policy, Shadow, Sprint, Stop
+from router.config.fields import Name
 
 # Exploring costs floor × arms of the traffic whatever is known; more than half would be a split, not a bandit.
 FLOOR_SUM_MAX: Final = 0.5

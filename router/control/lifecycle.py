@@ -12,8 +12,8 @@ from typing import Final
 import structlog
 
 from bandits.life import ArmFailed, ArmWarmed, Command, Event, Unload, Unloaded, UnloadRefused, Warm
-from router.dossier import ArmCost, Dossier
-from router.settings import Backend
+from router.config.settings import Backend
+from router.control.dossier import ArmCost, Dossier
 from serving import fleet, wire
 from serving.calibrate import calibrate
 from serving.cost import Line

@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from router.document import BadInput, Problem, read_yaml, there_are, validate
-from router.spec import Experiment
+from router.config.document import BadInput, Problem, read_yaml, there_are, validate
+from router.config.experiment import Experiment
 
 
 def backend_problems(experiment: object, backends: Collection[str]) -> Iterable[Problem]:

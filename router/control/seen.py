@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bandits.life import Event
-from router.dossier import ArmCost, Dossier
+from router.control.dossier import ArmCost, Dossier
 from router.heartbeat import ExperimentBeat
 from serving.cost import Line, cost_usd
 

@@ -5,8 +5,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Strict, model_validator
 
-from router.document import Document, Problem, refuse, shown
-from router.fields import Address, AutoCount, Name, hide_unless_revealed, is_loopback, split_address
+from router.config.document import Document, Problem, refuse, shown
+from router.config.fields import Address, AutoCount, Name, hide_unless_revealed, is_loopback, split_address
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

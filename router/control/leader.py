@@ -15,15 +15,15 @@ import structlog
 
 from bandits.experiment import begin, step
 from bandits.life import EndRules, Event, Note, Start, to_json
-from router import dossier as dossiers
 from router import heartbeat, snapshot
 from router.config import Config
-from router.dossier import Document, Dossier
+from router.config.experiment import Experiment
+from router.control import dossier as dossiers
+from router.control.dossier import Document, Dossier
+from router.control.learner import Refreshed, refresh
+from router.control.lifecycle import Lifecycle
+from router.control.seen import Seen
 from router.heartbeat import ExperimentBeat, Heartbeat
-from router.learner import Refreshed, refresh
-from router.lifecycle import Lifecycle
-from router.seen import Seen
-from router.spec import Experiment
 from router.store import Fenced, RevisionConflict, Store, StoreError, StoreUnavailable
 from serving.upstream import Upstream
 

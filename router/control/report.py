@@ -8,8 +8,8 @@ from typing import Any, Final
 from bandits.experiment import age_s
 from bandits.question import Assessment
 from bandits.sums import STEPS
-from router.dossier import ArmNumbers, Dossier, Numbers
-from router.seen import Seen, deciding_cost_usd
+from router.control.dossier import ArmNumbers, Dossier, Numbers
+from router.control.seen import Seen, deciding_cost_usd
 from router.snapshot import PARTS
 
 _DAY_S: Final = 86_400.0

@@ -8,8 +8,8 @@ from typing import Any, Final
 import msgspec
 
 from bandits.life import Life, from_json, to_json
-from router.document import validate
-from router.spec import Experiment
+from router.config.document import validate
+from router.config.experiment import Experiment
 
 
 class ArmCost(msgspec.Struct, frozen=True):

@@ -8,9 +8,9 @@ import yaml
 
 from bandits.life import EndRules
 from bandits.rules import Objective, Policy, StopRule
-from router.document import BadInput
-from router.experiment_files import load_experiments
-from router.spec import Experiment
+from router.config.document import BadInput
+from router.config.experiment import Experiment
+from router.config.experiment_files import load_experiments
 
 ARMS: list[dict[str, Any]] = [
     {"name": "v1", "backend": "a", "version": 1},

@@ -4,8 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, Strict, model_validator
 
-from router.document import Document, Problem, refuse
-from router.fields import DAY, HOUR, MINUTE, AutoFloat, Duration, Name
+from router.config.document import Document, Problem, refuse
+from router.config.fields import DAY, HOUR, MINUTE, AutoFloat, Duration, Name
 
 
 class Arm(Document):

@@ -13,7 +13,7 @@ import structlog
 from aiohttp import web
 
 from router.aggregate import Aggregate, render
-from router.dossier import dossier_of
+from router.control.dossier import dossier_of
 from router.metrics import Metrics, snapshot
 from router.problems import CONTENT_TYPE, Problem
 from router.snapshot import decode
