@@ -1,19 +1,15 @@
-"""Joining requests and cutting answers: by hand, by property and with hostile input."""
+"""Joining requests and cutting answers: by hand and with hostile input."""
 
-import math
 import struct
 import sys
 from subprocess import run
 from typing import Any
 
 import pytest
-from google.protobuf.message import DecodeError
-from hypothesis import given
-from hypothesis import strategies as st
 
 from serving import dtypes
 from serving.errors import InternalError
-from serving.tensors import content_of, join, merge_key, rows, split, strings_of
+from serving.tensors import content_of, join, merge_key, rows, split
 from serving.wire import Message, PredictRequest, PredictResponse, TensorProto
 
 
@@ -259,92 +255,6 @@ def test_an_answer_that_cannot_be_cut_names_the_output(complaint: str) -> None:
 
     with pytest.raises(InternalError, match=f'output "bad" {complaint}'):
         split(response(good=whole, bad=BROKEN_OUTPUTS[complaint]), [1, 3])
-
-
-VALUES: dict[str, st.SearchStrategy[Any]] = {
-    "float_val": st.floats(width=32, allow_nan=False),
-    "double_val": st.floats(allow_nan=False),
-    "int_val": st.integers(-(2**31), 2**31 - 1),
-    "scomplex_val": st.floats(width=32, allow_nan=False),
-    "dcomplex_val": st.floats(allow_nan=False),
-    "int64_val": st.integers(-(2**63), 2**63 - 1),
-    "bool_val": st.booleans(),
-    "half_val": st.integers(-(2**31), 2**31 - 1),
-    "uint32_val": st.integers(0, 2**32 - 1),
-    "uint64_val": st.integers(0, 2**64 - 1),
-}
-
-
-@st.composite
-def parts_of_one_input(draw: st.DrawFn) -> list[Message]:
-    """One input's tensors in 1 to 5 requests: one type and row shape, any rows, any legal encoding."""
-    dtype = draw(st.sampled_from([dtypes.STRING, *dtypes.ENCODINGS]))
-    row_dims = draw(st.lists(st.integers(1, 3), max_size=2))
-    parts = []
-    for count in draw(st.lists(st.integers(1, 3), min_size=1, max_size=5)):
-        dims = [count, *row_dims]
-        elements = math.prod(dims)
-        # Short, exact and surplus values are all legal; exact is the rule, so it gets half of the draws.
-        present = draw(st.one_of(st.just(elements), st.integers(0, elements + 2)))
-        if dtype == dtypes.STRING:
-            strings = draw(st.lists(st.binary(max_size=4), min_size=present, max_size=present))
-            parts.append(tensor(dtype, dims, string_val=strings))
-            continue
-        encoding = dtypes.ENCODINGS[dtype]
-        if draw(st.booleans()):
-            length = elements * encoding.item_bytes
-            raw = draw(st.binary(min_size=length, max_size=length))
-            parts.append(tensor(dtype, dims, tensor_content=raw))
-            continue
-        length = present * encoding.per_element
-        values = draw(st.lists(VALUES[encoding.field], min_size=length, max_size=length))
-        parts.append(tensor(dtype, dims, **{encoding.field: values}))
-    return parts
-
-
-def elements_of(proto: Message) -> tuple[list[int], bytes | list[bytes]]:
-    dims = [dim.size for dim in proto.tensor_shape.dim]
-    if proto.dtype == dtypes.STRING:
-        return dims, strings_of(proto, math.prod(dims))
-    return dims, content_of(proto, math.prod(dims))
-
-
-@given(parts_of_one_input(), st.integers(0, 4))
-def test_what_was_joined_splits_into_its_parts(parts: list[Message], padding: int) -> None:
-    requests = [request(x=part) for part in parts]
-    counts = [rows(message) for message in requests]
-    sizes = [count for count in counts if count is not None]
-    assert len(sizes) == len(parts)
-    assert len({merge_key(message) for message in requests}) == 1
-    pad_to = sum(sizes) + padding
-
-    joined = join(requests, pad_to)
-    answers = split(response(x=joined.inputs["x"]), sizes, pad_to)
-
-    assert rows(joined) == pad_to
-    assert [elements_of(answer.outputs["x"]) for answer in answers] == [elements_of(part) for part in parts]
-
-
-@given(parts_of_one_input())
-def test_join_leaves_the_requests_as_they_were(parts: list[Message]) -> None:
-    requests = [request(x=part) for part in parts]
-    before = [message.SerializeToString(deterministic=True) for message in requests]
-
-    join(requests, 20)
-
-    assert [message.SerializeToString(deterministic=True) for message in requests] == before
-
-
-@given(st.binary(max_size=200))
-def test_any_bytes_that_parse_have_rows_or_go_alone(noise: bytes) -> None:
-    message = request(x=floats([1], 1))
-    try:
-        message.MergeFromString(noise)
-    except DecodeError:
-        return
-    if rows(message) is not None:
-        join([message, message])
-    merge_key(message)
 
 
 def test_no_numpy_is_needed() -> None:
