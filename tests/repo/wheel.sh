@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Builds the wheel and tries it where nothing else is: an empty environment with the locked base requirements, without
+# TensorFlow. It must start, pass a request through, stay light and end well (wheel_probe.py says what is measured).
+set -euo pipefail
+unset PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+python=$root/.venv/bin/python
+work=$(mktemp -d)
+backend_pid=
+
+clean_up() {
+    if [[ -n $backend_pid ]]; then
+        kill "$backend_pid" 2>/dev/null || true
+        wait "$backend_pid" 2>/dev/null || true
+    fi
+    rm -rf "$work"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+say() { printf 'wheel: %s\n' "$*"; }
+fail() {
+    say "FAILED: $*" >&2
+    exit 1
+}
+
+say "building"
+"$python" -m build --wheel --no-isolation --outdir "$work/dist" "$root" >"$work/build.log" 2>&1 ||
+    { cat "$work/build.log" >&2; fail "the build"; }
+wheel=$(echo "$work"/dist/turpin-*.whl)
+
+say "installing $(basename "$wheel") and requirements/base.txt into an empty environment"
+"$python" -m venv --without-pip "$work/venv"
+empty=$work/venv/bin
+pip=("$python" -m pip --python "$empty/python" --disable-pip-version-check)
+# -qq: a machine's own pip settings may warn for pages; errors still come through. --no-compile: most of numpy and scipy
+# is never imported; what the gateway imports is compiled by the import after it, so that no start pays for that.
+"${pip[@]}" install -qq --no-compile --require-hashes --requirement "$root/requirements/base.txt"
+"${pip[@]}" install -qq --no-deps --no-index "$wheel"
+"${pip[@]}" check >"$work/check.log" || { cat "$work/check.log" >&2; fail "pip check"; }
+
+# From here on nothing of the source tree is in reach, but for the stand-in model server.
+mkdir "$work/empty"
+cd "$work/empty"
+
+for module in tensorflow tensorflow_serving sklearn; do
+    if "$empty/python" -P -c "import $module" 2>/dev/null; then
+        fail "$module is installed: the base requirements should not bring it"
+    fi
+done
+"$empty/python" -P -c "import router.app, router.cli, router.worker"
+say "no TensorFlow here; $("$empty/turpin" --version)"
+
+code=0
+"$empty/turpin" model-server --model_base_path="$work/empty" >"$work/model-server.log" 2>&1 || code=$?
+if [[ $code -ne 1 ]] || ! grep -qF 'turpin[local]' "$work/model-server.log"; then
+    cat "$work/model-server.log" >&2
+    fail "model-server without TensorFlow: exit code $code, expected 1 and a word about turpin[local]"
+fi
+
+(cd "$root" && exec "$python" -m tests.repo.wheel_backend) >"$work/backend.txt" 2>"$work/backend.log" &
+backend_pid=$!
+for ((tries = 0; tries < 100; tries++)); do
+    [[ -s $work/backend.txt ]] && break
+    kill -0 "$backend_pid" 2>/dev/null || { cat "$work/backend.log" >&2; fail "the stand-in model server ended"; }
+    sleep 0.1
+done
+[[ -s $work/backend.txt ]] || fail "the stand-in model server did not start within 10 s"
+
+"$empty/python" -P "$root/tests/repo/wheel_probe.py" "$(<"$work/backend.txt")" || fail "see above"
+say "passed"
