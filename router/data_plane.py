@@ -35,6 +35,10 @@ from serving.upstream import GrpcUpstream, Upstream
 
 log = structlog.get_logger(__name__)
 
+# One call computes while the next is on its way: more than two were never faster on one device (performance.md).
+_MAX_IN_FLIGHT_AUTO: Final = 2
+# For a backend without experiments, as much as an experiment is given.
+_MAX_ROWS_DEFAULT: Final = 256
 # Design §2: a lag up to 1 s costs no regret that could be measured (bandit-science.md §7).
 SYNC_S: Final = 0.25
 
@@ -179,10 +183,17 @@ def upstreams(config: Config) -> dict[str, tuple[Upstream, ...]]:
 
 
 def _limits(config: Config, backend: str) -> BatchLimits:
+    """Return the bounds of a backend's batches: the experiments' wish, within what the backend is said to bear."""
     settings = config.backends[backend]
+    wished = [
+        experiment.batching.max_rows
+        for experiment in config.experiments
+        if any(arm.backend == backend for arm in experiment.arms)
+    ]
+    rows = max(wished, default=_MAX_ROWS_DEFAULT)
     return BatchLimits(
-        max_rows=settings.max_batch_rows or 64,
-        max_in_flight=2,
+        max_rows=min(rows, settings.max_batch_rows or rows),
+        max_in_flight=_MAX_IN_FLIGHT_AUTO if settings.max_in_flight == "auto" else settings.max_in_flight,
         queue_rows=config.limits.queue_rows,
         queue_bytes=config.limits.queue_bytes,
     )

@@ -13,7 +13,6 @@ _UNUSED: Final = (
     ("backends.*.location", "locations are not used yet"),
     ("backends.*.egress_usd_per_gib", "egress is not charged yet"),
     ("backends.*.capacity_rps", "capacity is not a cap yet"),
-    ("backends.*.max_in_flight", "every replica gets two calls at once yet"),
     ("backends.*.publish", "versions are not published yet"),
     ("journal.sample", "no journal is kept yet"),
     ("journal.max_bytes", "no journal is kept yet"),
@@ -21,7 +20,6 @@ _UNUSED: Final = (
     ("experiments.*.policy.memory", "only mode always_on forgets, and it is not supported yet"),
     ("experiments.*.stop.sprint.max_usd", "the price of the sprint is not capped yet"),
     ("experiments.*.reopen_on", "an experiment that has ended stays ended yet"),
-    ("experiments.*.batching.max_rows", "only max_batch_rows of the backend bounds batches yet"),
     ("experiments.*.batching.allowed_rows", "batches are not padded to given sizes yet"),
 )
 
