@@ -8,17 +8,17 @@ Importing this module imports TensorFlow.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
-from serving import arrays, dtypes, wire
-from serving.errors import BackendError, Code, FailedPrecondition, InvalidArgument, ServingError
+from serving import arrays, wire
+from serving.errors import BackendError, Code, FailedPrecondition, InvalidArgument
 from serving.local import warmup
 from serving.local.options import EngineOptions
+from serving.local.signatures import Signature
 
 log: Final = logging.getLogger(__name__)
 
@@ -28,19 +28,10 @@ SERVE_TAG: Final = "serve"
 
 # A client may name any subset of the outputs; each needs a pruned graph of its own in TensorFlow. Real clients use one
 # or two subsets, and one that tries them all must not fill the memory.
-_CALLABLES_MAX: Final = 32
+CALLABLES_MAX: Final = 32
 
 # What TensorFlow's Python loader raises, beside its own errors, for wrong tags, unknown ops and broken files.
 _LOADER_ERRORS: Final = (OSError, ValueError, RuntimeError, KeyError, TypeError)
-
-
-@dataclass(frozen=True, slots=True)
-class _Signature:
-    """A signature with its aliases sorted: inputs as (alias, tensor name, dtype), outputs as alias -> tensor name."""
-
-    inputs: tuple[tuple[str, str, int], ...]
-    outputs: Mapping[str, str]
-    defaults: Mapping[str, Any]  # alias -> wire.TensorProto, for inputs that may be left out
 
 
 class SavedModelEngine:
@@ -53,7 +44,7 @@ class SavedModelEngine:
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=_session_config(options))
         try:
             self.signatures: Mapping[str, Any] = self._load(path)
-            self._prepared = {name: _prepare(signature) for name, signature in self.signatures.items()}
+            self._prepared = {name: Signature.of(definition) for name, definition in self.signatures.items()}
             warmup.try_out(self)
         except BaseException:
             self.close()
@@ -81,8 +72,8 @@ class SavedModelEngine:
         signature = self._prepared.get(name)
         if signature is None:
             raise FailedPrecondition(f'Serving signature key "{name}" not found.')
-        feeds = _feeds(signature, request.inputs)
-        outputs = _filtered(signature, request.output_filter) if request.output_filter else tuple(signature.outputs)
+        feeds = signature.feeds(request.inputs)
+        outputs = signature.wanted(request.output_filter)
         fetched = self._run(name, outputs, feeds)
         response = wire.PredictResponse()
         for alias, array in zip(outputs, fetched, strict=True):
@@ -105,11 +96,11 @@ class SavedModelEngine:
 
     def _make_callable(self, name: str, outputs: tuple[str, ...]) -> Run:
         signature = self._prepared[name]
-        feeds = [tensor for _, tensor, _ in signature.inputs]
+        feeds = [wanted.tensor for wanted in signature.inputs]
         fetches = [signature.outputs[alias] for alias in outputs]
         make = make_callable if hasattr(self._session, "_make_callable_from_options") else make_plain_callable
         run = make(self._session, feeds, fetches)
-        while len(self._callables) >= _CALLABLES_MAX:
+        while len(self._callables) >= CALLABLES_MAX:
             # The oldest goes. A thread that is just in it holds its own reference.
             self._callables.pop(next(iter(self._callables)), None)
         self._callables[(name, outputs)] = run
@@ -153,80 +144,6 @@ def _session_config(options: EngineOptions) -> Any:
     )
     session_config.gpu_options.per_process_gpu_memory_fraction = options.gpu_memory_fraction
     return session_config
-
-
-def _prepare(signature: wire.Message) -> _Signature:
-    return _Signature(
-        inputs=tuple((alias, info.name, info.dtype) for alias, info in sorted(signature.inputs.items())),
-        outputs={alias: info.name for alias, info in sorted(signature.outputs.items())},
-        defaults=dict(signature.defaults),
-    )
-
-
-def _feeds(signature: _Signature, inputs: Mapping[str, Any]) -> list[Any]:
-    """Return the arrays of the request in the signature's order of inputs, with TF Serving's errors."""
-    wanted = signature.inputs
-    if len(inputs) != len(wanted):
-        _check_count(signature, inputs)
-    feeds = []
-    for position, (alias, _, dtype) in enumerate(wanted):
-        # A map of messages makes an entry when it is asked for one it lacks: test first.
-        if alias in inputs:
-            tensor = inputs[alias]
-        elif alias in signature.defaults:
-            tensor = signature.defaults[alias]
-        else:
-            raise _unknown_alias(signature, inputs)
-        if tensor.dtype != dtype:
-            raise InvalidArgument(
-                f"Expects arg[{position}] to be {dtypes.name(dtype)} but {dtypes.name(tensor.dtype)} is provided"
-            )
-        try:
-            feeds.append(arrays.to_numpy(tensor))
-        except ServingError as error:
-            raise InvalidArgument(f"tensor parsing error: {alias}") from error
-    return feeds
-
-
-def _check_count(signature: _Signature, inputs: Mapping[str, Any]) -> None:
-    """Raise InvalidArgument when the request has another number of inputs than the signature, defaults aside."""
-    expected = {alias for alias, _, _ in signature.inputs}
-    extra = sorted(set(inputs) - expected)
-    missing = sorted(expected - set(inputs) - set(signature.defaults))
-    if not extra and not missing:
-        return
-    raise InvalidArgument(
-        f"input size does not match signature: {len(inputs)}!={len(expected)}"
-        f" len({_braces(sorted(inputs))}) != len({_braces(sorted(expected))})."
-        f" Sent extra: {_braces(extra)}. Missing but required: {_braces(missing)}."
-    )
-
-
-def _unknown_alias(signature: _Signature, inputs: Mapping[str, Any]) -> InvalidArgument:
-    expected = [alias for alias, _, _ in signature.inputs]
-    unknown = min(set(inputs) - set(expected))
-    return InvalidArgument(
-        f"input tensor alias not found in signature: {unknown}. Inputs expected to be in the set {_braces(expected)}."
-    )
-
-
-def _filtered(signature: _Signature, wanted: Sequence[str]) -> tuple[str, ...]:
-    """Return the outputs that were asked for, sorted, so that two orders share one callable."""
-    seen: set[str] = set()
-    for alias in wanted:
-        if alias not in signature.outputs:
-            raise InvalidArgument(
-                f"output tensor alias not found in signature: {alias}"
-                f" Outputs expected to be in the set {_braces(signature.outputs)}."
-            )
-        if alias in seen:
-            raise InvalidArgument(f"duplicate output tensor alias: {alias}")
-        seen.add(alias)
-    return tuple(sorted(seen))
-
-
-def _braces(names: Sequence[str] | Mapping[str, Any]) -> str:
-    return "{" + ",".join(names) + "}"
 
 
 def _as_array(value: Any) -> np.ndarray[Any, Any]:

@@ -45,6 +45,10 @@ class Loader:
         self.loaded.append(StandInEngine(path))
         return self.loaded[-1]
 
+    def closed(self) -> list[str]:
+        """Name those unloaded, as model/version, in the order they were loaded."""
+        return ["/".join(Path(engine.path).parts[-2:]) for engine in self.loaded if engine.is_closed]
+
 
 def put(base: Path, *versions: int) -> Path:
     """Make folders of versions below `base`, and return it."""

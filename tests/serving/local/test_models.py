@@ -58,7 +58,7 @@ def test_version_leaves_and_comes_back(tmp_path: Path) -> None:
     served(models, specific("digits", base, 1, 2))
 
     assert states(models, "digits") == {3: "END", 2: "AVAILABLE", 1: "AVAILABLE"}
-    assert [engine.is_closed for engine in loader.loaded] == [True, False, False]
+    assert loader.closed() == ["digits/3"]
     with pytest.raises(ModelNotFound, match=r"Servable not found for request: Specific\(digits, 3\)"):
         models.use(spec("digits", 3)).__enter__()
 
@@ -90,7 +90,7 @@ def test_model_left_out_is_unloaded_and_remembered_and_bystanders_stay(tmp_path:
 
     assert states(models, "gone") == {1: "END"}
     assert states(models, "stays") == {5: "AVAILABLE"}
-    assert [Path(engine.path).parent.name for engine in loader.loaded if not engine.is_closed] == ["stays"]
+    assert loader.closed() == ["gone/1"]
 
 
 def test_call_under_way_finishes_before_its_version_ends(tmp_path: Path) -> None:
@@ -120,12 +120,12 @@ def test_call_under_way_finishes_before_its_version_ends(tmp_path: Path) -> None
     assert states(models, "m") == {2: "AVAILABLE", 1: "UNLOADING"}
     with pytest.raises(ModelNotFound):
         models.use(spec("m", 1)).__enter__()
-    assert not old.is_closed
+    assert loader.closed() == []
 
     old.gate.set()
     thread.join(10)
 
-    assert old.is_closed
+    assert loader.closed() == ["m/1"]
     assert not errors
     assert states(models, "m") == {2: "AVAILABLE", 1: "END"}
     models.poll()
@@ -304,4 +304,4 @@ def test_close_unloads_everything(tmp_path: Path) -> None:
 
     models.close()
 
-    assert [engine.is_closed for engine in loader.loaded] == [True, True, True]
+    assert loader.closed() == ["a/2", "a/1", "b/1"]
