@@ -250,7 +250,7 @@ class Batcher:
         replica.last_batch = self._last_batch
         pad_to = None
         if probe_rows is not None:
-            line.probe_rows = line.hold_until = self._reserved = None
+            line.probe_rows = line.hold_until = None
             replica.alone_until = now + PROBE_HOLD_MAX_S
             pad_to = probe_rows if rows <= probe_rows else None
         is_probe = probe_rows is not None

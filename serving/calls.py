@@ -66,8 +66,6 @@ class Waiter:
         """Hand over an error, unless the client has left or was told otherwise."""
         if not self.future.done():
             self.future.set_exception(error)
-            # A client cancelled in this very step never looks at it, and asyncio would log that as a fault.
-            self.future.exception()
 
 
 class Calls:

@@ -7,6 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from serving.batcher import PROBE_HOLD_MAX_S, PROBE_PAUSE_S, Batch, Batcher, BatchLimits, Plan, Rider
 from serving.errors import DeadlineExceeded, QueueFull
+from serving.queues import Queue
 from serving.upstream import Servable
 
 V1 = Servable("tfs-a", "digits", 1)
@@ -102,6 +103,15 @@ def test_the_earliest_deadline_goes_first_and_takes_the_head_of_its_lane() -> No
     assert ids(batcher.poll(0.1)) == [[2, 3]]
 
 
+def test_the_earliest_deadline_goes_first_over_all_servables() -> None:
+    batcher, (first,) = busy()
+    batcher.add(rider(1, deadline=5.0), 0.0)
+    batcher.add(rider(2, deadline=2.0, servable=V2), 0.0)
+
+    batcher.done(first.id)
+    assert ids(batcher.poll(0.1)) == [[2]]
+
+
 def test_a_batch_goes_to_the_least_loaded_replica_and_turns_come_round() -> None:
     batcher = Batcher(limits(max_in_flight=2), 3)
     seen = []
@@ -113,6 +123,33 @@ def test_a_batch_goes_to_the_least_loaded_replica_and_turns_come_round() -> None
 
     assert seen == [0, 1, 2, 0, 1, 2]
     assert batcher.poll(0.0).send[0].replica == 1
+
+
+def test_idle_replicas_take_turns() -> None:
+    batcher = Batcher(limits(), 3)
+    seen = []
+    for number in range(4):
+        batcher.add(rider(number), 0.0)
+        (batch,) = batcher.poll(0.0).send
+        seen.append(batch.replica)
+        batcher.done(batch.id)
+
+    assert seen == [0, 1, 2, 0]
+
+
+def test_rows_that_came_back_are_no_load() -> None:
+    batcher = Batcher(limits(max_in_flight=2), 2)
+    seen = []
+    for number, rows in enumerate((8, 8, 1, 1, 1)):
+        if number == 2:
+            batcher.done(1)
+        batcher.add(rider(number, rows=rows), 0.0)
+        seen.append(batcher.poll(0.0).send[0].replica)
+        if number == 3:
+            batcher.done(2)
+
+    # The last: replica 0 has one row and replica 1 one, of which the latter's batch is the younger.
+    assert seen == [0, 1, 0, 0, 1]
 
 
 def test_of_equally_many_batches_the_fewer_rows_are_the_lesser_load() -> None:
@@ -226,6 +263,17 @@ def test_a_hold_ends_with_the_riders_that_caused_it() -> None:
     assert ids(batcher.poll(0.1)) == [[2]]
 
 
+def test_a_probe_that_lost_its_riders_still_waits_its_time_for_the_next_ones() -> None:
+    batcher, _ = busy(max_in_flight=2)
+    batcher.probe(V1, 4)
+    batcher.add(rider(1), 0.0)
+    batcher.poll(0.0)
+    batcher.withdraw(1)
+    batcher.add(rider(2), 1.5)
+
+    assert batcher.poll(1.5).wake_at == 1.5 + PROBE_HOLD_MAX_S
+
+
 def test_a_probe_that_finds_no_empty_replica_lets_the_traffic_go_on_and_tries_later() -> None:
     batcher, sent = busy(max_in_flight=2)
     batcher.probe(V1, 4)
@@ -273,9 +321,23 @@ def test_a_servable_that_is_gone_leaves_nothing_behind() -> None:
         servable = Servable("tfs-a", "digits", version)
         batcher.add(rider(version, servable=servable), 0.0)
         batcher.withdraw(version)
+        batcher.add(rider(1000 + version, key=str(version), mergeable=version > 50, deadline=1e9 - version), 0.0)
+        batcher.withdraw(1000 + version)
     batcher.done(first.id)
 
     assert batcher._lines == {}
+
+
+def test_a_queue_in_use_keeps_nothing_of_those_who_left() -> None:
+    queue = Queue()
+    for number in range(1000):
+        one = rider(number, key=str(number), mergeable=number % 2 == 0, deadline=float(-number))
+        queue.add(one)
+        if number > 0:
+            queue.remove(one)
+
+    assert len(queue) == len(queue._riders) == len(queue._lanes) == len(queue._deadlines._live) == 1
+    assert len(queue._deadlines._heap) < 70
 
 
 class BatcherMachine(RuleBasedStateMachine):

@@ -205,13 +205,15 @@ def test_what_can_not_be_merged_goes_alone_and_unchanged() -> None:
     scalar = request(5)
     scalar.inputs["flag"].dtype = DT_INT64
     scalar.inputs["flag"].int64_val.append(1)
+    other = request(6)
+    other.inputs["flag"].CopyFrom(scalar.inputs["flag"])
 
     async def scenario(dispatcher: Dispatcher, group: asyncio.TaskGroup) -> None:
-        for message in (request(1), scalar, request(2)):
+        for message in (request(1), scalar, request(2), other):
             group.create_task(dispatcher.predict(V1, message, 1.0))
 
     run(scenario, replica)
-    assert sorted(replica.calls) == [[1, 2], [5]]
+    assert sorted(replica.calls) == [[1, 2], [5], [6]]
     assert scalar in replica.requests
 
 
@@ -463,6 +465,24 @@ def test_a_probe_goes_alone_and_padded_and_its_rider_sees_only_its_own_rows() ->
     assert (record.is_probe, record.pad_to, record.rows) == (True, 4, 2)
 
 
+def test_when_the_riders_of_a_waiting_probe_leave_the_others_go_on_at_once() -> None:
+    replica = Replica(seconds=lambda message: 1.0 if 0 in rows_of(message) else CALL_S)
+
+    async def scenario(dispatcher: Dispatcher, group: asyncio.TaskGroup) -> None:
+        group.create_task(dispatcher.predict(V1, request(0), 5.0))
+        await asyncio.sleep(0.1)
+        dispatcher.probe(V2, 4)
+        leaving = group.create_task(dispatcher.predict(V2, request(1), 5.0))
+        held = group.create_task(dispatcher.predict(V1, request(2), 5.0))
+        await asyncio.sleep(0.1)
+        assert replica.calls == [[0]]
+        leaving.cancel()
+        await held
+        assert now() == pytest.approx(0.2 + CALL_S)
+
+    run(scenario, replica, max_in_flight=2)
+
+
 def test_a_probe_that_fails_for_its_padding_answers_all_the_same() -> None:
     def answer(message: wire.Message) -> bytes:
         if len(rows_of(message)) > 2:
@@ -504,12 +524,13 @@ def test_on_leaving_what_is_under_way_is_finished_and_new_requests_are_refused()
         replica = Replica(seconds=lambda _: 1.0)
         async with asyncio.TaskGroup() as group:
             async with Dispatcher([replica], BatchLimits(8, 1, 100, 1000), on_batch=lambda _: None) as dispatcher:
-                tasks = [group.create_task(dispatcher.predict(V1, request(0), 9.0))]
+                await dispatcher.predict(V1, request(0), 9.0)
+                tasks = [group.create_task(dispatcher.predict(V1, request(1), 9.0))]
                 await asyncio.sleep(0.1)
-                tasks.append(group.create_task(dispatcher.predict(V1, request(1), 9.0)))
+                tasks.append(group.create_task(dispatcher.predict(V1, request(2), 9.0)))
                 await asyncio.sleep(0.1)
-            assert now() == 2.0
-            assert [values(await task) for task in tasks] == [[0], [1]]
+            assert now() == 3.0
+            assert [values(await task) for task in tasks] == [[1], [2]]
             with pytest.raises(Unavailable, match="going down"):
                 await dispatcher.predict(V1, request(2), 9.0)
 
@@ -551,6 +572,28 @@ def test_leaving_by_an_exception_waits_for_nothing() -> None:
             assert caught.group_contains(LookupError)
             assert now() == 0.1
             assert isinstance(await sent, Unavailable)
+
+    run_simulated(scenario())
+
+
+def test_leaving_that_is_itself_cancelled_leaves_nobody_waiting() -> None:
+    async def serve(dispatcher: Dispatcher) -> None:
+        async with dispatcher:
+            await asyncio.sleep(0.1)
+
+    async def scenario() -> None:
+        replica = Replica(seconds=lambda _: 1000.0)
+        dispatcher = Dispatcher([replica], BatchLimits(8, 1, 100, 1000), on_batch=lambda _: None)
+        async with asyncio.TaskGroup() as group:
+            server = group.create_task(serve(dispatcher))
+            await asyncio.sleep(0)
+            clients = [group.create_task(outcome(dispatcher.predict(V1, request(0), 900.0)))]
+            await asyncio.sleep(0.01)
+            clients.append(group.create_task(outcome(dispatcher.predict(V1, request(1), 900.0))))
+            await asyncio.sleep(1.0)
+            server.cancel()
+            assert [type(await client) for client in clients] == [Unavailable, Unavailable]
+        assert (server.cancelled(), now()) == (True, 1.01)
 
     run_simulated(scenario())
 
