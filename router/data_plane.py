@@ -90,22 +90,29 @@ class DataPlane:
             unix_now=unix_now,
             clock=asyncio.get_running_loop().time,
         )
+        self._grpc, self._http = self._fronts(keys)
+
+    def _fronts(self, keys: Keyring) -> tuple[GrpcFront, HttpFront]:
+        config, metrics = self._config, self._metrics
         models = Models(routes=self._routes, upstreams=self._upstreams)
-        self._grpc = GrpcFront(
+        grpc = GrpcFront(
             predictor=self._predictor, models=models, metrics=metrics, message_bytes=config.limits.message_bytes
         )
-        self._http = HttpFront(
+        http = HttpFront(
             predictor=self._predictor,
             models=models,
-            rewards=RewardDesk(keys=keys, routes=self._routes, store=store, metrics=metrics, unix_now=unix_now),
+            rewards=RewardDesk(
+                keys=keys, routes=self._routes, store=self._store, metrics=metrics, unix_now=self._unix_now
+            ),
             access=Access(
-                token_sha256=[token.sha256 for token in config.admin.tokens],
+                token_sha256=[token.sha256.get_secret_value() for token in config.admin.tokens],
                 is_reward_open=config.rewards.auth == "none",
             ),
             metrics=metrics,
             message_bytes=config.limits.message_bytes,
             durability=config.durability,
         )
+        return grpc, http
 
     async def run(self, *, on_ready: Callable[[Ports], None], stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then drain; OSError if a port can't be had."""
