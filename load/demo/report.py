@@ -38,7 +38,7 @@ def finding(run: Run) -> str:
         return f"No winner after {run.books.elapsed_s():.0f} s of traffic."
     at_s = concluded_at_s(run)
     gone = " and ".join(arm for arm in run.losers if arm in run.unloaded) or "nothing yet"
-    when = "" if at_s is None else f" after {at_s:.0f} s and {requests_until(run.books, at_s):,} requests"
+    when = "" if at_s is None else f": settled after {at_s:.0f} s and {requests_until(run.books, at_s):,} requests"
     return f"{run.winner}, the {arm_title(run.winner)}, earns most{when}; unloaded: {gone}."
 
 
@@ -53,24 +53,20 @@ def requests_until(books: Books, at_s: float) -> int:
 
 
 def _table(run: Run) -> Table:
-    parameters = {f"v{one.version}": one.parameters for one in run.trained}
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption="$ per million predictions; 95 % intervals")
-    grid.add_column("arm")
-    grid.add_column("")
-    for heading in ("parameters", "requests", "share", "right", "costs", "earns"):
-        grid.add_column(heading, justify="right")
-    grid.add_column("in the end")
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False)
+    grid.add_column("arm", no_wrap=True)
+    for heading in ("requests", "share", "right (95 %)", "costs*", "earns*"):
+        grid.add_column(heading, justify="right", no_wrap=True)
+    grid.add_column("now", no_wrap=True)
     shares = run.books.shares()
     for arm in run.arms():
         low, high = money.interval(arm.right, arm.requests)
         state = run.state.arm(arm.name) if run.state is not None else None
         grid.add_row(
-            arm.name,
-            arm_title(arm.name),
-            f"{parameters[arm.name]:,}" if arm.name in parameters else "–",
+            f"{arm.name} {arm_title(arm.name)}",
             f"{arm.requests:,}",
             f"{shares[arm.name]:.1%}",
-            f"{arm.rate:.1%} ({low:.1%} to {high:.1%})",
+            f"{arm.rate:.1%} ({low * 100:.1f}-{high * 100:.1f})",
             f"{arm.cost_usd * MILLION:.3f}",
             f"{arm.prediction_value_usd(VALUE_USD) * MILLION:.3f}",
             "unloaded" if arm.name in run.unloaded else (state.state if state is not None else "–"),
@@ -114,7 +110,8 @@ def sentences(run: Run) -> list[str]:
     earned, equal = money.earned_usd(arms, VALUE_USD), money.equal_split_usd(arms, VALUE_USD)
     answers = run.books.answers
     found = [
-        f"A digit read right is worth ${VALUE_USD * MILLION:.2f} per million; the machine costs ${PRICE_USD_PER_HOUR}/h.",
+        f"* $ per million predictions, at the reference size of {run.state.reference_rows if run.state else 0} rows. "
+        f"A million digits read right are worth ${VALUE_USD * MILLION:.2f}; the machine costs ${PRICE_USD_PER_HOUR}/h.",
     ]
     if answers and equal > 0:
         found.append(

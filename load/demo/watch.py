@@ -75,32 +75,26 @@ def line(state: State, books: Books) -> str:
     values = ", ".join(f"{arm.name} {_value(arm)}" for arm in state.arms)
     return (
         f"  {books.elapsed_s():5.1f} s  {state.phase}: {books.requests:,} requests, {books.failed_total} failed; "
-        f"shares {parts}; $ per million {values}; remaining {_remaining(state)}"
+        f"shares {parts}; $ per million: {values}; remaining {_remaining(state)}"
     )
 
 
 def table(state: State, books: Books, servers: Mapping[int, str]) -> Group:
     """Lay out a state for the live view."""
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("arm", "", "state"):
-        grid.add_column(heading)
-    for heading in ("requests", "share", "weight now", "right", "$ per million predictions", "P(best)"):
-        grid.add_column(heading, justify="right")
-    grid.add_column("model server")
-    shares = books.shares()
+    # Fits a terminal of 80 columns.
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_edge=False)
+    grid.add_column("arm", no_wrap=True)
+    for heading in ("requests", "share", "earns*", "P(best)"):
+        grid.add_column(heading, justify="right", no_wrap=True)
+    grid.add_column("state", no_wrap=True)
     for number, arm in enumerate(state.arms, start=1):
-        count = books.arms[arm.name]
         grid.add_row(
-            Text(arm.name, style="bold" if arm.name == state.leader else ""),
-            arm_title(arm.name),
-            arm.state,
-            f"{count.requests:,}",
-            f"{shares[arm.name]:.1%}",
-            f"{arm.weight:.1%}",
-            f"{count.right / count.requests:.1%}" if count.requests else "–",
+            Text(f"{arm.name} {arm_title(arm.name)}", style="bold" if arm.name == state.leader else ""),
+            f"{books.arms[arm.name].requests:,}",
+            f"{arm.weight:.0%}",
             _value(arm),
             "–" if arm.best_probability is None else f"{arm.best_probability:.3f}",
-            servers.get(number, "–"),
+            _arm_state(arm, servers.get(number)),
         )
     head = Text.assemble(
         ("digits", "bold"),
@@ -109,16 +103,26 @@ def table(state: State, books: Books, servers: Mapping[int, str]) -> Group:
         f"  {books.requests:,} requests, {books.failed_total} failed",
     )
     waiting = "; ".join(state.not_ready)
-    foot = Text(f"value remaining {_remaining(state)}" + (f"  waiting for: {waiting}" if waiting else ""), style="dim")
+    foot = Text.assemble(
+        f"value remaining {_remaining(state)}",
+        f"\nwaiting for: {waiting}" if waiting else "",
+        "\n* $ per million predictions, with 95 % intervals; shares are those of the next second",
+        style="dim",
+    )
     return Group(head, grid, foot)
+
+
+def _arm_state(arm: ArmState, server: str | None) -> str:
+    """Say the arm's state, and the model server's own word when it is more than that the model is there."""
+    return arm.state if server in (None, "AVAILABLE") else f"{arm.state}, {server}"
 
 
 def _value(arm: ArmState) -> str:
     if arm.value_usd is None:
         return "–"
-    text = f"{arm.value_usd * MILLION:.3f}"
+    text = f"{arm.value_usd * MILLION:.2f}"
     if arm.value_usd_low is not None and arm.value_usd_high is not None:
-        text += f" ({arm.value_usd_low * MILLION:.3f} to {arm.value_usd_high * MILLION:.3f})"
+        text += f" [{arm.value_usd_low * MILLION:.2f}, {arm.value_usd_high * MILLION:.2f}]"
     return text
 
 
