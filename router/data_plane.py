@@ -105,7 +105,7 @@ class DataPlane:
                 keys=keys, routes=self._routes, store=self._store, metrics=metrics, unix_now=self._unix_now
             ),
             access=Access(
-                token_sha256=[token.sha256.get_secret_value() for token in config.admin.tokens],
+                token_sha256=[token.sha256 for token in config.admin.tokens],
                 is_reward_open=config.rewards.auth == "none",
             ),
             metrics=metrics,
