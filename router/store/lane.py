@@ -172,7 +172,7 @@ class Lane(Generic[Scope]):
                     if not job.is_abandoned:
                         group.append(job)
                         rewards += len(job.rewards)
-                if group or (self._is_closing and not self._queue):
+                if group or self._is_closing:
                     return group
 
 
