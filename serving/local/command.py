@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _FAILED: Final = 1
 _BAD_INPUT: Final = 2
 
+_PORT_MAX: Final = 65535
+
 # All but --host are flags of tensorflow_model_server, with its names and defaults where nothing else is said.
 Port = Annotated[int, typer.Option("--port", help="gRPC port; 0: any free one.")]
 RestPort = Annotated[
@@ -89,6 +91,8 @@ def app(
     """Serve SavedModels with TensorFlow over TF Serving's gRPC and REST API, in tensorflow_model_server's place."""
     from serving.local.options import EngineOptions, ServerOptions
 
+    _check_port("--port", port, least=0)
+    _check_port("--rest_api_port", rest_api_port, least=-1)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     options = ServerOptions(
         config=_config(model_name, model_base_path, model_config_file),
@@ -105,7 +109,12 @@ def app(
         gpu_memory_fraction=per_process_gpu_memory_fraction,
         answers_as_content=enable_serialization_as_tensor_content,
     )
-    _run(options, _engine_loader(engine_options))
+    run(options, _engine_loader(engine_options))
+
+
+def _check_port(flag: str, port: int, least: int) -> None:
+    if not least <= port <= _PORT_MAX:
+        raise _exit(_BAD_INPUT, f"{flag} must be in {least}..{_PORT_MAX}, got {port}")
 
 
 def _config(name: str, base_path: str, file: Path | None) -> "wire.Message":
@@ -141,7 +150,8 @@ def _engine_loader(options: "EngineOptions") -> "Callable[[str], Engine]":
     return load
 
 
-def _run(options: "ServerOptions", load: "Callable[[str], Engine]") -> None:
+def run(options: "ServerOptions", load: "Callable[[str], Engine]") -> None:
+    """Serve until SIGTERM; exits with 1 when the server can't start."""
     from serving.errors import ServingError
     from serving.local.server import serve_until_signal
 

@@ -1,14 +1,15 @@
 """The model server's gRPC front: TF Serving's services as raw bytes over grpc.aio, and grpc.health.v1."""
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from serving import wire
-from serving.errors import Code, ServingError
+from serving.errors import InternalError, ServingError
 from serving.local import answers
 from serving.local.keeper import Keeper
 from serving.local.models import Models
@@ -23,6 +24,9 @@ _STATUS_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 # TF Serving cuts its messages there: a shape error of a large model may quote pages of graph.
 _MESSAGE_MAX: Final = 1024
+
+# Once the last call is answered, what is left open is a Watch of health, or an answer that has yet to leave the socket.
+_FLUSH_S: Final = 0.5
 
 _OPTIONS: Final = (
     # Images and embeddings are larger than gRPC's 4 MiB; TF Serving sets no limit either.
@@ -51,9 +55,13 @@ class GrpcFront:
         self._keeper = keeper
         self._workers = workers
         self._grace_s = grace_s
+        # Mutable: the calls under way, without health's, whose Watch never ends by itself.
+        self._calls = 0
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=_OPTIONS)
-        self._server.add_generic_rpc_handlers(_handlers(self.routes()))
+        self._server.add_generic_rpc_handlers(self._handlers())
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
     def routes(self) -> dict[str, Call]:
@@ -79,7 +87,14 @@ class GrpcFront:
     async def stop(self) -> None:
         """Turn health to NOT_SERVING, take no new calls, and give those under way their grace."""
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(self._grace_s)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._server.stop(self._grace_s), name="refuse new calls")
+            try:
+                async with asyncio.timeout(self._grace_s):
+                    await self._is_idle.wait()
+            except TimeoutError:
+                log.warning("%d calls are cut off after %.0f s", self._calls, self._grace_s)
+            await self._server.stop(_FLUSH_S)
 
     def _threaded(self, request_class: Any, answer: Callable[[Models, wire.Message], wire.Message]) -> Call:
         def work(body: bytes) -> bytes:
@@ -101,33 +116,42 @@ class GrpcFront:
         response.status.SetInParent()
         return _to_bytes(response)
 
+    def _handlers(self) -> tuple[Any, ...]:
+        """Group the calls by service for grpc, without serialisers: bytes in, bytes out."""
+        services: dict[str, dict[str, Any]] = {}
+        for path, call in self.routes().items():
+            _, service, method = path.split("/")
+            services.setdefault(service, {})[method] = self._handler(path, call)
+        return tuple(grpc.method_handlers_generic_handler(service, methods) for service, methods in services.items())
 
-def _handler(path: str, call: Call) -> Any:
-    """Make grpc's handler of a call: errors become its status codes."""
+    def _handler(self, path: str, call: Call) -> Any:
+        """Make grpc's handler of a call: it is counted while it lasts, and errors become status codes."""
 
-    async def handle(body: bytes, context: Any) -> bytes:
-        try:
-            return await call(body, context.time_remaining())
-        except ServingError as error:
-            code, message = error.code, error.message
-        except Exception as error:  # Bulkhead: one call must not end the service, nor be answered with a traceback.
-            log.exception("call failed: %s", path)
-            code, message = Code.INTERNAL, f"{type(error).__name__} in {path}; the model server's log says more"
-        if len(message) > _MESSAGE_MAX:
-            message = message[:_MESSAGE_MAX] + "...TRUNCATED"
-        await context.abort(_STATUS_CODES[code.number], message)
-        raise AssertionError("abort returned")
+        async def handle(body: bytes, context: Any) -> bytes:
+            self._calls += 1
+            self._is_idle.clear()
+            try:
+                return await call(body, context.time_remaining())
+            except ServingError as error:
+                await _abort(context, error)
+            except Exception as error:  # Bulkhead: one call must not end the service, nor show a traceback.
+                log.exception("call failed: %s", path)
+                await _abort(context, InternalError(f"{type(error).__name__} in {path}; the server's log says more"))
+            finally:
+                self._calls -= 1
+                if not self._calls:
+                    self._is_idle.set()
+            raise AssertionError("abort returned")
 
-    return grpc.unary_unary_rpc_method_handler(handle)
+        return grpc.unary_unary_rpc_method_handler(handle)
 
 
-def _handlers(routes: Mapping[str, Call]) -> tuple[Any, ...]:
-    """Group the calls by service for grpc, without serialisers: bytes in, bytes out."""
-    services: dict[str, dict[str, Any]] = {}
-    for path, call in routes.items():
-        _, service, method = path.split("/")
-        services.setdefault(service, {})[method] = _handler(path, call)
-    return tuple(grpc.method_handlers_generic_handler(service, methods) for service, methods in services.items())
+async def _abort(context: Any, error: ServingError) -> None:
+    """End the call with the error; raises."""
+    message = error.message
+    if len(message) > _MESSAGE_MAX:
+        message = message[:_MESSAGE_MAX] + "...TRUNCATED"
+    await context.abort(_STATUS_CODES[error.code.number], message)
 
 
 def _to_bytes(message: wire.Message) -> bytes:

@@ -15,10 +15,12 @@ from serving.local.server import serve
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Addresses of a server that runs."""
+    """Addresses of a server that runs, and what SIGTERM does to it."""
 
     grpc: str
     rest: str
+    stop: Callable[[], object]
+    ended: threading.Event
 
 
 @contextmanager
@@ -41,12 +43,19 @@ def running(load: Callable[[str], Engine], config: wire.Message, poll_wait_s: fl
                 raise
             started.set_exception(error)
 
-    thread = threading.Thread(target=asyncio.run, args=(main(),))
+    ended = threading.Event()
+
+    def run() -> None:
+        asyncio.run(main())
+        ended.set()
+
+    thread = threading.Thread(target=run)
     thread.start()
     ports, stop = started.result(60)
     try:
-        yield Running(f"127.0.0.1:{ports.grpc}", f"http://127.0.0.1:{ports.rest}")
+        yield Running(f"127.0.0.1:{ports.grpc}", f"http://127.0.0.1:{ports.rest}", stop, ended)
     finally:
-        stop()
+        if not ended.is_set():
+            stop()
         thread.join(30)
         assert not thread.is_alive()

@@ -11,17 +11,19 @@ from serving.local.config import ModelSource, VersionPolicy
 
 
 class StandInEngine:
-    """Answers with an empty response, once `gate` is open; remembers that it was closed."""
+    """Answers with an empty response, once `gate` is open; remembers that it was entered, and closed."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.signatures: Mapping[str, Any] = {}
         self.gate = threading.Event()
         self.gate.set()
+        self.entered = threading.Event()
         self.is_closed = False
 
     def predict(self, request: wire.Message) -> wire.Message:
         assert not self.is_closed
+        self.entered.set()
         assert self.gate.wait(10)
         return wire.PredictResponse()
 

@@ -99,11 +99,10 @@ def test_call_under_way_finishes_before_its_version_ends(tmp_path: Path) -> None
     served(models, specific("m", base, 1, 2))
     old = loader.loaded[1]
     old.gate.clear()
-    inside, errors = threading.Event(), list[BaseException]()
+    errors = list[BaseException]()
 
     def call() -> None:
         with models.use(spec("m", 1)) as (_, engine):
-            inside.set()
             try:
                 engine.predict(wire.PredictRequest())
             except AssertionError as error:
@@ -111,7 +110,7 @@ def test_call_under_way_finishes_before_its_version_ends(tmp_path: Path) -> None
 
     thread = threading.Thread(target=call)
     thread.start()
-    assert inside.wait(10)
+    assert old.entered.wait(10)
 
     served(models, specific("m", base, 2))
     assert states(models, "m") == {2: "AVAILABLE", 1: "UNLOADING"}
