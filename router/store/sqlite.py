@@ -1,6 +1,11 @@
 """The store in an SQLite file: the embedded default, shared by the processes of one machine.
 
 One thread per process writes, in groups that share one commit and its fsync; another reads, on a connection of its own.
+
+Measured on two cores that others used too (SQLite 3.40, ext4, client included): 15,000 to 34,000 rewards/s in batches of 64
+from 1 to 16 callers, 4,000 to 10,000/s one at a time from 64 callers, 11,000 to 20,000/s from two processes together; with
+600,000 pairs remembered 25,000/s. A remembered pair takes 37 to 44 bytes of the file. A loop that never rests costs the most:
+beside it 2,000 to 4,500/s, as the writer has to wait for Python's lock at each of its eight statements.
 """
 
 import sqlite3

@@ -118,6 +118,18 @@ async def test_a_full_queue_refuses_rewards_and_still_takes_other_calls(worker: 
     assert worker.done == ["first", "many", "lease"]
 
 
+async def test_rewards_that_were_taken_free_their_places(worker: Worker, lane: Lane[list[str]]) -> None:
+    await lane.ask(saying("many", rewards=QUEUE_REWARDS))
+    async with asyncio.TaskGroup() as tasks:
+        await hold(worker, lane, tasks)
+        tasks.create_task(lane.ask(saying("one", rewards=1)))
+        tasks.create_task(lane.ask(saying("all but one", rewards=QUEUE_REWARDS - 1)))
+        await asyncio.sleep(0)
+        worker.gate.set()
+
+    assert worker.done == ["many", "first", "one", "all but one"]
+
+
 async def test_a_full_queue_refuses_any_call(worker: Worker, lane: Lane[list[str]]) -> None:
     async with asyncio.TaskGroup() as tasks:
         await hold(worker, lane, tasks)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from router.store import SchemaTooNew, Store, StoreCorrupt, StoreUnavailable, StoreUnopenable, open_store
-from router.store.sqlite_file import SCHEMA_VERSION, WriterLock, connect, named
+from router.store.sqlite_file import SCHEMA_VERSION, WriterLock, connect, named, named_at_open
 from tests.router.store.samples import CELL, NOW, reward
 
 
@@ -70,7 +70,7 @@ def test_the_tables_refuse_what_is_no_64_bit_integer(path: Path) -> None:
     make(path)
 
     connection = sqlite3.connect(path)
-    with pytest.raises(sqlite3.IntegrityError, match="cannot store REAL value in INTEGER column sums.rows"):
+    with pytest.raises(sqlite3.IntegrityError, match=r"cannot store REAL value in INTEGER column sums\.rows"):
         connection.execute("UPDATE sums SET rows = 9223372036854775807 + 1")
     connection.close()
 
@@ -214,3 +214,16 @@ def test_a_full_disk_is_told_as_such(path: Path) -> None:
 
     assert isinstance(error, StoreUnavailable)
     assert str(error).startswith(f"the disk that holds {path} is full: free some space")
+
+
+def test_a_file_that_can_t_be_written_is_unavailable_in_use_and_unopenable_at_the_start(path: Path) -> None:
+    make(path)
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+
+    with pytest.raises(sqlite3.OperationalError) as refused:
+        connection.execute("DELETE FROM sums")
+    connection.close()
+
+    assert type(named(refused.value, str(path))) is StoreUnavailable
+    assert type(named_at_open(refused.value, str(path))) is StoreUnopenable
+    assert "permissions" in str(named(refused.value, str(path)))

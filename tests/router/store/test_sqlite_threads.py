@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 
 from router.store import Cell, RewardResult, Store, StoreError, StoreUnavailable, open_store
+from router.store.sqlite_file import WriterLock
 from tests.router.store.samples import CELL, NOW, reward
 
 # Sends rewards first, first + 1, ... from eight tasks, a few per call, and prints the number of each once it is acknowledged.
 CHILD = """
 import asyncio, os, sys
 from router.store import open_store
+from router.store.sqlite_file import WriterLock
 from tests.router.store.samples import reward
 
 async def main(path, first, last):
@@ -156,6 +158,25 @@ async def test_cancelled_callers_leave_the_writer_whole(path: Path) -> None:
     for call, result in zip(calls, results, strict=True):
         assert call.cancelled() or result is RewardResult.DUPLICATE
     assert await counts(store) == (300, 300)
+    await store.close()
+
+
+async def test_what_is_counted_is_what_was_given_when_the_call_was_made(path: Path) -> None:
+    store = open_store(f"sqlite://{path}")
+    await store.open()
+    rewards, deltas = [reward(1), reward(2)], {CELL: {"rows": 1}}
+    elsewhere = WriterLock(str(path))
+    async with asyncio.TaskGroup() as tasks:
+        with elsewhere.held():  # So that both calls wait while their caller goes on with its objects.
+            counted = tasks.create_task(store.add_rewards(rewards))
+            tasks.create_task(store.flush("g", 1, deltas, b"", NOW))
+            await asyncio.sleep(0)
+            rewards.clear()
+            deltas[CELL]["rows"] = 100
+
+    assert counted.result() == [RewardResult.RECORDED] * 2
+    assert (await store.sums(CELL.epoch))[CELL.arm, CELL.block]["rows"] == 1
+    elsewhere.close()
     await store.close()
 
 
