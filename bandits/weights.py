@@ -73,7 +73,7 @@ def capped(weights: Floats, caps: Floats, control: int) -> Floats:
         free &= ~over
         room = 1.0 - shares[~free].sum()
         if free.any():
-            shares[free] *= room / shares[free].sum()
+            shares[free] = shares[free] / shares[free].sum() * room
     rest = 1.0 - shares.sum()
     # Above the noise of adding up.
     if rest > 1e-12:
