@@ -27,6 +27,8 @@ class Measurements:
         """Take note of a batch that came back, well or ill."""
         self._metrics.batch(record)
         if record.error is not None:
+            if record.is_probe:
+                self._schedules[record.servable.backend].failed(record.servable)
             return
         rows = record.pad_to or record.rows
         self._schedules[record.servable.backend].record(

@@ -85,7 +85,7 @@ class Predictor:
         unix_now: Callable[[], float],
         clock: Callable[[], float],
     ) -> None:
-        """`clock` is the loop's, in which deadlines are given."""
+        """`clock` measures durations, in seconds."""
         self._clock = clock
         self._routes = routes
         self._dispatchers = dispatchers
@@ -169,13 +169,6 @@ class Predictor:
 
     async def _dispatch(self, target: Servable, request: wire.Message, context: Context) -> tuple[Answer, float]:
         """Send the request to a target and return the answer and the seconds it took."""
-        spec = request.model_spec
-        spec.name = target.model
-        spec.ClearField("version_choice")
-        if target.version is not None:
-            spec.version.value = target.version
-        elif target.label:
-            spec.version_label = target.label
         started = self._clock()
         answer = await self._dispatchers[target.backend].predict(target, request, context.deadline)
         return answer, self._clock() - started

@@ -13,6 +13,8 @@ from serving.upstream import Servable
 BUSY_SHARE_MAX: Final = 0.02
 # Credit saved up while there is nothing to probe; one probe of the largest demo model takes 20 ms.
 _CREDIT_MAX_NS: Final = 200_000_000
+# An arm whose batches can't be padded, or that gets none, is passed over after being awaited this often: 10 s of looks.
+_WAIT_MAX: Final = 40
 # The median of 15 scales an arm's line (design §9).
 KEPT: Final = 15
 
@@ -23,6 +25,7 @@ class ProbeSchedule:
     def __init__(self) -> None:
         self._credit_ns = 0.0
         self._asked: Servable | None = None
+        self._waited = 0
         self._turn: dict[Servable, int] = {}
         self._count = 0
         self.measured: dict[Servable, deque[tuple[int, float]]] = {}
@@ -37,11 +40,17 @@ class ProbeSchedule:
             self._asked = None
         self.measured.setdefault(servable, deque(maxlen=KEPT)).append((rows, seconds))
 
+    def failed(self, servable: Servable) -> None:
+        """Take note of a probe that brought no time: the next arm's turn comes."""
+        if servable == self._asked:
+            self._asked = None
+
     def due(self, servables: Sequence[Servable]) -> Servable | None:
         """Return the arm to probe next, least recently probed first; None while the credit does not cover it."""
-        if self._asked in servables or not servables:
+        self._waited += 1
+        if not servables or (self._asked in servables and self._waited < _WAIT_MAX):
             return None
-        self._asked = None
+        self._waited, self._asked = 0, None
         candidate = min(servables, key=lambda one: self._turn.get(one, 0))
         seen = self.measured.get(candidate)
         expected_ns = seen[-1][1] * 1e9 if seen else 0.0

@@ -1,6 +1,7 @@
 """The gRPC front: TF Serving's services on grpc.aio, raw bytes in and out, so that a client changes only the host."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
@@ -78,9 +79,9 @@ class GrpcFront:
         }
 
     async def _predict(self, body: bytes, context: Any) -> bytes:
-        started = asyncio.get_running_loop().time()
+        started = time.perf_counter()
         try:
-            reply = await self._predictor.predict(body, _context(context, started))
+            reply = await self._predictor.predict(body, _context(context, asyncio.get_running_loop().time()))
         except ServingError as error:
             self._metrics.failed("grpc", error)
             return await _abort(context, error)
@@ -89,7 +90,7 @@ class GrpcFront:
             fault = InternalError("internal error of the gateway")
             self._metrics.failed("grpc", fault)
             return await _abort(context, fault)
-        self._metrics.answered("grpc", asyncio.get_running_loop().time() - started, reply.backend_s)
+        self._metrics.answered("grpc", time.perf_counter() - started, reply.backend_s)
         if reply.decision:
             context.set_trailing_metadata(trailers(reply))
         return reply.body

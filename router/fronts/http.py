@@ -6,6 +6,7 @@ bodies): hence the settings of the runner in `serve_http`, and the deadline arou
 
 import asyncio
 import functools
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, ParamSpec, TypeAlias, TypeVar
 
@@ -83,14 +84,14 @@ class HttpFront:
 
     async def _tf_serving(self, request: web.Request) -> web.Response:
         """Answer any of TF Serving's REST routes with its bodies, codes and errors."""
-        started = asyncio.get_running_loop().time()
+        started = time.perf_counter()
         headers: dict[str, str] = {}
         backend_s = 0.0
         try:
             timeout_s = _timeout_s(request)
             route = rest.parse_route(request.method, request.rel_url.raw_path)
             if route.kind == "predict":
-                body, reply = await self._predict(request, route, started + timeout_s)
+                body, reply = await self._predict(request, route, asyncio.get_running_loop().time() + timeout_s)
                 headers, backend_s = _headers(reply), reply.backend_s
             elif route.kind in ("status", "metadata"):
                 body = await self._describe(route, timeout_s)
@@ -99,7 +100,7 @@ class HttpFront:
         except ServingError as error:
             self._metrics.failed("rest", error)
             return _json(rest.error_body(error.message), error.code.http_status)
-        self._metrics.answered("rest", asyncio.get_running_loop().time() - started, backend_s)
+        self._metrics.answered("rest", time.perf_counter() - started, backend_s)
         return _json(body, 200, headers)
 
     async def _predict(self, request: web.Request, route: rest.Route, deadline: float) -> tuple[bytes, Reply]:
