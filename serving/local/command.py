@@ -53,7 +53,7 @@ InterOp = Annotated[
     typer.Option(
         "--tensorflow_inter_op_parallelism",
         help="Operations of one call at a time; 0: one per core (tensorflow_model_server's default), -1: one after the"
-        " other without a thread of their own, four times as fast for small models, as calls run beside each other anyway.",
+        " other without a thread of their own, three times as fast for small models, as calls run beside each other anyway.",
     ),
 ]
 GpuShare = Annotated[

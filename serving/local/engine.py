@@ -7,6 +7,7 @@ Importing this module imports TensorFlow.
 """
 
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -35,12 +36,13 @@ _LOADER_ERRORS: Final = (OSError, ValueError, RuntimeError, KeyError, TypeError)
 
 
 class SavedModelEngine:
-    """A loaded version. Thread-safe: TensorFlow's sessions are, and the cache is only ever added to."""
+    """A loaded version. Thread-safe: TensorFlow's sessions are, and callables are made under a lock."""
 
     def __init__(self, path: str, options: EngineOptions) -> None:
         """Load the SavedModel with the tag `serve`; ServingError with TensorFlow's own words when that fails."""
         self._options = options
         self._callables: dict[tuple[str, tuple[str, ...]], Run] = {}
+        self._making = threading.Lock()
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=_session_config(options))
         try:
             self.signatures: Mapping[str, Any] = self._load(path)
@@ -99,18 +101,19 @@ class SavedModelEngine:
         feeds = [wanted.tensor for wanted in signature.inputs]
         fetches = [signature.outputs[alias] for alias in outputs]
         make = make_callable if hasattr(self._session, "_make_callable_from_options") else make_plain_callable
-        run = make(self._session, feeds, fetches)
-        while len(self._callables) >= CALLABLES_MAX:
-            # The oldest goes. A thread that is just in it holds its own reference.
-            self._callables.pop(next(iter(self._callables)), None)
-        self._callables[(name, outputs)] = run
+        with self._making:
+            run = self._callables.get((name, outputs)) or make(self._session, feeds, fetches)
+            while len(self._callables) >= CALLABLES_MAX:
+                # The oldest goes. A thread that is just in it holds its own reference.
+                del self._callables[next(iter(self._callables))]
+            self._callables[(name, outputs)] = run
         return run
 
 
 def make_callable(session: Any, feeds: Sequence[str], fetches: Sequence[str]) -> Run:
     """Return a function of the feeds' arrays, in order, that returns the fetches' arrays."""
     options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
-    # Not public, but Keras is built on it, and there is a fallback.
+    # Not public, but TensorFlow's own Keras backend is built on it, and there is a fallback.
     run: Run = session._make_callable_from_options(options)
     return run
 
