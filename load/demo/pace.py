@@ -22,3 +22,7 @@ class Pace:
         wait_s = max(0.0, self._next - now)
         self._next += self._gap_s
         return wait_s
+
+    def begin_anew(self) -> None:
+        """Forget what was due: the next request leaves at once, and the missed ones never."""
+        self._next = None

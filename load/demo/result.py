@@ -129,18 +129,7 @@ def document(run: Run) -> dict[str, Any]:
         "pids": run.pids,
         "reference_rows": state.reference_rows if state is not None else None,
         "reward_value_usd": VALUE_USD,
-        "arms": [
-            {
-                "name": arm.name,
-                "requests": arm.requests,
-                "right": arm.right,
-                "rate": arm.rate,
-                "rate_95": money.interval(arm.right, arm.requests),
-                "prediction_cost_usd": arm.cost_usd,
-                "prediction_value_usd": arm.prediction_value_usd(VALUE_USD),
-            }
-            for arm in arms
-        ],
+        "arms": [_arm(arm) for arm in arms],
         "models": [
             {"version": one.version, "parameters": one.parameters, "bytes": one.size_bytes, "training_s": one.seconds}
             for one in run.trained
@@ -148,14 +137,27 @@ def document(run: Run) -> dict[str, Any]:
         "failures": dict(books.failures),
         "missing": missing(run),
         "events": run.events,
-        "timeline": [
-            {
-                "at_s": round(moment.at_s, 2),
-                "phase": moment.phase,
-                "arms": dict(moment.arm_states),
-                "weights": dict(moment.weights),
-                "value_remaining": moment.remaining,
-            }
-            for moment in run.timeline
-        ],
+        "timeline": [_moment(moment) for moment in run.timeline],
+    }
+
+
+def _arm(arm: ArmMoney) -> dict[str, Any]:
+    return {
+        "name": arm.name,
+        "requests": arm.requests,
+        "right": arm.right,
+        "rate": arm.rate,
+        "rate_95": money.interval(arm.right, arm.requests),
+        "prediction_cost_usd": arm.cost_usd,
+        "prediction_value_usd": arm.prediction_value_usd(VALUE_USD),
+    }
+
+
+def _moment(moment: Moment) -> dict[str, Any]:
+    return {
+        "at_s": round(moment.at_s, 2),
+        "phase": moment.phase,
+        "arms": dict(moment.arm_states),
+        "weights": dict(moment.weights),
+        "value_remaining": moment.remaining,
     }

@@ -60,6 +60,7 @@ class Traffic:
                 await asyncio.sleep(self._pace.wait_s(self._clock()))
                 if self._is_away:
                     await self._until_back(stop)
+                    self._pace.begin_anew()
                 image = int(self._rng.integers(len(self._digits)))
                 sender = self._senders[number % len(self._senders)]
                 tasks.create_task(self._ask(sender, image), name=f"request {number}")

@@ -8,7 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,11 +135,15 @@ def export(model: KerasModel, path: Path, sample: NDArray[np.float32]) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
-def train_all(folder: Folder, seed: int, say: Callable[[dict[str, object]], None]) -> None:
+def train_all(
+    folder: Folder, seed: int, say: Callable[[dict[str, object]], None], epochs_max: int | None = None
+) -> None:
     """Train and export all versions into `folder`, and put the held-out images beside them."""
     learn, held_out = split(seed)
     np.savez(folder.held_out, pixels=held_out.pixels, digits=held_out.digits)
     for plan in PLANS:
+        if epochs_max is not None:
+            plan = replace(plan, epochs=min(plan.epochs, epochs_max))
         _train_one(plan, learn, folder, seed, say)
 
 
@@ -162,13 +166,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs-max", type=int, help="for trying out")
     options = parser.parse_args()
 
     def say(event: dict[str, object]) -> None:
         sys.stdout.write(json.dumps(event) + "\n")
         sys.stdout.flush()
 
-    train_all(Folder(options.folder), options.seed, say)
+    train_all(Folder(options.folder), options.seed, say, options.epochs_max)
 
 
 if __name__ == "__main__":

@@ -53,9 +53,16 @@ def clear(folder: Folder) -> None:
     folder.marker.write_text("The next `turpin demo` into this folder empties it.\n", encoding="utf-8")
 
 
-async def train(folder: Folder, seed: int, console: Console, limit_s: float) -> tuple[Trained, ...]:
-    """Train all models in a process of their own, showing progress; raises ChildFailed when that fails."""
+async def train(
+    folder: Folder, seed: int, console: Console, limit_s: float, epochs_max: int | None = None
+) -> tuple[Trained, ...]:
+    """Train all models in a process of their own, showing progress; raises ChildFailed when that fails.
+
+    `epochs_max` shortens the training, for those who need models but not good ones.
+    """
     command = [sys.executable, "-m", "load.demo.train", str(folder.root), "--seed", str(seed)]
+    if epochs_max is not None:
+        command.append(f"--epochs-max={epochs_max}")
     child = await processes.start("the training", command, folder.logs / "training.log", reads_stdout=True)
     try:
         show = _bars if console.is_terminal else _lines

@@ -86,7 +86,7 @@ def table(state: State, books: Books, servers: Mapping[int, str]) -> Group:
     grid.add_column("arm", no_wrap=True)
     for heading in ("requests", "share", "earns*", "P(best)"):
         grid.add_column(heading, justify="right", no_wrap=True)
-    grid.add_column("state", no_wrap=True)
+    grid.add_column("state", no_wrap=True, max_width=13)
     for number, arm in enumerate(state.arms, start=1):
         grid.add_row(
             Text(f"{arm.name} {arm_title(arm.name)}", style="bold" if arm.name == state.leader else ""),
