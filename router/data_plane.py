@@ -103,7 +103,11 @@ class DataPlane:
         config, metrics = self._config, self._metrics
         models = Models(routes=self._routes, upstreams=self._upstreams)
         grpc = GrpcFront(
-            predictor=self._predictor, models=models, metrics=metrics, message_bytes=config.limits.message_bytes
+            predictor=self._predictor,
+            models=models,
+            metrics=metrics,
+            message_bytes=config.limits.message_bytes,
+            is_shared=self._is_shared,
         )
         http = HttpFront(
             predictor=self._predictor,
@@ -133,8 +137,8 @@ class DataPlane:
                 await stack.enter_async_context(dispatcher)
             runner, http = await serve_http(self._http.application(), host, port, is_shared=self._is_shared)
             stack.push_async_callback(runner.cleanup)
-            grpc = await self._grpc.start(self._config.listen.grpc)
-            stack.push_async_callback(self._grpc.stop, DRAIN_S)
+            grpc = await self._grpc.server.start(self._config.listen.grpc)
+            stack.push_async_callback(self._grpc.server.stop, DRAIN_S)
             async with asyncio.TaskGroup() as tasks:
                 sync = tasks.create_task(self._sync(), name="sync with the store")
                 await self._set_ready(is_ready=True)
@@ -143,14 +147,14 @@ class DataPlane:
                 await self._set_ready(is_ready=False)
                 # Both at once: neither front takes new connections while the other ends what is under way.
                 async with asyncio.TaskGroup() as fronts:
-                    fronts.create_task(self._grpc.stop(DRAIN_S), name="drain gRPC")
+                    fronts.create_task(self._grpc.server.stop(DRAIN_S), name="drain gRPC")
                     fronts.create_task(runner.cleanup(), name="drain HTTP")
                 sync.cancel()
         await self._flush(is_last=True)
 
     async def _set_ready(self, *, is_ready: bool) -> None:
         self._http.is_ready = is_ready
-        await self._grpc.set_serving(is_ready)
+        await self._grpc.server.set_serving(is_ready)
 
     async def _sync(self) -> None:
         """Flush and refresh for ever; a store that is away is said once, and once more when it is back."""

@@ -1,0 +1,125 @@
+"""A grpc.aio server of unary calls that are bytes in and bytes out: named errors become status codes, health is told,
+and the end waits for the calls under way and for nothing else. The model server and the gateway both stand on it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from serving.errors import InternalError, ServingError
+
+log: Final = logging.getLogger(__name__)
+
+# From a request's bytes and grpc's context to the answer's bytes; raises ServingError.
+Handler: TypeAlias = Callable[[bytes, Any], Awaitable[bytes]]
+
+_STATUS_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
+
+# TF Serving cuts its messages there: a shape error of a large model may quote pages of graph.
+_MESSAGE_CHARS_MAX: Final = 1024
+
+# Once the last call is answered, what is left open is a Watch of health, or an answer that has yet to leave the socket.
+_FLUSH_S: Final = 0.5
+
+# "" is the server as a whole; TF Serving sets the short names, grpc's convention is the full ones.
+_HEALTH_NAMES: Final = (
+    "",
+    "ModelService",
+    "PredictionService",
+    "tensorflow.serving.ModelService",
+    "tensorflow.serving.PredictionService",
+)
+
+
+class GrpcServer:
+    """One server on one port. Made inside a running loop.
+
+    Mutable: the calls under way, without health's, whose Watch never ends by itself.
+    """
+
+    def __init__(self, routes: Mapping[str, Handler], *, message_bytes: int, is_port_shared: bool) -> None:
+        """`routes`: method path -> handler; any other method is UNIMPLEMENTED. `message_bytes`: largest request, -1 any.
+
+        `is_port_shared`: other processes may listen beside this one; otherwise a second server on the port fails.
+        """
+        self._calls = 0
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(
+            options=(
+                ("grpc.max_receive_message_length", message_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", int(is_port_shared)),
+            )
+        )
+        self._server.add_generic_rpc_handlers(self._services(routes))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+
+    async def start(self, address: str) -> int:
+        """Listen on host:port, and return the port, the free one that was found when 0 was asked for. OSError."""
+        try:
+            port = int(self._server.add_insecure_port(address))
+        except RuntimeError as error:
+            raise OSError(f"can't listen on {address} (gRPC): {error}") from error
+        await self._server.start()
+        return port
+
+    async def set_serving(self, is_serving: bool) -> None:
+        """Tell health checks whether to send requests here."""
+        serving = health_pb2.HealthCheckResponse.SERVING
+        for name in _HEALTH_NAMES:
+            await self._health.set(name, serving if is_serving else health_pb2.HealthCheckResponse.NOT_SERVING)
+
+    async def stop(self, grace_s: float) -> None:
+        """Turn health to NOT_SERVING, take no new calls, and give those under way their grace."""
+        await self.set_serving(is_serving=False)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._server.stop(grace_s), name="refuse new calls")
+            try:
+                async with asyncio.timeout(grace_s):
+                    await self._is_idle.wait()
+            except TimeoutError:
+                log.warning("%d calls are cut off after %.0f s", self._calls, grace_s)
+            await self._server.stop(_FLUSH_S)
+
+    def _services(self, routes: Mapping[str, Handler]) -> tuple[Any, ...]:
+        """Group the calls by service for grpc, without serialisers: bytes in, bytes out."""
+        services: dict[str, dict[str, Any]] = {}
+        for path, handler in routes.items():
+            _, service, method = path.split("/")
+            services.setdefault(service, {})[method] = self._method(path, handler)
+        return tuple(grpc.method_handlers_generic_handler(service, methods) for service, methods in services.items())
+
+    def _method(self, path: str, handler: Handler) -> Any:
+        """Make grpc's handler of ours: it is counted while it lasts, and errors become status codes."""
+
+        async def handle(body: bytes, context: Any) -> bytes:
+            self._calls += 1
+            self._is_idle.clear()
+            try:
+                return await handler(body, context)
+            except ServingError as error:
+                await _abort(context, error)
+            except Exception as error:  # Bulkhead: one call must not end the service, nor show a traceback.
+                log.exception("call failed: %s", path)
+                await _abort(context, InternalError(f"{type(error).__name__} in {path}; the server's log says more"))
+            finally:
+                self._calls -= 1
+                if not self._calls:
+                    self._is_idle.set()
+            raise AssertionError("abort returned")
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+
+async def _abort(context: Any, error: ServingError) -> None:
+    """End the call with the error; raises."""
+    message = error.message
+    if len(message) > _MESSAGE_CHARS_MAX:
+        message = message[:_MESSAGE_CHARS_MAX] + "...TRUNCATED"
+    await context.abort(_STATUS_CODES[error.code.number], message)
