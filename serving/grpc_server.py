@@ -19,8 +19,9 @@ Handler: TypeAlias = Callable[[bytes, Any], Awaitable[bytes]]
 
 _STATUS_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
-# TF Serving cuts its messages there: a shape error of a large model may quote pages of graph.
-_MESSAGE_CHARS_MAX: Final = 1024
+# TF Serving cuts its messages there: a shape error of a large model may quote pages of graph. In bytes, as it counts:
+# gRPC sends each byte that is not ASCII as three, in headers of 8 KiB.
+_MESSAGE_BYTES_MAX: Final = 1024
 
 # Once the last call is answered, what is left open is a Watch of health, or an answer that has yet to leave the socket.
 _FLUSH_S: Final = 0.5
@@ -120,6 +121,6 @@ class GrpcServer:
 async def _abort(context: Any, error: ServingError) -> None:
     """End the call with the error; raises."""
     message = error.message
-    if len(message) > _MESSAGE_CHARS_MAX:
-        message = message[:_MESSAGE_CHARS_MAX] + "...TRUNCATED"
+    if len(encoded := message.encode(errors="replace")) > _MESSAGE_BYTES_MAX:
+        message = encoded[:_MESSAGE_BYTES_MAX].decode(errors="ignore") + "...TRUNCATED"
     await context.abort(_STATUS_CODES[error.code.number], message)
