@@ -38,13 +38,15 @@ class Standing:
 def normal_points(arms: int) -> Floats:
     """Return (4096, arms) standard normal points, each with its mirror image; read-only.
 
-    A Kronecker sequence, frac((i + 1/2) sqrt(prime)), through the normal quantile: an arm more leaves the others'
-    columns alone. Against 2e6 random draws over 40 random cases of 2 to 16 arms the worst error of P(best) was .002
-    to .012, that of 4096 pseudo-random antithetic draws .007 to .013.
+    A Kronecker sequence, frac((i + 1/2) sqrt(prime)), through the normal quantile, then made free of correlation; an
+    arm more leaves the others' columns alone. Against 2e6 random draws over 40 random cases of 2 to 16 arms the worst
+    error of P(best) was .002 to .010, that of 4096 pseudo-random antithetic draws .007 to .013.
     """
     steps = np.sqrt(np.array(_primes(arms), np.float64)) % 1.0
     uniform = ((np.arange(POINTS) + 0.5)[:, None] * steps) % 1.0
     half = ndtri(uniform)
+    # Two columns may correlate by .1 (steps whose ratio is nearly simple): one after the other is made independent.
+    half = half @ np.linalg.inv(np.linalg.cholesky(half.T @ half / POINTS)).T
     points: Floats = np.concatenate([half, -half])
     points.setflags(write=False)
     return points
