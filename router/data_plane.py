@@ -22,6 +22,7 @@ from router.decisions import Keyring, Mode
 from router.fronts.access import Access
 from router.fronts.grpc import GrpcFront
 from router.fronts.http import DRAIN_S, HttpFront, serve_http
+from router.fronts.rewards import RewardRoutes
 from router.ledger import Ledger
 from router.measurements import Measurements
 from router.metrics import Metrics
@@ -112,16 +113,19 @@ class DataPlane:
         http = HttpFront(
             predictor=self._predictor,
             models=models,
-            rewards=RewardDesk(
-                keys=keys, routes=self._routes, store=self._store, metrics=metrics, unix_now=self._unix_now
-            ),
-            access=Access(
-                token_sha256=[token.sha256 for token in config.admin.tokens],
-                is_reward_open=config.rewards.auth == "none",
+            rewards=RewardRoutes(
+                rewards=RewardDesk(
+                    keys=keys, routes=self._routes, store=self._store, metrics=metrics, unix_now=self._unix_now
+                ),
+                access=Access(
+                    token_sha256=[token.sha256 for token in config.admin.tokens],
+                    is_reward_open=config.rewards.auth == "none",
+                ),
+                message_bytes=config.limits.message_bytes,
+                durability=config.durability,
             ),
             metrics=metrics,
             message_bytes=config.limits.message_bytes,
-            durability=config.durability,
         )
         return grpc, http
 

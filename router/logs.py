@@ -10,6 +10,7 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any, Final, TextIO
 
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 from structlog.typing import Processor
 
 HIDDEN: Final = "********"
@@ -85,6 +86,12 @@ def configure_logs(stream: TextIO | None = None, *, level: int = logging.INFO) -
     root.setLevel(level)
     # One line per request is what metrics and the journal are for.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.server").addFilter(_is_our_fault)
+
+
+def _is_our_fault(record: logging.LogRecord) -> bool:
+    """Leave out what aiohttp logs, with a traceback and pieces of what was sent, when somebody sends what is no HTTP."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def _last_steps(is_terminal: bool) -> list[Processor]:

@@ -29,6 +29,18 @@ DEADLINE_DEFAULT_S: Final = 30.0
 _RETRY_SAVINGS_MAX: Final = 10.0
 
 
+# Eleven days: more digits than this are no deadline.
+_TIMEOUT_DIGITS_MAX: Final = 9
+
+
+def read_timeout(text: str) -> float:
+    """Read `turpin-timeout-ms`; return seconds, or raise InvalidArgument."""
+    if not (text.isascii() and text.isdecimal()) or len(text) > _TIMEOUT_DIGITS_MAX or not int(text):
+        most = 10**_TIMEOUT_DIGITS_MAX - 1
+        raise InvalidArgument(f"turpin-timeout-ms must be a whole number from 1 to {most}, got {text[:20]!r}")
+    return int(text) * 1e-3
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a front knows of a request beside its body; `deadline` in the clock of the loop."""

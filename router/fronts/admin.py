@@ -14,8 +14,9 @@ from aiohttp import web
 
 from router.aggregate import Aggregate, render
 from router.control.dossier import dossier_of
+from router.fronts.bodies import http_problem, problem
 from router.metrics import Metrics, snapshot
-from router.problems import CONTENT_TYPE, Problem
+from router.problems import Problem
 from router.snapshot import decode
 from router.store import Store, StoreError
 
@@ -125,14 +126,12 @@ async def _refusals(request: web.Request, handler: Handler) -> web.StreamRespons
     try:
         return await handler(request)
     except StoreError as error:
-        return _problem(Problem.STORE_AWAY, str(error))
+        return problem(Problem.STORE_AWAY, str(error))
     except web.HTTPException as error:
-        return _problem(
-            Problem.METHOD if error.status == 405 else Problem.NOT_FOUND, f"{request.method} {request.path}"
-        )
+        return http_problem(request, error)
     except Exception:  # Bulkhead: one call nobody foresaw must not end the control process.
         log.exception("admin call failed", path=request.path)
-        return _problem(Problem.FAULT, "an unforeseen fault; the log says more")
+        return problem(Problem.FAULT, "an unforeseen fault; the log says more")
 
 
 def _json(value: object, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
@@ -141,9 +140,5 @@ def _json(value: object, *, status: int = 200, headers: dict[str, str] | None = 
     )
 
 
-def _problem(problem: Problem, detail: str) -> web.Response:
-    return web.Response(body=problem.body(detail), status=problem.status, content_type=CONTENT_TYPE)
-
-
 def _unknown(request: web.Request) -> web.Response:
-    return _problem(Problem.NOT_FOUND, f"there is no experiment {request.match_info['name']!r}")
+    return problem(Problem.NOT_FOUND, f"there is no experiment {request.match_info['name']!r}")

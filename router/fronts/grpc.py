@@ -7,7 +7,7 @@ from typing import Any
 
 from router.metrics import Metrics
 from router.models import Models
-from router.predict import DEADLINE_DEFAULT_S, Context, Predictor, Reply
+from router.predict import DEADLINE_DEFAULT_S, Context, Predictor, Reply, read_timeout
 from serving import wire
 from serving.errors import DeadlineExceeded, InternalError, PermissionDenied, ServingError
 from serving.grpc_server import GrpcServer, Handler
@@ -75,8 +75,8 @@ def _context(context: Any, now: float) -> Context:
             unit = _bytes(value)
         elif key == "turpin-request-id":
             request_id = _bytes(value)
-        elif key == "turpin-timeout-ms" and remaining is None and value.isdecimal():
-            remaining = int(value) * 1e-3
+        elif key == "turpin-timeout-ms" and remaining is None:
+            remaining = read_timeout(value)
     if remaining is not None and remaining <= 0:
         raise DeadlineExceeded("the deadline had passed when the request arrived", "arrival")
     return Context(now + (DEADLINE_DEFAULT_S if remaining is None else remaining), unit, request_id)

@@ -7,19 +7,18 @@ bodies): hence the settings of the runner in `serve_http`, and the deadline arou
 import asyncio
 import functools
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Final, ParamSpec, TypeAlias, TypeVar
 
-import msgspec
 import structlog
 from aiohttp import web
 
-from router.fronts.access import Access
+from router.fronts.bodies import BodyRefused, http_problem, read_body
+from router.fronts.rewards import RewardRoutes
 from router.metrics import Metrics
 from router.models import Models
-from router.predict import DEADLINE_DEFAULT_S, Context, Predictor, Reply
-from router.problems import CONTENT_TYPE, Problem
-from router.rewards import REWARDS_PER_CALL_MAX, Claim, Outcome, RewardDesk
+from router.predict import DEADLINE_DEFAULT_S, Context, Predictor, Reply, read_timeout
+from router.problems import Problem
 from serving import rest, wire
 from serving.errors import InternalError, InvalidArgument, MessageTooLarge, ServingError, Unimplemented
 
@@ -29,18 +28,11 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-# A body that has not arrived by then is a slow client or an attack; 64 MiB at 50 Mbit/s take 11 s.
-_BODY_S: Final = 15.0
-# How long a reward may wait for the store before the client is asked to come again; the store bounds itself below this.
-_RETRY_AFTER_S: Final = "1"
-
 # After SIGTERM calls under way have this long to end; the gRPC front is given the same.
 DRAIN_S: Final = 10.0
 
 # JSON of this size takes about a millisecond to read (3.2 MB: 28 ms, see rest_decode.py).
 _BESIDE_BYTES: Final = 64 * 1024
-
-_claims: Final = msgspec.json.Decoder(Claim)
 
 
 class HttpFront:
@@ -51,29 +43,25 @@ class HttpFront:
         *,
         predictor: Predictor,
         models: Models,
-        rewards: RewardDesk,
-        access: Access,
+        rewards: RewardRoutes,
         metrics: Metrics,
         message_bytes: int,
-        durability: str,
     ) -> None:
         self._predictor = predictor
         self._models = models
         self._rewards = rewards
-        self._access = access
         self._metrics = metrics
         self._message_bytes = message_bytes
-        self._durability = durability
         self.is_ready = False
 
     def application(self) -> web.Application:
         """Build the application; TF Serving's routes take every method, for it answers the wrong ones itself."""
         app = web.Application(client_max_size=self._message_bytes, middlewares=[_bulkhead])
-        app.router.add_post("/v1/rewards", self._reward)
-        app.router.add_post("/v1/rewards:batch", self._reward_batch)
+        self._rewards.add_to(app)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
-        app.router.add_route("*", "/v1{rest:(/.*)?}", self._tf_serving)
+        # Capitals or not, as TF Serving has it; a `.` would leave out paths with a line break.
+        app.router.add_route("*", r"/{version:[vV]1}{rest:(/[\s\S]*)?}", self._tf_serving)
         return app
 
     async def _healthz(self, request: web.Request) -> web.Response:
@@ -116,8 +104,8 @@ class HttpFront:
             spec.version_label = route.label
         context = Context(
             deadline,
-            request.headers.get("turpin-unit", "").encode(),
-            request.headers.get("turpin-request-id", "").encode(),
+            _header(request, "turpin-unit"),
+            _header(request, "turpin-request-id"),
         )
         reply = await self._predictor.predict(message.SerializeToString(), context)
         encode = functools.partial(rest.encode_predict, is_row=is_row)
@@ -140,82 +128,12 @@ class HttpFront:
             return rest.encode_metadata(wire.parse(wire.GetModelMetadataResponse, raw))
         return rest.encode_status(wire.parse(wire.GetModelStatusResponse, await self._models.status(body, timeout_s)))
 
-    async def _reward(self, request: web.Request) -> web.Response:
-        refusal = self._access.refuse_reward(request)
-        if refusal is not None:
-            return refusal
-        try:
-            claim = _claims.decode(await self._body(request))
-        except MessageTooLarge as error:
-            return _problem(Problem.TOO_LARGE, error.message)
-        except InvalidArgument as error:
-            return _problem(Problem.MALFORMED, error.message)
-        except msgspec.ValidationError as error:
-            return _problem(Problem.INVALID, str(error))
-        except (msgspec.DecodeError, RecursionError) as error:
-            return _problem(Problem.MALFORMED, f"the body is no JSON object of a reward: {error}")
-        (outcome,) = await self._rewards.record([claim])
-        if outcome.problem is not None:
-            return _problem(outcome.problem, outcome.detail)
-        return web.json_response(self._accepted(outcome), status=outcome.status)
-
-    async def _reward_batch(self, request: web.Request) -> web.Response:
-        """Record many rewards, a JSON object a line; answer a line for each, in order."""
-        refusal = self._access.refuse_reward(request)
-        if refusal is not None:
-            return refusal
-        try:
-            lines = [line for line in (await self._body(request)).splitlines() if line.strip()]
-        except MessageTooLarge as error:
-            return _problem(Problem.TOO_LARGE, error.message)
-        except InvalidArgument as error:
-            return _problem(Problem.MALFORMED, error.message)
-        if len(lines) > REWARDS_PER_CALL_MAX:
-            return _problem(Problem.TOO_LARGE, f"{len(lines)} rewards in one call; at most {REWARDS_PER_CALL_MAX}")
-        answers = await self._record_lines(lines)
-        is_away = bool(answers) and all(answer["status"] == Problem.STORE_AWAY.status for answer in answers)
-        return web.Response(
-            body=b"".join(msgspec.json.encode(answer) + b"\n" for answer in answers),
-            content_type="application/x-ndjson",
-            status=503 if is_away else 200,
-            headers={"Retry-After": _RETRY_AFTER_S} if is_away else None,
-        )
-
-    async def _record_lines(self, lines: Sequence[bytes]) -> list[dict[str, object]]:
-        answers: list[dict[str, object]] = []
-        claims: list[Claim] = []
-        places: list[int] = []
-        for place, line in enumerate(lines):
-            try:
-                claims.append(_claims.decode(line))
-                places.append(place)
-                answers.append({})
-            except msgspec.ValidationError as error:
-                answers.append(Problem.INVALID.document(str(error)))
-            except (msgspec.DecodeError, RecursionError) as error:
-                answers.append(Problem.MALFORMED.document(f"the line is no JSON object of a reward: {error}"))
-        for place, outcome in zip(places, await self._rewards.record(claims), strict=True):
-            if outcome.problem is not None:
-                answers[place] = outcome.problem.document(outcome.detail)
-            else:
-                answers[place] = {"status": outcome.status, **self._accepted(outcome)}
-        return answers
-
-    def _accepted(self, outcome: Outcome) -> dict[str, object]:
-        result: dict[str, object] = {"durability": self._durability, "learned": outcome.is_learned}
-        return result | {"duplicate": True} if outcome.status == 200 else result
-
     async def _body(self, request: web.Request) -> bytes:
-        """Read a body within its bounds in size and time."""
-        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise InvalidArgument("a compressed body is not accepted: send it without Content-Encoding")
         try:
-            async with asyncio.timeout(_BODY_S):
-                return await request.read()
-        except web.HTTPRequestEntityTooLarge as error:
-            raise MessageTooLarge(f"the body is larger than limits.message_bytes = {self._message_bytes}") from error
-        except TimeoutError as error:
-            raise InvalidArgument(f"the body did not arrive within {_BODY_S:g} s") from error
+            return await read_body(request, self._message_bytes)
+        except BodyRefused as refusal:
+            kind = MessageTooLarge if refusal.problem is Problem.TOO_LARGE else InvalidArgument
+            raise kind(refusal.detail) from refusal
 
 
 @web.middleware
@@ -223,9 +141,7 @@ async def _bulkhead(request: web.Request, handler: Handler) -> web.StreamRespons
     try:
         return await handler(request)
     except web.HTTPException as error:
-        return _problem(
-            Problem.METHOD if error.status == 405 else Problem.NOT_FOUND, f"{request.method} {request.path}"
-        )
+        return http_problem(request, error)
     except Exception:  # Bulkhead: one call nobody foresaw must not end the service.
         log.exception("call failed", route=str(request.match_info.route.resource))
         return _json(rest.error_body("internal error of the gateway"), InternalError.code.http_status)
@@ -261,11 +177,12 @@ async def _beside(size_bytes: int, work: Callable[_P, _T], *args: _P.args, **kwa
 
 def _timeout_s(request: web.Request) -> float:
     text = request.headers.get("turpin-timeout-ms")
-    if text is None:
-        return DEADLINE_DEFAULT_S
-    if not text.isdecimal() or not int(text):
-        raise InvalidArgument(f"turpin-timeout-ms must be a whole number of milliseconds above 0, got {text[:20]!r}")
-    return int(text) * 1e-3
+    return DEADLINE_DEFAULT_S if text is None else read_timeout(text)
+
+
+def _header(request: web.Request, name: str) -> bytes:
+    """Return a header's value as the bytes that were sent, whatever they are."""
+    return request.headers.get(name, "").encode("utf-8", "surrogateescape")
 
 
 def _headers(reply: Reply) -> dict[str, str]:
@@ -280,8 +197,3 @@ def _headers(reply: Reply) -> dict[str, str]:
 
 def _json(body: bytes, status: int, headers: dict[str, str] | None = None) -> web.Response:
     return web.Response(body=body, status=status, content_type="application/json", headers=headers)
-
-
-def _problem(problem: Problem, detail: str) -> web.Response:
-    headers = {"Retry-After": _RETRY_AFTER_S} if problem.status in (429, 503) else None
-    return web.Response(body=problem.body(detail), status=problem.status, content_type=CONTENT_TYPE, headers=headers)

@@ -1,0 +1,50 @@
+"""Bodies of HTTP requests, read within bounds, and the problem documents that refuse them."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+from aiohttp import web
+
+from router.problems import CONTENT_TYPE, Problem
+
+# A body that has not arrived by then is a slow client or an attack; 64 MiB at 50 Mbit/s take 11 s.
+BODY_S: Final = 15.0
+# Whoever is refused for want of room or of a store is asked to come again this much later.
+RETRY_AFTER_S: Final = "1"
+
+
+class BodyRefused(Exception):
+    """A body that is not taken, and which problem that is."""
+
+    def __init__(self, kind: Problem, detail: str) -> None:
+        super().__init__(detail)
+        self.problem, self.detail = kind, detail
+
+
+async def read_body(request: web.Request, bytes_max: int) -> bytes:
+    """Read a body within its bounds in size and time; BodyRefused for one beyond them, or compressed."""
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise BodyRefused(Problem.ENCODED, "a compressed body is not accepted: send it without Content-Encoding")
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await request.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise BodyRefused(Problem.TOO_LARGE, f"the body is larger than limits.message_bytes = {bytes_max}") from error
+    except TimeoutError as error:
+        raise BodyRefused(Problem.TIMEOUT, f"the body did not arrive within {BODY_S:g} s") from error
+
+
+def problem(kind: Problem, detail: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Return the refusal as problem+json, with a time to come again where that helps."""
+    retry = {"Retry-After": RETRY_AFTER_S} if kind.status in (429, 503) else {}
+    return web.Response(
+        body=kind.body(detail), status=kind.status, content_type=CONTENT_TYPE, headers={**retry, **(headers or {})}
+    )
+
+
+def http_problem(request: web.Request, error: web.HTTPException) -> web.Response:
+    """Return what aiohttp refused by itself, an unknown path or a wrong method, in our form."""
+    kind = Problem.METHOD if error.status == 405 else Problem.NOT_FOUND
+    allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+    return problem(kind, f"{request.method} {request.path}", allowed)

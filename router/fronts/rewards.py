@@ -1,0 +1,108 @@
+"""The reward routes of port 8501: one reward as JSON, or many as lines of JSON; refusals are problem documents."""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from router.fronts.access import Access
+from router.fronts.bodies import RETRY_AFTER_S, BodyRefused, problem, read_body
+from router.problems import Problem
+from router.rewards import REWARDS_PER_CALL_MAX, Claim, Outcome, RewardDesk
+
+_claims: Final = msgspec.json.Decoder(Claim)
+# JSON has no such numbers, but many programs write them; who sends one is told of the value, not of a syntax error.
+_NOT_FINITE: Final = re.compile(rb"(?<![\w\"])-?(?:NaN|Infinity)(?![\w\"])")
+
+
+class RewardRoutes:
+    """`/v1/rewards` and `/v1/rewards:batch`."""
+
+    def __init__(self, *, rewards: RewardDesk, access: Access, message_bytes: int, durability: str) -> None:
+        self._rewards = rewards
+        self._access = access
+        self._message_bytes = message_bytes
+        self._durability = durability
+
+    def add_to(self, app: web.Application) -> None:
+        """Add the routes; other methods are refused here, before TF Serving's routes take them for their own."""
+        for path, handler in (("/v1/rewards", self._one), ("/v1/rewards:batch", self._batch)):
+            app.router.add_post(path, handler)
+            app.router.add_route("*", path, _wrong_method)
+
+    async def _one(self, request: web.Request) -> web.Response:
+        refusal = self._access.refuse_reward(request)
+        if refusal is not None:
+            return refusal
+        try:
+            claim = _read(await read_body(request, self._message_bytes), "body")
+        except BodyRefused as error:
+            return problem(error.problem, error.detail)
+        (outcome,) = await self._rewards.record([claim])
+        if outcome.problem is not None:
+            return problem(outcome.problem, outcome.detail)
+        return web.json_response(self._accepted(outcome), status=outcome.status)
+
+    async def _batch(self, request: web.Request) -> web.Response:
+        """Record many rewards, a JSON object a line; answer a line for each, in order."""
+        refusal = self._access.refuse_reward(request)
+        if refusal is not None:
+            return refusal
+        try:
+            body = await read_body(request, self._message_bytes)
+        except BodyRefused as error:
+            return problem(error.problem, error.detail)
+        lines = [line for line in body.splitlines() if line.strip()]
+        if len(lines) > REWARDS_PER_CALL_MAX:
+            return problem(Problem.TOO_LARGE, f"{len(lines)} rewards in one call; at most {REWARDS_PER_CALL_MAX}")
+        answers = await self._record(lines)
+        is_away = bool(answers) and all(answer["status"] == Problem.STORE_AWAY.status for answer in answers)
+        return web.Response(
+            body=b"".join(msgspec.json.encode(answer) + b"\n" for answer in answers),
+            content_type="application/x-ndjson",
+            status=503 if is_away else 200,
+            headers={"Retry-After": RETRY_AFTER_S} if is_away else None,
+        )
+
+    async def _record(self, lines: Sequence[bytes]) -> list[dict[str, object]]:
+        """Record each line; one that can't be read costs the others nothing."""
+        answers: list[dict[str, object]] = []
+        claims: list[Claim] = []
+        places: list[int] = []
+        for place, line in enumerate(lines):
+            try:
+                claims.append(_read(line, "line"))
+                places.append(place)
+                answers.append({})
+            except BodyRefused as error:
+                answers.append(error.problem.document(error.detail))
+        for place, outcome in zip(places, await self._rewards.record(claims), strict=True):
+            if outcome.problem is not None:
+                answers[place] = outcome.problem.document(outcome.detail)
+            else:
+                answers[place] = {"status": outcome.status, **self._accepted(outcome)}
+        return answers
+
+    def _accepted(self, outcome: Outcome) -> dict[str, object]:
+        result: dict[str, object] = {"durability": self._durability, "learned": outcome.is_learned}
+        return result | {"duplicate": True} if outcome.status == 200 else result
+
+
+def _read(raw: bytes, what: str) -> Claim:
+    """Read a claim; BodyRefused says what is wrong with it."""
+    try:
+        return _claims.decode(raw)
+    except msgspec.ValidationError as error:
+        raise BodyRefused(Problem.INVALID, str(error)) from error
+    except UnicodeDecodeError as error:
+        raise BodyRefused(Problem.MALFORMED, f"the {what} is no UTF-8") from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        if found := _NOT_FINITE.search(raw):
+            raise BodyRefused(Problem.INVALID, f"a reward must be a finite number, got {found[0].decode()}") from error
+        raise BodyRefused(Problem.MALFORMED, f"the {what} is no JSON object of a reward: {error}") from error
+
+
+async def _wrong_method(request: web.Request) -> web.Response:
+    raise web.HTTPMethodNotAllowed(request.method, ["POST"])
