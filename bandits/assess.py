@@ -117,7 +117,8 @@ def _gate(
         tables = evidence.tables_of(outcomes.trials, outcomes.total, outcomes.pending, rival, leader)
         grid = cache.grid((rival, leader), tables)
         found[rival] = evidence.log_evidence(tables, float(x), grid)
-        bounds.append(evidence.upper_bound(grid, bar))
+        # What was refuted is a bound too; the other one is rounded up to the grid.
+        bounds.append(min(evidence.upper_bound(grid, bar), float(x) if found[rival] >= bar else math.inf))
     gap = claim.certified_gap(base, fit.share, ends, money, np.array(bounds))
     return _Gate(found, found >= bar, bar, margin, gap)
 
@@ -131,7 +132,9 @@ def _weigh(
         return np.asarray(np.arange(is_live.size) == question.control, np.float64)
     shares = place.p_best
     if is_live.sum() > 1:
-        if (outcomes.trials.sum(axis=0)[is_live] < question.stop.min_per_arm).any():
+        is_known = np.array([arm.is_cost_known for arm in question.arms])
+        is_thin = outcomes.trials.sum(axis=0) < question.stop.min_per_arm
+        if (is_thin | ~is_known)[is_live].any():
             shares = is_live.astype(np.float64)
         elif is_confirming:
             shares = _sprint(is_live, refuted, place.leader, question.stop.sprint_leader)

@@ -15,12 +15,17 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class ArmFacts:
-    """An arm as the learner sees it: its cost now, whether it may get traffic, and its largest share."""
+    """An arm as the learner sees it: its cost now, whether it may get traffic, and its largest share.
+
+    `is_cost_known`: the cost was confirmed in traffic. The posterior knows no error of a cost, so nothing is decided
+    on one that was only estimated while warming.
+    """
 
     name: str
     cost_usd: float
     is_live: bool = True
     max_share: float = 1.0
+    is_cost_known: bool = True
 
     def __post_init__(self) -> None:
         """Refuse costs that are no numbers and shares outside (0, 1]."""

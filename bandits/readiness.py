@@ -46,6 +46,8 @@ def _of_arm(question: Question, outcomes: Outcomes, number: int, rate: float) ->
     # (sum x)^2 / sum x^2 counts the rewards that matter; for 0 and 1 it is the successes.
     heavy = total * total / square if square > 0 else 0.0
     missing: list[str] = []
+    if not question.arms[number].is_cost_known:
+        missing.append(f"{name}'s cost is not confirmed by probes in traffic yet")
     if trials < needed:
         missing.append(f"{name} has {trials:.0f} outcomes, {needed:.0f} are needed")
     elif rate < RATE_WITHOUT_MIN and heavy < SUCCESSES_MIN:

@@ -18,6 +18,7 @@ class ArmCost(msgspec.Struct, frozen=True):
     a_s: float
     b_s: float
     scale: float = 1.0
+    is_probed: bool = False
 
 
 class ArmNumbers(msgspec.Struct, frozen=True):

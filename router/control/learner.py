@@ -16,19 +16,21 @@ from bandits.life import ArmIdle, Assessed, Command, Event, Life, Note, Tick
 from bandits.question import ArmFacts, Assessment, Question
 from bandits.sums import Sums
 from bandits.weights import to_parts
-from router.control.dossier import Dossier
+from router.control.dossier import Document, Dossier
 from router.control.report import numbers_of, state_view
 from router.control.seen import Seen, deciding_cost_usd
 from router.decisions import Mode
 from router.heartbeat import ExperimentBeat
 from router.snapshot import PARTS, ArmRoute, Snapshot, view_of
-from serving.cost import Line, probe_scale, reference_rows
+from serving.cost import PROBES_NEEDED, Line, probe_scale, reference_rows
 
 # Weights that moved by more than this since a block began would bias what is learned inside it (bandit-science.md §A).
 _BLOCK_MOVE_MAX: Final = 0.1
 # A probe scale that wavers by less than this is noise (its median of 15 has a spread of 7-16 %, performance.md): the
 # dossier is not rewritten for it.
 _SCALE_MOVE_MIN: Final = 0.02
+# Requests that can't be padded are never probes; after so many decisions the calibration has to do.
+_UNPROBED_MAX: Final = 2_000
 _MODES: Final = {
     "warmup": Mode.WARMUP,
     "experiment": Mode.EXPERIMENT,
@@ -83,8 +85,10 @@ def _measure(dossier: Dossier, seen: Seen) -> Dossier:
             continue
         probes = [probe for beat in seen.beats for probe in beat.arms[place].probes]
         scale = probe_scale(Line(cost.a_s, cost.b_s), probes) if probes else cost.scale
-        if abs(scale - cost.scale) > _SCALE_MOVE_MIN * cost.scale:
-            costs[arm.name] = msgspec.structs.replace(cost, scale=scale)
+        is_probed = cost.is_probed or len(probes) >= PROBES_NEEDED
+        if abs(scale - cost.scale) <= _SCALE_MOVE_MIN * cost.scale:
+            scale = cost.scale
+        costs[arm.name] = msgspec.structs.replace(cost, scale=scale, is_probed=is_probed)
     leader = dossier.life.leader if dossier.life.leader is not None else dossier.life.control
     sizes: Counter[int] = Counter()
     for beat in seen.beats:
@@ -97,9 +101,16 @@ def _question(dossier: Dossier, life: Life, seen: Seen, now: float) -> Question:
     arms, document = dossier.spec.arms, dossier.document
     live = receives(life)
     sums = Sums.from_cells({key: cell for key, cell in seen.cells.items() if cell["decisions"]}, len(arms))
+    decisions = sums.decisions.sum(axis=0)
     return Question(
         arms=tuple(
-            ArmFacts(arm.name, deciding_cost_usd(dossier, place, seen.prices_usd_per_hour), live[place], arm.max_share)
+            ArmFacts(
+                name=arm.name,
+                cost_usd=deciding_cost_usd(dossier, place, seen.prices_usd_per_hour),
+                is_live=live[place],
+                max_share=arm.max_share,
+                is_cost_known=_is_probed(document, arm.name) or decisions[place] >= _UNPROBED_MAX,
+            )
             for place, arm in enumerate(arms)
         ),
         control=life.control,
@@ -112,6 +123,11 @@ def _question(dossier: Dossier, life: Life, seen: Seen, now: float) -> Question:
         blocks_closed=max(0, document.block - 1),
         open_share=min(1.0, max(0.0, now - document.block_started_at) / dossier.spec.policy.block),
     )
+
+
+def _is_probed(document: Document, arm: str) -> bool:
+    cost = document.costs.get(arm)
+    return cost is not None and cost.is_probed
 
 
 def _assessed(assessment: Assessment, now: float) -> Assessed:
