@@ -1,0 +1,79 @@
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bandits.question import ArmFacts, Question
+from bandits.readiness import reasons
+from bandits.rules import Objective, Policy, StopRule
+from bandits.strata import Outcomes
+from bandits.sums import Sums
+
+STOP = StopRule(cycle_s=None)
+READY = Question(
+    arms=(ArmFacts("v1", 0.0), ArmFacts("v2", 0.0)),
+    control=0,
+    sums=Sums.empty(2),
+    open_block=5,
+    age_s=100.0,
+    objective=Objective(1.0),
+    policy=Policy(),
+    stop=STOP,
+    blocks_closed=5,
+)
+
+
+def outcomes(trials: list[float], total: list[float], pending: list[float] | None = None) -> Outcomes:
+    successes = np.array([total])
+    return Outcomes(np.array([trials]), successes, successes, np.array([pending or [0.0] * len(trials)]), np.ones(1))
+
+
+ENOUGH = outcomes([300.0, 300.0], [150.0, 150.0])
+RATE = np.array([0.5, 0.5])
+
+
+def test_enough_is_enough() -> None:
+    assert reasons(READY, ENOUGH, RATE) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"age_s": 9.0, "stop": replace(STOP, min_age_s=10.0)}, "9 s old, stop.min_age is 10 s"),
+        ({"stop": StopRule(cycle_s=60.0, min_cycles=2.0)}, "100 s old, 2 cycles are 120 s"),
+        ({"blocks_closed": 4}, "4 blocks are closed, 5 are needed"),
+    ],
+)
+def test_time_has_to_pass(changes: dict[str, Any], words: str) -> None:
+    assert reasons(replace(READY, **changes), ENOUGH, RATE) == (words,)
+
+
+@pytest.mark.parametrize(
+    ("found", "rate", "words"),
+    [
+        (outcomes([300.0, 199.0], [150.0, 100.0]), [0.5, 0.5], "arm v2 has 199 outcomes, 200 are needed"),
+        # At a rate of .1 % a thousand requests bring one success.
+        (outcomes([9e4, 300.0], [90.0, 90.0]), [0.001, 0.001], "arm v2 has 300 outcomes, 1000 are needed"),
+        (outcomes([300.0, 300.0], [29.0, 31.0]), [0.1, 0.1], "arm v1 has 29 effective successes, 30 are needed"),
+        (
+            outcomes([300.0, 300.0], [150.0, 150.0], [0.0, 40.0]),
+            [0.5, 0.5],
+            "arm v2 waits for 12% of its outcomes, 10% may be",
+        ),
+    ],
+)
+def test_an_arm_needs_outcomes(found: Outcomes, rate: list[float], words: str) -> None:
+    assert reasons(READY, found, np.array(rate)) == (words,)
+
+
+def test_an_arm_that_is_not_live_needs_nothing() -> None:
+    arms = (ArmFacts("v1", 0.0), ArmFacts("v2", 0.0, is_live=False))
+
+    assert reasons(replace(READY, arms=arms), outcomes([300.0, 0.0], [150.0, 0.0]), RATE) == ()
+
+
+def test_of_conversions_the_young_are_always_pending() -> None:
+    conversions = replace(READY, objective=Objective(1.0, feedback="conversions"))
+
+    assert reasons(conversions, outcomes([300.0, 300.0], [150.0, 150.0], [900.0, 900.0]), RATE) == ()
