@@ -15,6 +15,9 @@ BUSY_SHARE_MAX: Final = 0.02
 _CREDIT_MAX_NS: Final = 200_000_000
 # An arm whose batches can't be padded, or that gets none, is passed over after being awaited this often: 10 s of looks.
 _WAIT_MAX: Final = 40
+# Before there is any busy time to earn from: calibration has just taken seconds of the backend, and until an arm has five
+# probes its cost is not known. Enough for those of a handful of arms that take milliseconds.
+_CREDIT_FIRST_NS: Final = 50_000_000
 # The median of 15 scales an arm's line (design §9).
 KEPT: Final = 15
 
@@ -23,7 +26,7 @@ class ProbeSchedule:
     """The probes of one backend. Mutable: the credit earned by busy time, the last probes of each arm."""
 
     def __init__(self) -> None:
-        self._credit_ns = 0.0
+        self._credit_ns = float(_CREDIT_FIRST_NS)
         self._asked: Servable | None = None
         self._waited = 0
         self._turn: dict[Servable, int] = {}
