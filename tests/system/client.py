@@ -3,7 +3,6 @@
 import base64
 import itertools
 import json
-import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -148,14 +147,3 @@ class Client:
             if response.status >= 300:
                 raise Refusal(response.status, answer.decode(errors="replace"), response.headers)
             return response.status
-
-
-class Nature:
-    """What a version's answers are worth: 1 with the version's own rate, drawn from a seed. Mutable: the generator."""
-
-    def __init__(self, rates: Mapping[int, float], seed: int) -> None:
-        self._rates, self._random = rates, random.Random(seed)
-
-    def reward(self, answer: Answer) -> float:
-        """Draw the reward of an answer."""
-        return float(self._random.random() < self._rates[answer.version])
