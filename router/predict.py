@@ -150,7 +150,6 @@ class Predictor:
         try:
             answer, backend_s = await self._on_arm(live, arm, request, context)
         except ServingError as error:
-            self._ledger.add(Cell(snapshot.epoch, arm, snapshot.block), errors=1)
             if arm == snapshot.serving or not _is_retryable(error) or not self._budget.spend():
                 raise
             self._metrics.retries.labels(snapshot.name).inc()
@@ -176,6 +175,9 @@ class Predictor:
         self.in_flight[place] += 1
         try:
             return await self._dispatch(live.targets[arm], request, context)
+        except ServingError:
+            self._ledger.add(Cell(live.snapshot.epoch, arm, live.snapshot.block), errors=1)
+            raise
         finally:
             self.in_flight[place] -= 1
 

@@ -1,0 +1,119 @@
+"""A published snapshot of two arms, and the predictor of a worker around stand-ins for its backends."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from router.decisions import Keyring, Mode
+from router.ledger import Ledger
+from router.metrics import Metrics
+from router.predict import Predictor
+from router.routes import Routes
+from router.snapshot import PARTS, ArmRoute, Snapshot
+from serving import wire
+from serving.dispatcher import Answer, Dispatcher
+from serving.errors import ServingError
+from serving.upstream import Servable
+
+BACKEND = "tfs-a"
+MODEL = "digits"
+# The top bit is set, as every other epoch's is.
+EPOCH = 2**64 - 5
+NOW = 1_700_000_000.0
+PRICE_USD_PER_HOUR = 3.6
+KEYS = (("k1", b"0123456789abcdef"),)
+
+
+def arm_routes(*parts: int) -> tuple[ArmRoute, ...]:
+    """Arms v1, v2, …: versions of one model on one backend."""
+    return tuple(ArmRoute(f"v{n}", BACKEND, MODEL, n, share) for n, share in enumerate(parts, 1))
+
+
+def snapshot(*parts: int, **changes: Any) -> Snapshot:
+    """A running experiment whose arms have these parts (halves, when none are given)."""
+    made = Snapshot(
+        name="digits-2026",
+        model=MODEL,
+        epoch=EPOCH,
+        version=7,
+        block=3,
+        published_at=NOW,
+        mode=Mode.EXPERIMENT,
+        entry_labels=("stable",),
+        control=0,
+        serving=0,
+        arms=arm_routes(*(parts or (PARTS // 2, PARTS // 2))),
+        is_sticky=False,
+        reward_low=0.0,
+        reward_high=1.0,
+        window_s=1800.0,
+        reference_rows=1,
+    )
+    return msgspec.structs.replace(made, **changes)
+
+
+class Instant(Dispatcher):
+    """A dispatcher that answers at once with the request's own tensors, or raises what `fails` says of the servable."""
+
+    def __init__(self, fails: Mapping[Servable, ServingError] | None = None) -> None:
+        self.fails = dict(fails or {})
+        self.asked: list[tuple[Servable, float]] = []
+        self.requests: list[wire.Message] = []
+
+    async def predict(self, servable: Servable, request: wire.Message, deadline: float) -> Answer:
+        """Answer or fail."""
+        self.asked.append((servable, deadline))
+        self.requests.append(request)
+        if servable in self.fails:
+            raise self.fails[servable]
+        response = wire.PredictResponse(outputs=request.inputs, model_spec={"name": servable.model})
+        response.model_spec.version.value = servable.version or 0
+        return Answer(response, rows=2, replica="a:1", batch_rows=8, charged_ns=5_000)
+
+    @property
+    def servables(self) -> list[Servable]:
+        """The servables that were asked, in order."""
+        return [servable for servable, _ in self.asked]
+
+
+@dataclass(slots=True)
+class Bench:
+    """A predictor and all it writes to. Mutable, as its parts are."""
+
+    predictor: Predictor
+    routes: Routes
+    ledger: Ledger
+    metrics: Metrics
+    keys: Keyring = field(default_factory=lambda: Keyring(KEYS))
+
+    def count(self, name: str, **labels: str) -> float:
+        """The value of a metric; 0 while there is no such series."""
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+def bench(
+    dispatchers: Mapping[str, Dispatcher],
+    snapshots: Iterable[Snapshot] = (),
+    *,
+    retry_ratio: float = 0.2,
+    clock: Callable[[], float] = lambda: 0.0,
+) -> Bench:
+    """Build a predictor over dispatchers by backend; each backend is configured with a model of its own name."""
+    routes = Routes({backend: (backend,) for backend in dispatchers})
+    for one in snapshots:
+        routes.update(one)
+    keys, ledger, metrics = Keyring(KEYS), Ledger(), Metrics()
+    predictor = Predictor(
+        routes=routes,
+        dispatchers=dispatchers,
+        keys=keys,
+        ledger=ledger,
+        metrics=metrics,
+        prices_usd_per_hour=dict.fromkeys(dispatchers, PRICE_USD_PER_HOUR),
+        retry_ratio=retry_ratio,
+        unix_now=lambda: NOW,
+        clock=clock,
+    )
+    return Bench(predictor, routes, ledger, metrics, keys)
