@@ -43,6 +43,9 @@ _MAX_IN_FLIGHT_AUTO: Final = 2
 _MAX_ROWS_DEFAULT: Final = 256
 # Design §2: a lag up to 1 s costs no regret that could be measured (bandit-science.md §7).
 SYNC_S: Final = 0.25
+# A dead leader's lease runs out within 3 s, and its successor publishes in its first turn; three times as much hangs.
+_PUBLISHED_S: Final = 10.0
+_PUBLISHED_LOOK_S: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,7 @@ class DataPlane:
     async def run(self, *, on_ready: Callable[[Ports], None], stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then drain; OSError if a port can't be had."""
         host, port = split_address(self._config.listen.http)
-        await self._read_snapshots()
+        await self._await_experiments(stop)
         async with contextlib.AsyncExitStack() as stack:
             for targets in self._upstreams.values():
                 for upstream in targets:
@@ -154,7 +157,26 @@ class DataPlane:
                     fronts.create_task(self._grpc.server.stop(DRAIN_S), name="drain gRPC")
                     fronts.create_task(runner.cleanup(), name="drain HTTP")
                 sync.cancel()
-        await self._flush(is_last=True)
+        # Twice: the first may be the parcel whose answer was still awaited when `sync` was cancelled.
+        if await self._flush(is_last=True):
+            await self._flush(is_last=True)
+
+    async def _await_experiments(self, stop: asyncio.Event) -> None:
+        """Wait until every experiment of the configuration is published: undecided, its requests would go to whatever
+        version is the latest. A leader of another configuration never does; then it is better to serve than to wait.
+        """
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + _PUBLISHED_S
+        while True:
+            await self._read_snapshots()
+            known = {live.snapshot.name for live in self._routes.by_model.values()}
+            missing = [one.name for one in self._config.experiments if one.name not in known]
+            if not missing or stop.is_set():
+                return
+            if loop.time() > give_up_at:
+                log.warning("experiments not published: their requests pass through undecided", experiments=missing)
+                return
+            await asyncio.sleep(_PUBLISHED_LOOK_S)
 
     async def _set_ready(self, *, is_ready: bool) -> None:
         self._http.is_ready = is_ready

@@ -4,7 +4,7 @@ import base64
 import itertools
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
@@ -60,26 +60,30 @@ def token_fields(token: str) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class Client:
-    """Connections to one gateway. Mutable: the numbers it makes its images of, so that no two requests are alike."""
+    """Connections to a gateway. Mutable: the numbers it makes its images of, so that no two requests are alike."""
 
-    gateway: Gateway
     session: aiohttp.ClientSession
     channel: Any
     counter: "itertools.count[int]" = field(default_factory=itertools.count)
 
     @classmethod
+    def to(cls, gateway: Gateway) -> AbstractAsyncContextManager[Self]:
+        """Connect to a gateway for as long as the `async with` lasts."""
+        return cls.at(gateway.grpc, gateway.http)
+
+    @classmethod
     @asynccontextmanager
-    async def to(cls, gateway: Gateway) -> AsyncIterator[Self]:
-        """Connect for as long as the `async with` lasts."""
+    async def at(cls, grpc_port: int, http_port: int) -> AsyncIterator[Self]:
+        """Connect to two ports of loopback for as long as the `async with` lasts."""
         options = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", -1)]
         # A pool of its own: channels to the same address share their connection otherwise.
         options += [("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 200)]
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         async with (
-            aiohttp.ClientSession(f"http://127.0.0.1:{gateway.http}", timeout=timeout) as session,
-            grpc.aio.insecure_channel(f"127.0.0.1:{gateway.grpc}", options=options) as channel,
+            aiohttp.ClientSession(f"http://127.0.0.1:{http_port}", timeout=timeout) as session,
+            grpc.aio.insecure_channel(f"127.0.0.1:{grpc_port}", options=options) as channel,
         ):
-            yield cls(gateway, session, channel)
+            yield cls(session, channel)
 
     def images(self, rows: int = 1) -> list[float]:
         """Return pixels that no other request has."""
