@@ -76,13 +76,14 @@ class _Gate:
 
 def _fit(question: Question) -> tuple[strata.Outcomes, LogitFit]:
     """Return the outcomes per stratum of the gate, and the posterior over merged strata."""
-    policy, at = question.policy, (question.open_block, question.open_share)
-    blocks = question.sums.blocks
-    outcomes = strata.resolve(
-        question.sums, question.objective, block_s=policy.block_s, open_block=at[0], open_share=at[1]
-    )
-    cycle = None if question.stop.cycle_s is None else question.stop.cycle_s / policy.block_s
-    outcomes = strata.in_window(outcomes, blocks, open_block=at[0], open_share=at[1], cycle=cycle)
+    policy, blocks = question.policy, question.sums.blocks
+    if question.starts_s is None:
+        spans = strata.spans_on_grid(
+            blocks, block_s=policy.block_s, open_block=question.open_block, open_share=question.open_share
+        )
+    else:
+        spans = strata.spans_from(question.starts_s, question.age_s)
+    outcomes = strata.in_window(strata.resolve(question.sums, question.objective, spans), spans, question.stop.cycle_s)
     outcomes = strata.roll_up(outcomes, blocks)
     merged = strata.merge(outcomes, sum(arm.is_live for arm in question.arms))
     return outcomes, fit_logit(merged.trials, merged.total, merged.share, policy.prior_mean, policy.prior_strength)
@@ -111,15 +112,17 @@ def _gate(
     thresholds = claim.effect_threshold(base, fit.share, ends, money, margin)
     # All arms the experiment has ever had share alpha (Part I §B: K0 - 1).
     bar = math.log(max(1, len(costs) - 1) / stop.alpha)
+    pairs = [(rival, leader) for rival in rivals]
+    tables = [evidence.tables_of(outcomes.trials, outcomes.total, outcomes.pending, *pair) for pair in pairs]
+    grids = cache.grids(pairs, tables)
     found = np.zeros(len(costs))
-    bounds = []
-    for rival, x in zip(rivals, thresholds, strict=True):
-        tables = evidence.tables_of(outcomes.trials, outcomes.total, outcomes.pending, rival, leader)
-        grid = cache.grid((rival, leader), tables)
-        found[rival] = evidence.log_evidence(tables, float(x), grid)
-        # What was refuted is a bound too; the other one is rounded up to the grid.
-        bounds.append(min(evidence.upper_bound(grid, bar), float(x) if found[rival] >= bar else math.inf))
-    gap = claim.certified_gap(base, fit.share, ends, money, np.array(bounds))
+    found[rivals] = evidence.log_evidences(tables, thresholds, grids)
+    # What was refuted is a bound too; the other one is rounded up to the grid.
+    bounds = np.minimum(
+        np.array([evidence.upper_bound(grid, bar) for grid in grids]),
+        np.where(found[rivals] >= bar, thresholds, math.inf),
+    )
+    gap = claim.certified_gap(base, fit.share, ends, money, bounds)
     return _Gate(found, found >= bar, bar, margin, gap)
 
 

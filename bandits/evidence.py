@@ -5,12 +5,15 @@ hypergeometric law in theta = beta_k - beta_l: the stratum's level falls out exa
 by a double saddlepoint (worst error seen 4.4e-4 nats). Source: bandit-science.md, Part I §B.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 # The grid of theta and the mixture's spreads (Part I §B), fixed for the whole experiment: the claim tested moves with
 # prices, the mixture must not. Dense around 0, where arms are hard to tell apart; odds up to e^4 apart.
@@ -45,7 +48,7 @@ class Tables:
 
 
 def log_likelihood(theta: Floats, tables: Tables) -> Floats:
-    """Return the conditional log likelihood (T, G) of effects theta (G,), but for a constant per stratum.
+    """Return the conditional log likelihood (T, G) of effects theta, (G,) or (T, G), but for a constant per stratum.
 
     A stratum whose successes are none or all says nothing: 0. A single success or a single failure is exact; without
     these two cases sparse strata are biased (.53 for .405 at one request per arm).
@@ -53,19 +56,25 @@ def log_likelihood(theta: Floats, tables: Tables) -> Floats:
     n, m = tables.trials_k, tables.trials_l
     successes = tables.successes_k + tables.successes_l
     failures = n + m - successes
-    result = np.zeros((n.size, theta.size))
+    result = np.zeros((n.size, theta.shape[-1]))
     is_telling = (n > 0) & (m > 0) & (successes > 0) & (failures > 0)
     is_one = is_telling & (successes == 1)
     is_one_less = is_telling & (failures == 1) & ~is_one
     is_many = is_telling & ~is_one & ~is_one_less
-    if is_one.any():
-        result[is_one] = _single(theta, n[is_one], m[is_one], tables.successes_k[is_one])
-    if is_one_less.any():
-        rows = is_one_less
-        result[rows] = _single(-theta, n[rows], m[rows], n[rows] - tables.successes_k[rows])
+    for rows, sign, of_k in (
+        (is_one, 1.0, tables.successes_k),
+        (is_one_less, -1.0, n - tables.successes_k),
+    ):
+        if rows.any():
+            result[rows] = _single(sign * _rows_of(theta, rows), n[rows], m[rows], of_k[rows])
     if is_many.any():
-        result[is_many] = _saddlepoint(theta, n[is_many], m[is_many], tables.successes_k[is_many], successes[is_many])
+        rows = is_many
+        result[rows] = _saddlepoint(_rows_of(theta, rows), n[rows], m[rows], tables.successes_k[rows], successes[rows])
     return result
+
+
+def _rows_of(theta: Floats, rows: Bools) -> Floats:
+    return theta if theta.ndim == 1 else theta[rows]
 
 
 def _single(theta: Floats, n: Floats, m: Floats, of_k: Floats) -> Floats:
@@ -93,20 +102,31 @@ def _saddlepoint(theta: Floats, n: Floats, m: Floats, of_k: Floats, successes: F
     )
 
 
-def log_evidence(tables: Tables, x: float, grid: Floats | None = None) -> float:
-    """Return log E against "beta_k - beta_l >= x", within +-1000; `grid` is the log likelihood summed (121,), if known.
+def log_evidence(tables: Tables, x: float) -> float:
+    """Return log E against "beta_k - beta_l >= x", within +-1000.
 
     x may be chosen at any time, by any rule. The claim is refuted at level alpha when log E >= ln(1 / alpha).
     """
-    if np.isposinf(x):
-        return EVIDENCE_MAX
-    if np.isneginf(x):
-        return 0.0
-    if grid is None:
-        grid = log_likelihood(GRID, tables).sum(axis=0)
-    at_x = float(log_likelihood(np.array([x]), tables).sum())
-    highest = max(at_x, float(np.max(grid[x <= GRID], initial=-np.inf)))
-    return float(np.clip(_log_mixed(grid) - highest, -EVIDENCE_MAX, EVIDENCE_MAX))
+    return float(log_evidences([tables], np.array([x]), [log_likelihood(GRID, tables).sum(axis=0)])[0])
+
+
+def log_evidences(pairs: Sequence[Tables], x: Floats, grids: Sequence[Floats]) -> Floats:
+    """Return log E (N,) of each pair against its own x (N,), given its log likelihood summed on the grid (121,)."""
+    # All pairs' strata in one table: numpy's overhead would otherwise be most of a refresh.
+    ends = np.cumsum([0, *(pair.trials_k.size for pair in pairs)])
+    finite = np.where(np.isfinite(x), x, 0.0)
+    at_strata = log_likelihood(np.repeat(finite, np.diff(ends))[:, None], _stacked(pairs))[:, 0]
+    found = np.zeros(x.size)
+    for number, grid in enumerate(grids):
+        at_x = float(at_strata[ends[number] : ends[number + 1]].sum())
+        highest = max(at_x, float(np.max(grid[x[number] <= GRID], initial=-np.inf)))
+        found[number] = np.clip(_log_mixed(grid) - highest, -EVIDENCE_MAX, EVIDENCE_MAX)
+    return np.select([np.isposinf(x), np.isneginf(x)], [EVIDENCE_MAX, 0.0], found)
+
+
+def _stacked(pairs: Sequence[Tables]) -> Tables:
+    fields = ("trials_k", "trials_l", "successes_k", "successes_l")
+    return Tables(*(np.concatenate([np.empty(0), *(getattr(pair, name) for pair in pairs)]) for name in fields))
 
 
 def _log_mixed(grid: Floats) -> float:
@@ -157,16 +177,42 @@ class GridCache:
 
     kept: dict[tuple[int, int], tuple[Floats, Floats]] = field(default_factory=dict)
 
-    def grid(self, pair: tuple[int, int], tables: Tables) -> Floats:
-        """Return the pair's log likelihood summed over the strata (121,)."""
+    def grids(self, pairs: Sequence[tuple[int, int]], tables: Sequence[Tables]) -> list[Floats]:
+        """Return each pair's log likelihood summed over its strata (121,)."""
+        cuts = [_Cut.of(some, self.kept.get(pair)) for pair, some in zip(pairs, tables, strict=True)]
+        fresh = np.concatenate([np.empty((0, 4)), *(cut.rows[cut.is_fresh] for cut in cuts)])
+        found = log_likelihood(GRID, Tables(fresh[:, 0], fresh[:, 1], fresh[:, 2], fresh[:, 3]))
+        begin = 0
+        for pair, cut in zip(pairs, cuts, strict=True):
+            end = begin + int(cut.is_fresh.sum())
+            cut.likelihood[cut.is_fresh] = found[begin:end]
+            self.kept.pop(pair, None)
+            self.kept[pair] = (cut.rows, cut.likelihood)
+            begin = end
+        # Room for two leaders that change places; 1,344 strata of a pair are 1.3 MB.
+        while len(self.kept) > 2 * len(pairs):
+            del self.kept[next(iter(self.kept))]
+        return [np.asarray(cut.likelihood.sum(axis=0), np.float64) for cut in cuts]
+
+
+class _Cut(NamedTuple):
+    """A pair's tables as rows (T, 4), which of them are fresh (T,), and the likelihoods (T, 121), the old ones set."""
+
+    rows: Floats
+    is_fresh: Bools
+    likelihood: Floats
+
+    @classmethod
+    def of(cls, tables: Tables, kept: tuple[Floats, Floats] | None) -> "_Cut":
         rows = np.stack([tables.trials_k, tables.trials_l, tables.successes_k, tables.successes_l], axis=1)
-        old_rows, old = self.kept.get(pair, (np.empty((0, 4)), np.empty((0, GRID.size))))
-        common = min(len(rows), len(old_rows))
         is_fresh = np.ones(len(rows), np.bool_)
+        if kept is None:
+            return cls(rows, is_fresh, np.empty((len(rows), GRID.size)))
+        old_rows, likelihood = kept
+        common = min(len(rows), len(old_rows))
         is_fresh[:common] = (rows[:common] != old_rows[:common]).any(axis=1)
-        likelihood = np.empty((len(rows), GRID.size))
-        likelihood[:common] = old[:common]
-        fresh = rows[is_fresh]
-        likelihood[is_fresh] = log_likelihood(GRID, Tables(fresh[:, 0], fresh[:, 1], fresh[:, 2], fresh[:, 3]))
-        self.kept[pair] = (rows, likelihood)
-        return np.asarray(likelihood.sum(axis=0), np.float64)
+        if len(rows) != len(likelihood):
+            grown = np.empty((len(rows), GRID.size))
+            grown[:common] = likelihood[:common]
+            likelihood = grown
+        return cls(rows, is_fresh, likelihood)

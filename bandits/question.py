@@ -1,7 +1,7 @@
 """What one refresh of the learner is asked, and what it answers: the values of the seam in `bandits.assess`."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,9 @@ class Question:
 
     `control` is an arm's number; `open_block` the number of the block that is still filling and `open_share` the part
     of it that has passed; `blocks_closed` counts the blocks before it; `age_s` the time since learning began.
+    `starts_s` (rows,) is the age at which each row of the sums began, never falling; None: blocks all last
+    `policy.block_s` and are numbered without gaps in time. Blocks cut short need it: what is ripe, and what belongs to
+    the last cycle, is a question of time.
     """
 
     arms: tuple[ArmFacts, ...]
@@ -53,6 +56,7 @@ class Question:
     stop: StopRule
     blocks_closed: int
     open_share: float = 1.0
+    starts_s: Floats | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse what this version does not know, and what does not fit together."""
@@ -66,6 +70,9 @@ class Question:
             )
         if self.policy.floor * len(self.arms) > 0.5:
             raise ValueError(f"policy.floor x arms must be at most 0.5, got {self.policy.floor} x {len(self.arms)}")
+        rows = self.sums.blocks.size
+        if self.starts_s is not None and (self.starts_s.shape != (rows,) or (np.diff(self.starts_s) < 0).any()):
+            raise ValueError(f"starts_s must be one age per row of {rows}, never falling, got {self.starts_s}")
         if not (math.isfinite(self.age_s) and 0.0 <= self.open_share <= 1.0):
             raise ValueError(f"age must be finite and open_share in 0..1, got {self.age_s}, {self.open_share}")
 

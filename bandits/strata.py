@@ -32,7 +32,31 @@ class Outcomes:
     share: Floats
 
 
-def resolve(sums: Sums, objective: Objective, *, block_s: float, open_block: int, open_share: float) -> Outcomes:
+@dataclass(frozen=True, slots=True, eq=False)
+class Spans:
+    """How long ago each row's first and last decision may have been made, seconds (rows,): `began` >= `ended` >= 0."""
+
+    began: Floats
+    ended: Floats
+
+
+def spans_on_grid(blocks: Int64s, *, block_s: float, open_block: int, open_share: float) -> Spans:
+    """Return the spans of blocks that all last `block_s`, `open_share` of the open one having passed."""
+    began = (open_block - blocks + open_share) * block_s
+    return Spans(np.maximum(began, 0.0), np.maximum(began - block_s, 0.0))
+
+
+def spans_from(starts_s: Floats, age_s: float) -> Spans:
+    """Return the spans of rows that began at these ages of the experiment, each ending where the next begins."""
+    began = np.maximum(age_s - starts_s, 0.0)
+    # Rows of the same start end together. A block nobody was served in is missing: its neighbour then seems to end
+    # later than it did, which errs towards waiting.
+    following = np.searchsorted(starts_s, starts_s, side="right")
+    ended = np.append(began, 0.0)[following]
+    return Spans(began, ended)
+
+
+def resolve(sums: Sums, objective: Objective, spans: Spans) -> Outcomes:
     """Split decisions into known and pending; `share` is set over all rows (see `in_window`).
 
     Explicit feedback: what is reported is known; what is not is pending until the window has passed, and then counts
@@ -41,8 +65,7 @@ def resolve(sums: Sums, objective: Objective, *, block_s: float, open_block: int
     """
     # Rewards are durable at once and decisions are flushed later: a reward proves its decision.
     decisions = np.maximum(sums.decisions, sums.rewards)
-    youngest_s = (open_block - sums.blocks - 1 + open_share) * block_s
-    is_past = (youngest_s >= objective.window_s)[:, None]
+    is_past = (spans.ended >= objective.window_s)[:, None]
     if objective.feedback == "explicit":
         trials = sums.rewards.astype(np.float64)
         known = np.ones_like(is_past)
@@ -56,18 +79,16 @@ def resolve(sums: Sums, objective: Objective, *, block_s: float, open_block: int
     return Outcomes(trials, total, square, pending, _shares(trials.sum(axis=1), np.ones(trials.shape[0])))
 
 
-def in_window(
-    outcomes: Outcomes, blocks: Int64s, *, open_block: int, open_share: float, cycle: float | None
-) -> Outcomes:
-    """Weigh rows by their part of the traffic in exactly the last `cycle` blocks (None: all).
+def in_window(outcomes: Outcomes, spans: Spans, cycle_s: float | None) -> Outcomes:
+    """Weigh rows by their part of the traffic in exactly the last `cycle_s` seconds (None: all).
 
-    Whole blocks, and of the oldest one the fraction that the open block has not yet used: a partial window made false
-    claims in .09 to .19 of runs (Part I §0.4). Without traffic in the window all rows count.
+    Whole rows, and of the one across the window's edge the fraction inside: a partial window made false claims in .09
+    to .19 of runs (Part I §0.4). Without traffic in the window all rows count.
     """
-    if cycle is None:
+    if cycle_s is None:
         return outcomes
-    distance = open_block - blocks
-    window = np.where(distance <= 0, 1.0, np.clip(cycle - open_share - (distance - 1), 0.0, 1.0))
+    length = np.maximum(spans.began - spans.ended, 1e-9)
+    window = np.clip((cycle_s - spans.ended) / length, 0.0, 1.0)
     shares = _shares(outcomes.trials.sum(axis=1), window)
     return Outcomes(outcomes.trials, outcomes.total, outcomes.square, outcomes.pending, shares)
 

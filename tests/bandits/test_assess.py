@@ -178,6 +178,26 @@ def test_blocks_without_rewards_are_pending_not_failures() -> None:
     assert found.rate == pytest.approx([1.0] * 3, abs=0.01)
 
 
+def test_conversions_of_blocks_cut_short_ripen_by_the_clock() -> None:
+    # Ten blocks, numbered as if each had lasted 2 s, that in truth began half a second apart.
+    changes: dict[str, Any] = {"objective": Objective(V, window_s=10.0, feedback="conversions"), "age_s": 13.0}
+    by_number = assess(question(TRIALS, CLEAR, **changes))
+    by_clock = assess(question(TRIALS, CLEAR, **changes, starts_s=np.arange(10) * 0.5))
+
+    assert by_number.rate[1] == pytest.approx(0.97, abs=0.02)
+    # Six are ripe: those followed by one that began at least 10 s ago.
+    few = assess(question(TRIALS[:6], CLEAR[:6]))
+    assert by_clock.rate == pytest.approx(few.rate, abs=1e-9)
+
+
+def test_nothing_is_decided_on_a_cost_that_is_not_confirmed() -> None:
+    arms = tuple(ArmFacts(f"v{n}", 0.0, is_cost_known=n != 2) for n in range(3))
+    found = assess(question(TRIALS, CLEAR, arms=arms))
+
+    assert found.weights == pytest.approx([1 / 3] * 3)
+    assert found.not_ready == ("arm v2's cost is not confirmed by probes in traffic yet",)
+
+
 def test_prices_change_weights_at_once() -> None:
     cheap = assess(question(TRIALS, CLEAR, costs=(0.05, 0.02, 0.0)))
     dear = assess(question(TRIALS, CLEAR, costs=(0.05, 0.25, 0.0)))
@@ -206,6 +226,7 @@ def test_with_a_cycle_the_end_waits_for_it() -> None:
         ({"arms": (ArmFacts("a", 0.0),)}, "1 arms with control 0 do not fit sums of 3"),
         ({"policy": Policy(floor=0.2)}, "floor x arms must be at most 0.5, got 0.2 x 3"),
         ({"age_s": math.nan}, "age must be finite"),
+        ({"starts_s": np.arange(3.0)}, "starts_s must be one age per row of 10"),
         ({"open_share": 1.5}, r"open_share in 0\.\.1"),
     ],
 )

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bandits.rules import Objective
-from bandits.strata import Outcomes, in_window, merge, resolve, roll_up
+from bandits.strata import Outcomes, Spans, in_window, merge, resolve, roll_up, spans_from, spans_on_grid
 from bandits.sums import STEPS, Sums
 
 
@@ -29,7 +29,7 @@ def test_explicit_feedback_is_pending_until_the_window_has_passed() -> None:
     some = sums({(0, 0): (10, 8, 4), (1, 0): (10, 10, 9), (0, 1): (5, 3, 1), (0, 2): (4, 0, 0)})
     objective = Objective(1.0, window_s=15.0)
 
-    found = resolve(some, objective, block_s=10.0, open_block=2, open_share=0.5)
+    found = resolve(some, objective, spans_on_grid(some.blocks, block_s=10.0, open_block=2, open_share=0.5))
 
     # Block 0 ended 15 s ago: its two missing rewards count no more. Block 1 ended 5 s ago.
     assert found.trials.tolist() == [[8, 10], [3, 0], [0, 0]]
@@ -42,7 +42,7 @@ def test_conversions_are_known_once_the_youngest_decision_is_past_the_window() -
     some = sums({(0, 0): (10, 2, 2), (0, 1): (10, 1, 1)})
     objective = Objective(1.0, window_s=15.0, feedback="conversions")
 
-    found = resolve(some, objective, block_s=10.0, open_block=2, open_share=0.5)
+    found = resolve(some, objective, spans_on_grid(some.blocks, block_s=10.0, open_block=2, open_share=0.5))
 
     assert found.trials[:, 0].tolist() == [10, 0]
     assert found.total[:, 0].tolist() == [2, 0]
@@ -50,9 +50,9 @@ def test_conversions_are_known_once_the_youngest_decision_is_past_the_window() -
 
 
 def test_rewards_that_run_ahead_prove_their_decisions() -> None:
-    found = resolve(
-        sums({(0, 0): (3, 5, 5)}), Objective(1.0, feedback="conversions"), block_s=1.0, open_block=1800, open_share=1.0
-    )
+    old = Spans(np.array([2000.0]), np.array([1800.0]))
+
+    found = resolve(sums({(0, 0): (3, 5, 5)}), Objective(1.0, feedback="conversions"), old)
 
     assert found.trials[0, 0] == 5
 
@@ -60,17 +60,43 @@ def test_rewards_that_run_ahead_prove_their_decisions() -> None:
 def test_the_cycle_window_is_exactly_one_cycle() -> None:
     outcomes = evenly([[50.0, 50.0]] * 6)
 
-    found = in_window(outcomes, np.arange(6), open_block=5, open_share=0.25, cycle=3.0)
+    spans = spans_on_grid(np.arange(6), block_s=10.0, open_block=5, open_share=0.25)
+    found = in_window(outcomes, spans, 30.0)
 
     # A quarter of the open block, two whole ones, and three quarters of the oldest: the open block's traffic is its own.
     assert found.share.tolist() == pytest.approx([0, 0, 0.75 / 3.75, 1 / 3.75, 1 / 3.75, 1 / 3.75])
-    assert in_window(outcomes, np.arange(6), open_block=5, open_share=0.25, cycle=None) is outcomes
+    assert in_window(outcomes, spans, None) is outcomes
+
+
+def test_rows_that_were_cut_short_end_where_the_next_begins() -> None:
+    found = spans_from(np.array([0.0, 4.0, 4.0, 10.0]), 12.0)
+
+    assert found.began.tolist() == [12.0, 8.0, 8.0, 2.0]
+    assert found.ended.tolist() == [8.0, 2.0, 2.0, 0.0]
+    # The last 9 s: a quarter of the first row, and all of the others.
+    shares = in_window(evenly([[40.0, 0.0], [10.0, 0.0], [10.0, 0.0], [10.0, 0.0]]), found, 9.0).share
+    assert shares == pytest.approx(np.array([10, 10, 10, 10]) / 40)
+
+
+def test_a_grid_and_its_starts_are_the_same_spans() -> None:
+    grid = spans_on_grid(np.arange(4), block_s=5.0, open_block=3, open_share=0.4)
+    starts = spans_from(np.array([0.0, 5.0, 10.0, 15.0]), 17.0)
+
+    assert (grid.began == starts.began).all()
+    assert (grid.ended == starts.ended).all()
+
+
+def test_a_clock_that_jumps_back_makes_no_negative_ages() -> None:
+    found = spans_from(np.array([0.0, 50.0]), 20.0)
+
+    assert (found.began.tolist(), found.ended.tolist()) == ([20.0, 0.0], [0.0, 0.0])
 
 
 def test_without_traffic_in_the_window_all_rows_count() -> None:
     outcomes = evenly([[50.0, 50.0], [0.0, 0.0]])
 
-    found = in_window(outcomes, np.array([0, 90]), open_block=90, open_share=0.5, cycle=4.0)
+    spans = spans_on_grid(np.array([0, 90]), block_s=1.0, open_block=90, open_share=0.5)
+    found = in_window(outcomes, spans, 4.0)
 
     assert found.share.tolist() == [1.0, 0.0]
 
