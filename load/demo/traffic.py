@@ -15,12 +15,15 @@ from load.demo.senders import Failed, Sender
 IN_FLIGHT_FULL_SPEED = 32
 # Paced: what a second's stall of everything would leave open; beyond it the client waits, as sockets are not endless.
 IN_FLIGHT_PACED = 512
+# People write numbers, not digits: so many images come at once, each a request of its own, as many as a card number has.
+# What comes at once can be merged; evenly spaced, 300 requests a second would hardly ever meet.
+NUMBER_DIGITS = 16
 # Between two looks whether the gateway is back.
 _AWAY_LOOK_S = 0.1
 
 
 class Traffic:
-    """Requests drawn uniformly from the held-out images by a seeded generator, alternately by each sender.
+    """Images drawn uniformly from the held-out ones by a seeded generator, a number's at once, by each sender in turn.
 
     Mutable: whether the gateway is away. Then it holds its fire, as a client does whose connection is refused; what was
     in flight has failed and is counted.
@@ -42,7 +45,7 @@ class Traffic:
         self._senders = senders
         self._digits = digits
         self._rng = np.random.default_rng(seed)
-        self._pace = Pace(rate)
+        self._pace = Pace(rate / NUMBER_DIGITS)
         self._slots = asyncio.Semaphore(IN_FLIGHT_PACED if rate else IN_FLIGHT_FULL_SPEED)
         self._books = books
         self._reward = reward
@@ -52,19 +55,21 @@ class Traffic:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send until `stop`, then wait for what is in flight."""
-        number = 0
         self._books.start()
         async with asyncio.TaskGroup() as tasks:
             while not stop.is_set():
-                await self._slots.acquire()
                 await asyncio.sleep(self._pace.wait_s(self._clock()))
+                if stop.is_set():
+                    break
                 if self._is_away:
                     await self._until_back(stop)
                     self._pace.begin_anew()
-                image = int(self._rng.integers(len(self._digits)))
-                sender = self._senders[number % len(self._senders)]
-                tasks.create_task(self._ask(sender, image), name=f"request {number}")
-                number += 1
+                    continue
+                for place in range(NUMBER_DIGITS):
+                    await self._slots.acquire()
+                    image = int(self._rng.integers(len(self._digits)))
+                    sender = self._senders[place % len(self._senders)]
+                    tasks.create_task(self._ask(sender, image))
 
     async def _ask(self, sender: Sender, image: int) -> None:
         try:

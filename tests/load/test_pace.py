@@ -49,7 +49,7 @@ def test_rate_zero_never_waits() -> None:
 
 
 def test_negative_rate_is_refused() -> None:
-    with pytest.raises(ValueError, match="--rate must be 0"):
+    with pytest.raises(ValueError, match="rate must be 0"):
         Pace(-1.0)
 
 
