@@ -43,6 +43,15 @@ class Outcome:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A claim that may be counted: what to add, and for the metric whose decision came back after how long."""
+
+    reward: Reward
+    experiment: str
+    age_s: float
+
+
 class RewardDesk:
     """Checks claims and hands them to the store."""
 
@@ -64,7 +73,7 @@ class RewardDesk:
     async def record(self, claims: Sequence[Claim]) -> list[Outcome]:
         """Record claims in one durable step; one outcome each, in order. Never raises for what a client sent."""
         checked = [self._check(claim) for claim in claims]
-        rewards = [item for item in checked if isinstance(item, Reward)]
+        rewards = [item.reward for item in checked if isinstance(item, _Checked)]
         results: list[RewardResult] = []
         away = ""
         if rewards:
@@ -82,7 +91,7 @@ class RewardDesk:
             self._metrics.rewards.labels(label).inc()
         return outcomes
 
-    def _check(self, claim: Claim) -> Reward | Outcome:
+    def _check(self, claim: Claim) -> _Checked | Outcome:
         try:
             decision = self._keys.verify(claim.decision)
         except BadToken as error:
@@ -102,12 +111,16 @@ class RewardDesk:
             return _refused(
                 Problem.INVALID, f"event must have 1 to {_EVENT_CHARS_MAX} characters, got {len(claim.event)}"
             )
+        if not _is_text(claim.event):
+            return _refused(Problem.INVALID, f"event must be text, got {claim.event!a}")
         value = _value(claim, decision, live)
-        return value if isinstance(value, Outcome) else self._reward(claim, decision, live, value, age_s)
+        if isinstance(value, Outcome):
+            return value
+        return _Checked(self._reward(claim, decision, live, value, age_s), live.snapshot.name, age_s)
 
-    def _reward(self, claim: Claim, decision: Decision, live: Live, value: float, age_s: float) -> Reward:
+    @staticmethod
+    def _reward(claim: Claim, decision: Decision, live: Live, value: float, age_s: float) -> Reward:
         snapshot = live.snapshot
-        self._metrics.reward_delay_seconds.labels(snapshot.name).observe(max(0.0, age_s))
         q = quantise(value, snapshot.reward_low, snapshot.reward_high)
         fields: Fields = {"unlearned_rewards": 1, "unlearned_reward_q": q}
         if decision.is_learned:
@@ -121,13 +134,14 @@ class RewardDesk:
             expires_at=int(decision.time_us * 1e-6 + _DEDUPE_WINDOWS * snapshot.window_s + _SKEW_S),
         )
 
-    @staticmethod
-    def _outcome(reward: Reward, result: RewardResult | None, away: str) -> Outcome:
+    def _outcome(self, checked: _Checked, result: RewardResult | None, away: str) -> Outcome:
+        reward = checked.reward
         is_learned = "rewards" in reward.fields
         match result:
             case None:
                 return _refused(Problem.STORE_AWAY, away)
             case RewardResult.RECORDED:
+                self._metrics.reward_delay_seconds.labels(checked.experiment).observe(max(0.0, checked.age_s))
                 return Outcome(202, is_learned=is_learned)
             case RewardResult.DUPLICATE:
                 return Outcome(200, is_learned=is_learned)
@@ -140,6 +154,15 @@ class RewardDesk:
 
 def _refused(problem: Problem, detail: str) -> Outcome:
     return Outcome(problem.status, problem=problem, detail=detail)
+
+
+def _is_text(text: str) -> bool:
+    """Say whether this can be written as UTF-8: half of a surrogate pair can't, and no store could keep it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _value(claim: Claim, decision: Decision, live: Live) -> float | Outcome:

@@ -1,0 +1,56 @@
+"""Where a model name leads, and that no snapshot goes back."""
+
+import pytest
+
+from router.routes import Live, Routes
+from router.snapshot import PARTS, ArmRoute
+from serving.errors import ModelNotFound
+from serving.upstream import Servable
+from tests.router.samples import EPOCH, MODEL, snapshot
+
+
+def test_newer_snapshot_replaces_an_older_one() -> None:
+    routes = Routes({"tfs-a": ()})
+
+    taken = [routes.update(snapshot(version=version)) for version in (7, 7, 6, 8)]
+
+    assert taken == [True, False, False, True]
+    assert routes.by_model[MODEL].snapshot.version == routes.by_epoch[EPOCH].snapshot.version == 8
+
+
+def test_another_epoch_begins_with_any_version_and_rewards_of_the_old_one_are_still_known() -> None:
+    routes = Routes({"tfs-a": ()})
+    routes.update(snapshot(version=700))
+
+    assert routes.update(snapshot(version=1, epoch=5))
+    assert routes.by_model[MODEL].snapshot.epoch == 5
+    assert routes.by_epoch.keys() == {EPOCH, 5}
+
+
+def test_snapshots_of_different_models_stand_side_by_side() -> None:
+    routes = Routes({"tfs-a": ()})
+
+    assert routes.update(snapshot())
+    assert routes.update(snapshot(name="letters", model="letters", epoch=5, version=1))
+    assert routes.by_model.keys() == {MODEL, "letters"}
+
+
+def test_live_snapshot_has_running_sums_and_targets_in_the_order_of_the_arms() -> None:
+    arms = (ArmRoute("a", "tfs-a", "digits", 3, PARTS // 4), ArmRoute("b", "tfs-b", "digits-b", 1, 3 * PARTS // 4))
+
+    live = Live.of(snapshot(arms=arms))
+
+    assert live.cumulative == (PARTS // 4, PARTS)
+    assert live.targets == (Servable("tfs-a", "digits", 3), Servable("tfs-b", "digits-b", 1))
+
+
+def test_model_goes_to_the_backend_that_is_configured_with_it() -> None:
+    routes = Routes({"tfs-a": ("digits",), "tfs-b": ("letters", "words")})
+
+    assert [routes.backend_of(model) for model in ("digits", "letters", "words")] == ["tfs-a", "tfs-b", "tfs-b"]
+    with pytest.raises(ModelNotFound, match=r"Servable not found for request: Latest\(other\)"):
+        routes.backend_of("other")
+
+
+def test_lone_backend_gets_every_other_model() -> None:
+    assert Routes({"tfs-a": ("digits",)}).backend_of("other") == "tfs-a"
