@@ -11,6 +11,8 @@ from bandits.life import Life, from_json, to_json
 from router.config.document import validate
 from router.config.experiment import Experiment
 
+_ENCODER: Final = msgspec.json.Encoder()
+
 
 class ArmCost(msgspec.Struct, frozen=True):
     """What an arm was measured to take: the line `a_s + b_s·rows` of its calibration, and the probes' scale on it."""
@@ -53,14 +55,23 @@ class Document(msgspec.Struct, frozen=True):
     spec: dict[str, Any]
     epoch: int
     life: dict[str, Any]
-    block: int = 0
-    block_started_at: float = 0.0
+    block_starts: tuple[float, ...] = ()  # of block 1, 2, …; the last is open
     block_parts: tuple[int, ...] = ()  # the weights when the block began
     costs: dict[str, ArmCost] = {}
     reference_rows: int = 1
     # Per arm, the first snapshot version that gave it nothing since it began to drain.
     silent_since: dict[str, int] = {}
     numbers: Numbers | None = None
+
+    @property
+    def block(self) -> int:
+        """The number of the open block; 0 before learning began."""
+        return len(self.block_starts)
+
+    def essence(self) -> bytes:
+        """Return what must not be lost: all but the last assessment, which the next refresh makes anew."""
+        life = {key: value for key, value in self.life.items() if key not in ("leader", "weights")}
+        return _ENCODER.encode(msgspec.structs.replace(self, numbers=None, life=life))
 
 
 class Dossier(msgspec.Struct, frozen=True):
@@ -83,7 +94,6 @@ class Dossier(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, document=msgspec.structs.replace(self.document, **changes))
 
 
-_ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder(Document)
 
 

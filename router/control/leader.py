@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from bandits.evidence import GridCache
 from bandits.experiment import begin, step
 from bandits.life import EndRules, Event, Note, Start, to_json
 from router import heartbeat, snapshot
@@ -54,6 +55,8 @@ class Leader:
         self._fence: int | None = None
         self._dossiers: dict[str, Dossier] = {}
         self._versions: dict[str, int] = {}
+        # By epoch; as many as there are experiments.
+        self._caches: dict[int, GridCache] = {}
         self._lifecycle: Lifecycle | None = None
 
     async def run(self) -> None:
@@ -146,7 +149,8 @@ class Leader:
             events=events,
         )
         version = self._versions.get(name, 0) + 1
-        done = await asyncio.to_thread(refresh, dossier, seen, version=version, now=self._unix_now())
+        cache = self._caches.setdefault(epoch, GridCache())
+        done = await asyncio.to_thread(refresh, dossier, seen, version=version, now=self._unix_now(), cache=cache)
         saved = await self._save(dossier, done, fence)
         await self._store.publish(name, version, snapshot.encode(done.snapshot), fence)
         self._versions[name] = version
@@ -154,10 +158,11 @@ class Leader:
         self._lifecycle.pursue(saved, done.commands)
 
     async def _save(self, before: Dossier, done: Refreshed, fence: int) -> Dossier:
-        document = dossiers.encode(done.dossier.document)
+        document = done.dossier.document
         revision = done.dossier.revision
-        if document != dossiers.encode(before.document):
-            revision = await self._store.save_experiment(before.name, document, revision, fence)
+        # Not at every refresh: an assessment is made anew a second later, and a long experiment's blocks fill pages.
+        if document.essence() != before.document.essence():
+            revision = await self._store.save_experiment(before.name, dossiers.encode(document), revision, fence)
         await self._note(before.name, done.notes, fence)
         return msgspec.structs.replace(done.dossier, revision=revision)
 

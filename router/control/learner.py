@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from bandits.assess import assess
+from bandits.evidence import GridCache
 from bandits.experiment import age_s, mode, receives, step, underway
 from bandits.life import ArmIdle, Assessed, Command, Event, Life, Note, Tick
 from bandits.question import ArmFacts, Assessment, Question
@@ -50,15 +53,18 @@ class Refreshed:
     notes: tuple[Note, ...]
 
 
-def refresh(dossier: Dossier, seen: Seen, *, version: int, now: float) -> Refreshed:
-    """Learn from what was seen, let the life go on, and decide the weights of snapshot `version`; `now` in unix s."""
+def refresh(dossier: Dossier, seen: Seen, *, version: int, now: float, cache: GridCache | None = None) -> Refreshed:
+    """Learn from what was seen, let the life go on, and decide the weights of snapshot `version`; `now` in unix s.
+
+    The cache only saves time; it must have been used for this experiment's epoch alone.
+    """
     dossier = _measure(dossier, seen)
     notes: list[Note] = []
     life = dossier.life
     for event in (*seen.events, *_idle(dossier, seen.beats, now), Tick(now)):
         life = _step(life, event, notes)
     if mode(life) == "experiment":
-        assessment = assess(_question(dossier, life, seen, now))
+        assessment = assess(_question(dossier, life, seen, now), cache)
         life = _step(life, _assessed(assessment, now), notes)
         dossier = dossier.with_changes(numbers=numbers_of(assessment))
     dossier = dossier.with_life(life)
@@ -100,7 +106,9 @@ def _measure(dossier: Dossier, seen: Seen) -> Dossier:
 def _question(dossier: Dossier, life: Life, seen: Seen, now: float) -> Question:
     arms, document = dossier.spec.arms, dossier.document
     live = receives(life)
-    sums = Sums.from_cells({key: cell for key, cell in seen.cells.items() if cell["decisions"]}, len(arms))
+    # A block we never opened is another leader's, whose dossier was lost with its store.
+    known = {key: cell for key, cell in seen.cells.items() if cell["decisions"] and 0 < key[1] <= document.block}
+    sums = Sums.from_cells(known, len(arms))
     decisions = sums.decisions.sum(axis=0)
     return Question(
         arms=tuple(
@@ -121,8 +129,15 @@ def _question(dossier: Dossier, life: Life, seen: Seen, now: float) -> Question:
         policy=dossier.spec.policy_rules(),
         stop=dossier.spec.stop_rules(),
         blocks_closed=max(0, document.block - 1),
-        open_share=min(1.0, max(0.0, now - document.block_started_at) / dossier.spec.policy.block),
+        open_share=min(1.0, max(0.0, now - max(document.block_starts, default=now)) / dossier.spec.policy.block),
+        starts_s=_starts_s(document, life, sums),
     )
+
+
+def _starts_s(document: Document, life: Life, sums: Sums) -> NDArray[np.float64]:
+    """Return the age at which each row's block began; never falling, even when the clock was set back."""
+    starts = np.array([document.block_starts[block - 1] for block in sums.blocks], np.float64)
+    return np.maximum.accumulate(np.maximum(starts - (life.started_at or 0.0), 0.0))
 
 
 def _is_probed(document: Document, arm: str) -> bool:
@@ -186,13 +201,13 @@ def _roll_block(dossier: Dossier, parts: tuple[int, ...], now: float) -> Dossier
     document = dossier.document
     if mode(dossier.life) != "experiment":
         return dossier
-    is_over = not document.block or now - document.block_started_at >= dossier.spec.policy.block
+    is_over = not document.block or now - document.block_starts[-1] >= dossier.spec.policy.block
     has_moved = any(
         abs(new - old) > _BLOCK_MOVE_MAX * PARTS for new, old in zip(parts, document.block_parts or parts, strict=True)
     )
     if not (is_over or has_moved):
         return dossier
-    return dossier.with_changes(block=document.block + 1, block_started_at=now, block_parts=parts)
+    return dossier.with_changes(block_starts=(*document.block_starts, now), block_parts=parts)
 
 
 def _snapshot(dossier: Dossier, parts: Sequence[int], version: int, now: float, view: dict[str, Any]) -> Snapshot:
