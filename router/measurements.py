@@ -28,7 +28,7 @@ class Measurements:
         self._metrics.batch(record)
         if record.error is not None:
             if record.is_probe:
-                self._schedules[record.servable.backend].failed(record.servable)
+                self._schedules[record.servable.backend].failed(record.servable, record.charged_ns)
             return
         rows = record.pad_to or record.rows
         self._schedules[record.servable.backend].record(

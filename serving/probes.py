@@ -43,8 +43,9 @@ class ProbeSchedule:
             self._asked = None
         self.measured.setdefault(servable, deque(maxlen=KEPT)).append((rows, seconds))
 
-    def failed(self, servable: Servable) -> None:
-        """Take note of a probe that brought no time: the next arm's turn comes."""
+    def failed(self, servable: Servable, charged_ns: int) -> None:
+        """Take note of a probe that brought no time but cost some: the next arm's turn comes."""
+        self._credit_ns -= charged_ns
         if servable == self._asked:
             self._asked = None
 
@@ -57,7 +58,8 @@ class ProbeSchedule:
         candidate = min(servables, key=lambda one: self._turn.get(one, 0))
         seen = self.measured.get(candidate)
         expected_ns = seen[-1][1] * 1e9 if seen else 0.0
-        if self._credit_ns < expected_ns or self._credit_ns <= 0:
+        # What costs more than can be saved up is paid off afterwards.
+        if self._credit_ns < min(expected_ns, _CREDIT_MAX_NS) or self._credit_ns <= 0:
             return None
         self._count += 1
         self._turn[candidate] = self._count

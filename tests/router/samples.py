@@ -60,12 +60,15 @@ class Instant(Dispatcher):
     def __init__(self, fails: Mapping[Servable, ServingError] | None = None) -> None:
         self.fails = dict(fails or {})
         self.asked: list[tuple[Servable, float]] = []
-        self.requests: list[wire.Message] = []
+        self.probes: list[tuple[Servable, int]] = []
+
+    def probe(self, servable: Servable, rows: int) -> None:
+        """Note what was asked for."""
+        self.probes.append((servable, rows))
 
     async def predict(self, servable: Servable, request: wire.Message, deadline: float) -> Answer:
         """Answer or fail."""
         self.asked.append((servable, deadline))
-        self.requests.append(request)
         if servable in self.fails:
             raise self.fails[servable]
         response = wire.PredictResponse(outputs=request.inputs, model_spec={"name": servable.model})
