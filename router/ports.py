@@ -38,8 +38,12 @@ def reserve(address: str) -> tuple[str, socket.socket]:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
         held = socket.socket(family)
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        held.bind((host, port))
+        try:
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            held.bind((host, port))
+        except OSError:
+            held.close()
+            raise
     except OSError as error:
         raise OSError(f"can't listen on {address}: {error.strerror}") from error
     number = held.getsockname()[1]
