@@ -43,6 +43,11 @@ def margin_of(noise: float, mean: float, delta: float, declared: float | None) -
     return min(max(wanted, delta), max(MARGIN_MAX, delta))
 
 
+def bar_log(arms: int, alpha: float) -> float:
+    """Return what log E must reach: all challengers the experiment has ever had share alpha (Part I §B: K0 - 1)."""
+    return math.log(max(1, arms - 1) / alpha)
+
+
 def margin_usd(margin: float, value: Floats, worth: Floats) -> Floats:
     """Return the margin in money for a leader of this value per prediction (net) and worth (its reward alone)."""
     of_worth = margin * worth

@@ -62,8 +62,6 @@ class Question:
         """Refuse what this version does not know, and what does not fit together."""
         if self.objective.kind != "net":
             raise ValueError(f"objective.kind must be net for now, got {self.objective.kind}")
-        if self.objective.reward_type != "binary":
-            raise ValueError(f"objective.reward.type must be binary for now, got {self.objective.reward_type}")
         if self.sums.decisions.shape[1] != len(self.arms) or not 0 <= self.control < len(self.arms):
             raise ValueError(
                 f"{len(self.arms)} arms with control {self.control} do not fit sums of {self.sums.decisions.shape[1]}"
@@ -75,6 +73,10 @@ class Question:
             raise ValueError(f"starts_s must be one age per row of {rows}, never falling, got {self.starts_s}")
         if not (math.isfinite(self.age_s) and 0.0 <= self.open_share <= 1.0):
             raise ValueError(f"age must be finite and open_share in 0..1, got {self.age_s}, {self.open_share}")
+
+    def rivals(self, leader: int) -> list[int]:
+        """Return the live arms but the leader."""
+        return [number for number, arm in enumerate(self.arms) if arm.is_live and number != leader]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

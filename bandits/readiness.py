@@ -11,7 +11,8 @@ from bandits.strata import Outcomes
 
 Floats = NDArray[np.float64]
 
-# Fewer successes than this make every interval a guess; asked only below a rate of 20 % (Part I §D).
+# Fewer successes than this make every interval a guess; of binary rewards asked only below a rate of 20 %, where
+# failures abound; of continuous ones always: a few large ones may carry the sum (Part I §D).
 SUCCESSES_MIN = 30
 RATE_WITHOUT_MIN = 0.2
 # One stratum is one level; five show that the difference holds over several.
@@ -42,7 +43,8 @@ def _of_arm(question: Question, outcomes: Outcomes, number: int, rate: float) ->
     trials, total, square, pending = (
         float(field[:, number].sum()) for field in (outcomes.trials, outcomes.total, outcomes.square, outcomes.pending)
     )
-    needed = max(float(question.stop.min_per_arm), 1.0 / max(rate, 1e-12))
+    is_binary = question.objective.reward_type == "binary"
+    needed = max(float(question.stop.min_per_arm), 1.0 / max(rate, 1e-12) if is_binary else 0.0)
     # (sum x)^2 / sum x^2 counts the rewards that matter; for 0 and 1 it is the successes.
     heavy = total * total / square if square > 0 else 0.0
     missing: list[str] = []
@@ -50,7 +52,7 @@ def _of_arm(question: Question, outcomes: Outcomes, number: int, rate: float) ->
         missing.append(f"{name}'s cost is not confirmed by probes in traffic yet")
     if trials < needed:
         missing.append(f"{name} has {trials:.0f} outcomes, {needed:.0f} are needed")
-    elif rate < RATE_WITHOUT_MIN and heavy < SUCCESSES_MIN:
+    elif (rate < RATE_WITHOUT_MIN or not is_binary) and heavy < SUCCESSES_MIN:
         missing.append(f"{name} has {heavy:.0f} effective successes, {SUCCESSES_MIN} are needed")
     # Of conversions only rows older than the window are used, and younger ones are always pending.
     if question.objective.feedback == "explicit" and pending > PENDING_MAX * (trials + pending):

@@ -198,6 +198,17 @@ def test_nothing_is_decided_on_a_cost_that_is_not_confirmed() -> None:
     assert found.not_ready == ("arm v2's cost is not confirmed by probes in traffic yet",)
 
 
+def test_requests_of_many_rows_bring_fractions_and_are_one_trial_each() -> None:
+    # The mean of 4 rows: less noise than a coin of the same mean, so that the claim can only be too cautious.
+    table = sums(TRIALS, CLEAR)
+    quarter = STEPS // 4
+    fractions = Sums(table.blocks, table.decisions, table.rewards, table.reward_q - quarter, table.reward_q * quarter)
+    found = assess(question(TRIALS, CLEAR, sums=fractions))
+
+    assert (found.leader, found.is_over) == (1, True)
+    assert found.rate[1] == pytest.approx(0.97, abs=0.01)
+
+
 def test_prices_change_weights_at_once() -> None:
     cheap = assess(question(TRIALS, CLEAR, costs=(0.05, 0.02, 0.0)))
     dear = assess(question(TRIALS, CLEAR, costs=(0.05, 0.25, 0.0)))
@@ -221,7 +232,6 @@ def test_with_a_cycle_the_end_waits_for_it() -> None:
     [
         ({"objective": Objective(V, kind="ratio")}, "objective.kind must be net for now, got ratio"),
         ({"objective": Objective(V, kind="cheapest_within_margin")}, "must be net for now"),
-        ({"objective": Objective(V, reward_type="count", high=9.0)}, "must be binary for now, got count"),
         ({"control": 3}, "with control 3 do not fit"),
         ({"arms": (ArmFacts("a", 0.0),)}, "1 arms with control 0 do not fit sums of 3"),
         ({"policy": Policy(floor=0.2)}, "floor x arms must be at most 0.5, got 0.2 x 3"),
