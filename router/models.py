@@ -7,12 +7,11 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from router.routes import Live, Routes
 from serving import wire
-from serving.errors import InvalidArgument, ModelNotFound, Unavailable
-from serving.fleet import metadata as fetch_metadata
+from serving.errors import InternalError, InvalidArgument, ModelNotFound, ServingError, Unavailable
 from serving.upstream import Servable, Upstream
 
 # A version's signatures never change; "the latest" may become another version at any time.
@@ -45,9 +44,11 @@ class Models:
         cached = self._cache.get(servable)
         if cached is not None and now < cached.until:
             return cached.signatures
-        signatures = await fetch_metadata(
-            self._upstreams[servable.backend][0], servable.model, servable.version, timeout_s
-        )
+        request = wire.GetModelMetadataRequest(metadata_field=["signature_def"])
+        _point(request.model_spec, servable)
+        answer = await self._metadata(servable.backend, request, timeout_s)
+        packed = answer.metadata["signature_def"].value
+        signatures = dict(_read(wire.SignatureDefMap, packed, servable.backend).signature_def)
         if len(self._cache) >= _CACHED_MAX:
             self._cache.clear()
         self._cache[servable] = _Cached(signatures, now + (_CACHE_LATEST_S if servable.version is None else _CACHE_S))
@@ -63,10 +64,13 @@ class Models:
         version = spec.version.value if spec.WhichOneof("version_choice") == "version" else None
         target = self._target(public, version, spec.version_label)
         _point(spec, target)
-        raw = await self._call(target.backend, wire.GET_MODEL_METADATA, request.SerializeToString(), timeout_s)
-        response = wire.parse(wire.GetModelMetadataResponse, raw)
+        response = await self._metadata(target.backend, request, timeout_s)
         response.model_spec.name = public
         return bytes(response.SerializeToString())
+
+    async def _metadata(self, backend: str, request: wire.Message, timeout_s: float) -> wire.Message:
+        raw = await self._call(backend, wire.GET_MODEL_METADATA, request.SerializeToString(), timeout_s)
+        return _read(wire.GetModelMetadataResponse, raw, backend)
 
     async def status(self, body: bytes, timeout_s: float) -> bytes:
         """Answer GetModelStatus: of an experiment the versions of all its arms, newest first."""
@@ -88,16 +92,32 @@ class Models:
         return bytes(response.SerializeToString())
 
     async def _arm_statuses(self, live: Live, timeout_s: float) -> dict[int, wire.Message]:
+        """Ask all backends at once; one that is away, or knows the model no more, hides its own arms only."""
+        places = list(dict.fromkeys((target.backend, target.model) for target in live.targets))
+        async with asyncio.TaskGroup() as tasks:
+            asked = [tasks.create_task(self._try_status(*place, timeout_s), name=f"status {place}") for place in places]
+        answers = [task.result() for task in asked]
         found: dict[int, wire.Message] = {}
-        for backend, model in dict.fromkeys((target.backend, target.model) for target in live.targets):
-            request = wire.GetModelStatusRequest()
-            request.model_spec.name = model
-            raw = await self._call(backend, wire.GET_MODEL_STATUS, request.SerializeToString(), timeout_s)
+        for (backend, model), answer in zip(places, answers, strict=True):
+            if isinstance(answer, ServingError):
+                continue
             mine = {target.version for target in live.targets if (target.backend, target.model) == (backend, model)}
-            for status in wire.parse(wire.GetModelStatusResponse, raw).model_version_status:
-                if status.version in mine:
+            for status in answer.model_version_status:
+                known = found.get(status.version)
+                if status.version in mine and (known is None or known.state != wire.AVAILABLE):
                     found[status.version] = status
+        if not found and isinstance(answers[0], ServingError):
+            raise answers[0]
         return found
+
+    async def _try_status(self, backend: str, model: str, timeout_s: float) -> wire.Message:
+        """Return the status of a model, or the ServingError that came in its place."""
+        request = wire.GetModelStatusRequest(model_spec={"name": model})
+        try:
+            raw = await self._call(backend, wire.GET_MODEL_STATUS, request.SerializeToString(), timeout_s)
+            return _read(wire.GetModelStatusResponse, raw, backend)
+        except ServingError as error:
+            return error
 
     def _target(self, model: str, version: int | None, label: str) -> Servable:
         live = self._routes.by_model.get(model)
@@ -115,6 +135,14 @@ class Models:
             with contextlib.suppress(Unavailable):
                 return await upstream.call(method, body, timeout_s)
         return await self._upstreams[backend][-1].call(method, body, timeout_s)
+
+
+def _read(message_class: Any, body: bytes, backend: str) -> wire.Message:
+    """Parse what a backend sent; what can't be read is its fault, not the client's."""
+    try:
+        return wire.parse(message_class, body)
+    except InvalidArgument as error:
+        raise InternalError(f"{backend} sent an answer that can't be read: {error}") from error
 
 
 def _point(spec: wire.Message, target: Servable) -> None:

@@ -129,7 +129,8 @@ class Predictor:
         spec = request.model_spec
         snapshot = live.snapshot
         self._metrics.decisions.labels(snapshot.name, "", "pinned").inc()
-        target = live.targets[snapshot.control]
+        # Where its metadata is asked for, too (router/models.py).
+        target = live.targets[snapshot.serving]
         if spec.WhichOneof("version_choice") == "version":
             pinned = spec.version.value
             target = next((one for one in live.targets if one.version == pinned), None) or Servable(

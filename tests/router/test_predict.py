@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from bandits.weights import to_parts
 from router.decisions import Mode
 from router.predict import Context, Reply, read_timeout
-from router.snapshot import PARTS
+from router.snapshot import PARTS, ArmRoute
 from router.store import Cell
 from serving import wire
 from serving.batcher import BatchLimits
@@ -295,12 +296,17 @@ def test_pinned_version_is_honoured_and_not_learned_from() -> None:
     assert on.count("turpin_decisions_total", experiment="digits-2026", arm="", mode="pinned") == 1.0
 
 
-def test_pinned_version_that_is_no_arm_goes_where_control_is() -> None:
-    backend = Instant()
+@pytest.mark.parametrize("choice", [{"version": 9}, {"label": "canary"}], ids=str)
+def test_pin_that_is_no_arm_goes_where_the_serving_arm_is(choice: dict[str, Any]) -> None:
+    arms = (*snapshot().arms, ArmRoute("v3", "tfs-b", "digits-b", 3, 0))
+    before, after = Instant(), Instant()
 
-    predicted(bench({BACKEND: backend}, [snapshot()]), body(version=9))
+    predicted(bench({BACKEND: before}, [snapshot(arms=arms)]), body(**choice))
+    predicted(bench({BACKEND: Instant(), "tfs-b": after}, [snapshot(arms=arms, serving=2)]), body(**choice))
 
-    assert backend.servables == [Servable(BACKEND, MODEL, 9)]
+    version, label = choice.get("version"), choice.get("label", "")
+    assert before.servables == [Servable(BACKEND, MODEL, version, label)]
+    assert after.servables == [Servable("tfs-b", "digits-b", version, label)]
 
 
 def test_pin_that_fails_is_not_answered_by_another_version() -> None:
