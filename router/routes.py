@@ -4,9 +4,13 @@ import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import structlog
+
 from router.snapshot import Snapshot
 from serving.errors import ModelNotFound
 from serving.upstream import Servable
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +32,30 @@ class Live:
 
 
 class Routes:
-    """The routing table of one worker. Mutable: the newest snapshot per experiment."""
+    """The routing table of one worker. Mutable: the newest snapshot per experiment, and those that were left out."""
 
     def __init__(self, backend_models: Mapping[str, Iterable[str]]) -> None:
         """Take the model names each backend is configured with; a lone backend also gets every other name."""
         self._owner = {model: backend for backend, models in backend_models.items() for model in models}
         self._only = next(iter(backend_models)) if len(backend_models) == 1 else None
+        self._backends = frozenset(backend_models)
+        self._left_out: set[int] = set()
         self.by_model: dict[str, Live] = {}
         self.by_epoch: dict[int, Live] = {}
 
     def update(self, snapshot: Snapshot) -> bool:
-        """Take over a snapshot unless it is no newer than ours of the same epoch; say whether it was."""
+        """Take over a snapshot unless it is no newer than ours of the same epoch; say whether it was.
+
+        One that needs a backend which is not configured here is left out: its model passes through.
+        """
+        unknown = {arm.backend for arm in snapshot.arms} - self._backends
+        if unknown:
+            if snapshot.epoch not in self._left_out:
+                self._left_out.add(snapshot.epoch)
+                log.error(
+                    "experiment left out: its backends are missing", experiment=snapshot.name, backends=sorted(unknown)
+                )
+            return False
         current = self.by_model.get(snapshot.model)
         if (
             current is not None

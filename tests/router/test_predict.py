@@ -301,7 +301,7 @@ def test_pin_that_is_no_arm_goes_where_the_serving_arm_is(choice: dict[str, Any]
     arms = (*snapshot().arms, ArmRoute("v3", "tfs-b", "digits-b", 3, 0))
     before, after = Instant(), Instant()
 
-    predicted(bench({BACKEND: before}, [snapshot(arms=arms)]), body(**choice))
+    predicted(bench({BACKEND: before, "tfs-b": Instant()}, [snapshot(arms=arms)]), body(**choice))
     predicted(bench({BACKEND: Instant(), "tfs-b": after}, [snapshot(arms=arms, serving=2)]), body(**choice))
 
     version, label = choice.get("version"), choice.get("label", "")

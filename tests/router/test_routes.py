@@ -1,6 +1,7 @@
 """Where a model name leads, and that no snapshot goes back."""
 
 import pytest
+import structlog
 
 from router.routes import Live, Routes
 from router.snapshot import PARTS, ArmRoute
@@ -33,6 +34,20 @@ def test_snapshots_of_different_models_stand_side_by_side() -> None:
     assert routes.update(snapshot())
     assert routes.update(snapshot(name="letters", model="letters", epoch=5, version=1))
     assert routes.by_model.keys() == {MODEL, "letters"}
+
+
+def test_experiment_on_a_backend_that_is_not_configured_is_left_out_and_said_once() -> None:
+    routes = Routes({"tfs-a": ("digits",)})
+    arms = (ArmRoute("a", "tfs-a", "digits", 3, PARTS), ArmRoute("b", "tfs-gone", "digits", 1, 0))
+
+    with structlog.testing.capture_logs() as logs:
+        taken = [routes.update(snapshot(arms=arms, version=version)) for version in (1, 2, 3)]
+
+    assert taken == [False] * 3
+    assert (len(routes.by_model), len(routes.by_epoch)) == (0, 0)
+    assert [(line["log_level"], line["experiment"], line["backends"]) for line in logs] == [
+        ("error", "digits-2026", ["tfs-gone"])
+    ]
 
 
 def test_live_snapshot_has_running_sums_and_targets_in_the_order_of_the_arms() -> None:
