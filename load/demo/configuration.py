@@ -5,7 +5,18 @@ from typing import Any
 
 import yaml
 
-from load.demo.plan import ARMS, CONTROL, EXPERIMENT, MODEL, PLANS, PRICE_USD_PER_HOUR, VALUE_USD, Folder, Ports
+from load.demo.plan import (
+    ARMS,
+    CONTROL,
+    EXPERIMENT,
+    FORM_DIGITS,
+    MODEL,
+    PLANS,
+    PRICE_USD_PER_HOUR,
+    VALUE_USD,
+    Folder,
+    Ports,
+)
 
 BACKEND = "tfs-a"
 
@@ -72,8 +83,8 @@ def experiment() -> dict[str, Any]:
         "policy": {"kind": "thompson", "block": "2s", "refresh": "1s", "floor": 0.01},
         "stop": {"cycle": None, "min_age": "10s"},
         "on_stop": {"action": "retire", "grace": "0s", "unload": True},
-        # The 16 images of one number fit into one batch; 80 ms is what a person takes for immediate.
-        "batching": {"latency_ms": 80, "max_rows": 16},
+        # The images of one form fit into one batch; 80 ms is what a person takes for immediate.
+        "batching": {"latency_ms": 80, "max_rows": FORM_DIGITS},
     }
 
 

@@ -38,6 +38,8 @@ class Clients:
     server_states: Callable[[], Awaitable[dict[int, str]]]
     # What the held-out images show.
     digits: NDArray[np.int64]
+    # Whether the gateway takes requests of both kinds (again).
+    is_back: Callable[[], Awaitable[bool]]
 
 
 async def until_running(run: Run, clients: Clients, console: Console, deadline: float) -> None:
@@ -71,7 +73,7 @@ async def conduct(run: Run, clients: Clients, options: Options, console: Console
         seed=options.seed,
         books=run.books,
         reward=rewards.put,
-        is_back=clients.gateway.is_ready,
+        is_back=clients.is_back,
         clock=time.monotonic,
     )
     stop = asyncio.Event()

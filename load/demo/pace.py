@@ -1,4 +1,4 @@
-"""When numbers of images leave: evenly and by the clock, whatever the answers do (open loop). No IO, no clock of its own."""
+"""When forms leave: evenly and by the clock, whatever the answers do (open loop). No IO, no clock of its own."""
 
 # After a longer stall than this what was missed is not made up for: a burst would measure the burst.
 STALL_S = 1.0

@@ -19,6 +19,10 @@ PRICE_USD_PER_HOUR = 0.526
 HELD_OUT = 0.4
 BATCH_ROWS = 32
 
+# People fill in forms, not digits: this many images come at once, each a request of its own. What comes at once can be
+# merged; evenly spaced, 300 requests a second would hardly ever meet.
+FORM_DIGITS = 32
+
 # One client process on one core can't send more; a larger figure would promise what it can't keep.
 RATE_MAX = 10_000
 

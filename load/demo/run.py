@@ -88,6 +88,7 @@ async def _until_signal(options: Options, console: Console) -> int:
     except asyncio.CancelledError:
         if not received:
             raise
+        console.print(f"{signal.Signals(received[0]).name}: all processes have been ended", highlight=False)
         # Ending what --keep kept is not a failure.
         return finished[0] if finished else _EXIT_SIGNAL + received[0]
     return finished[0]
@@ -165,12 +166,18 @@ async def _clients(options: Options, stubs: ModuleType, stack: contextlib.AsyncE
     for channel in (entry, server):
         stack.push_async_callback(channel.close)
     http_url = f"http://127.0.0.1:{ports.http}"
+    gateway = Gateway(session, ports)
+
+    async def is_back() -> bool:
+        return await gateway.is_ready() and bool(await stubs.is_connected(entry))
+
     return Clients(
-        gateway=Gateway(session, ports),
+        gateway=gateway,
         senders=(stubs.GrpcSender(entry, pixels), RestSender(session, http_url, pixels)),
         rewards=RewardSender(session, http_url),
         server_states=stubs.ModelServer(server).states,
         digits=digits,
+        is_back=is_back,
     )
 
 

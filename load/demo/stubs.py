@@ -3,6 +3,8 @@
 Importing this module loads all of TensorFlow (8-10 s, 700 MB): the demo does it while the models are trained.
 """
 
+import asyncio
+
 import grpc
 import numpy as np
 import tensorflow as tf
@@ -23,11 +25,23 @@ _OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.enable_http_proxy", 0),
 )
+# Twice the longest back-off.
+_CONNECT_S = 1.0
 
 
 def open_channel(port: int) -> grpc.aio.Channel:
     """Open a channel to a port of this machine."""
     return grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=_OPTIONS)
+
+
+async def is_connected(channel: grpc.aio.Channel) -> bool:
+    """Whether the channel has a connection, or gets one within a second; calls made before would fail at once."""
+    try:
+        async with asyncio.timeout(_CONNECT_S):
+            await channel.channel_ready()
+    except TimeoutError:
+        return False
+    return True
 
 
 class GrpcSender:

@@ -9,21 +9,19 @@ from numpy.typing import NDArray
 
 from load.demo.books import Books
 from load.demo.pace import Pace
+from load.demo.plan import FORM_DIGITS
 from load.demo.senders import Failed, Sender
 
 # At full speed: enough to keep gateway and model server busy, few enough that a request waits milliseconds.
 IN_FLIGHT_FULL_SPEED = 32
 # Paced: what a second's stall of everything would leave open; beyond it the client waits, as sockets are not endless.
 IN_FLIGHT_PACED = 512
-# People write numbers, not digits: so many images come at once, each a request of its own, as many as a card number has.
-# What comes at once can be merged; evenly spaced, 300 requests a second would hardly ever meet.
-NUMBER_DIGITS = 16
 # Between two looks whether the gateway is back.
 _AWAY_LOOK_S = 0.1
 
 
 class Traffic:
-    """Images drawn uniformly from the held-out ones by a seeded generator, a number's at once, by each sender in turn.
+    """Images drawn uniformly from the held-out ones by a seeded generator, a form's at once, by each sender in turn.
 
     Mutable: whether the gateway is away. Then it holds its fire, as a client does whose connection is refused; what was
     in flight has failed and is counted.
@@ -45,7 +43,7 @@ class Traffic:
         self._senders = senders
         self._digits = digits
         self._rng = np.random.default_rng(seed)
-        self._pace = Pace(rate / NUMBER_DIGITS)
+        self._pace = Pace(rate / FORM_DIGITS)
         self._slots = asyncio.Semaphore(IN_FLIGHT_PACED if rate else IN_FLIGHT_FULL_SPEED)
         self._books = books
         self._reward = reward
@@ -65,7 +63,7 @@ class Traffic:
                     await self._until_back(stop)
                     self._pace.begin_anew()
                     continue
-                for place in range(NUMBER_DIGITS):
+                for place in range(FORM_DIGITS):
                     await self._slots.acquire()
                     image = int(self._rng.integers(len(self._digits)))
                     sender = self._senders[place % len(self._senders)]

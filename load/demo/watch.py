@@ -102,11 +102,13 @@ def table(state: State, books: Books, servers: Mapping[int, str]) -> Group:
         (state.phase, "bold"),
         f"  {books.requests:,} requests, {books.failed_total} failed",
     )
-    waiting = "; ".join(state.not_ready)
+    waiting = state.not_ready[0] if state.not_ready else ""
+    if len(state.not_ready) > 1:
+        waiting += f" (and {len(state.not_ready) - 1} more)"
     foot = Text.assemble(
         f"value remaining {_remaining(state)}",
         f"\nwaiting for: {waiting}" if waiting else "",
-        "\n* $ per million predictions, with 95 % intervals; shares are those of the next second",
+        "\n* $ per million predictions, 95 % intervals; share: of the traffic from now on",
         style="dim",
     )
     return Group(head, grid, foot)

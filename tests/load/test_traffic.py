@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from load.demo.books import Books
+from load.demo.plan import FORM_DIGITS
 from load.demo.senders import Answer, Failed, RestSender, answer_of
-from load.demo.traffic import IN_FLIGHT_FULL_SPEED, NUMBER_DIGITS, Traffic
+from load.demo.traffic import IN_FLIGHT_FULL_SPEED, Traffic
 from tests.load.stand_in import StandIn, images
 from tests.simulated_loop import run_simulated
 
@@ -75,7 +76,7 @@ async def run(senders: Sequence[Paper], seconds: float, rate: float, drawer: Dra
     return books
 
 
-def test_numbers_leave_evenly_and_their_images_by_both_senders() -> None:
+def test_forms_leave_evenly_and_their_images_by_both_senders() -> None:
     grpc, rest, drawer = Paper(0.01), Paper(0.01), Drawer()
 
     books = run_simulated(run([grpc, rest], 1.99, 320.0, drawer))
@@ -83,7 +84,7 @@ def test_numbers_leave_evenly_and_their_images_by_both_senders() -> None:
     assert books.requests == 640
     assert len(grpc.log) == len(rest.log) == 320
     sent_at_s = sorted({at_s for at_s, _ in grpc.log})
-    assert sent_at_s == pytest.approx(np.arange(40) * NUMBER_DIGITS / 320, abs=1e-9)
+    assert sent_at_s == pytest.approx(np.arange(20) * FORM_DIGITS / 320, abs=1e-9)
 
 
 def test_rewards_say_what_the_books_say() -> None:
@@ -123,9 +124,9 @@ def test_client_never_retries_and_holds_its_fire_while_the_gateway_is_away() -> 
 
     books = run_simulated(run([sender], 2.0, 100.0, drawer))
 
-    # The first number finds out; the rest wait for the gateway, and the pace begins anew without a burst.
-    assert books.failures == {"connection refused": NUMBER_DIGITS}
-    assert books.answers == pytest.approx(100, abs=NUMBER_DIGITS)
+    # The first form finds out; the rest wait for the gateway, and the pace begins anew without a burst.
+    assert books.failures == {"connection refused": FORM_DIGITS}
+    assert books.answers == pytest.approx(100, abs=FORM_DIGITS)
     assert len(drawer.rewards) == books.answers
 
 
