@@ -3,8 +3,9 @@
 A worker that dies takes its gauges along; its counters stay, as a base that those of its successor are added to.
 """
 
+import math
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
 import msgspec
@@ -33,6 +34,9 @@ class Aggregate(Collector):
         self._lock = threading.Lock()
         self._live: dict[str, Families] = {}
         self._base: Families = {}
+        # What rounding left over of the base, so that a sum is the same however it came about: a counter that goes
+        # back by its last digit is a restart to Prometheus, which then counts all of it again.
+        self._rest: Families = {}
 
     def update(self, source: str, snapshot: bytes) -> None:
         """Replace what `source` has counted so far; msgspec.ValidationError if it is no snapshot.
@@ -43,25 +47,36 @@ class Aggregate(Collector):
         with self._lock:
             # Taken out first, so that the newest source comes last: gauges merged by "last" are its.
             lost = _lost(self._live.pop(source, {}), families)
-            self._base = _add(self._base, lost)
+            self._keep(lost)
             self._live[source] = families
 
     def retire(self, source: str) -> None:
         """Keep the counters of a source that is gone, drop its gauges; nothing happens for one that never reported."""
         with self._lock:
-            self._base = _add(self._base, _lost(self._live.pop(source, {}), {}))
+            self._keep(_lost(self._live.pop(source, {}), {}))
+
+    def _keep(self, lost: Families) -> None:
+        """Add counters to the base, exactly."""
+        base, rest = dict(self._base), dict(self._rest)
+        for name, family in lost.items():
+            base[name], rest[name] = dict(base.get(name, {})), dict(rest.get(name, {}))
+            for labels, values in family.items():
+                parts = [part[name][labels] for part in (base, rest) if len(part[name].get(labels, ())) == len(values)]
+                total = _sum([*parts, values])
+                base[name][labels], rest[name][labels] = total, _sum([*parts, values, tuple(-one for one in total)])
+        self._base, self._rest = base, rest
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric of the table that has a series."""
         with self._lock:
-            sources = [self._base, *self._live.values()]
+            sources = [self._base, self._rest, *self._live.values()]
         for name, declared in TABLE.items():
-            merged: Family = {}
+            found: dict[tuple[str, ...], list[Values]] = {}
             for families in sources:
                 for labels, values in families.get(name, {}).items():
-                    merged[labels] = _merge(declared, merged[labels], values) if labels in merged else values
-            if merged:
-                yield _metric(declared, merged)
+                    found.setdefault(labels, []).append(values)
+            if found:
+                yield _metric(declared, {labels: _merge(declared, parts) for labels, parts in found.items()})
 
 
 def render(collector: Collector, accept: str) -> tuple[bytes, str]:
@@ -93,26 +108,17 @@ def _went_back(before: Values, after: Values | None) -> bool:
     return after is None or len(after) != len(before) or any(b > a for b, a in zip(before, after, strict=True))
 
 
-def _add(base: Families, more: Families) -> Families:
-    if not more:
-        return base
-    result = dict(base)
-    for name, family in more.items():
-        result[name] = dict(result.get(name, {}))
-        for labels, values in family.items():
-            there = result[name].get(labels)
-            result[name][labels] = values if there is None else _merge(TABLE[name], there, values)
-    return result
-
-
-def _merge(declared: Declared, one: Values, other: Values) -> Values:
+def _merge(declared: Declared, parts: Sequence[Values]) -> Values:
     rule = declared.merge if declared.kind == "gauge" else "sum"
-    if rule == "last" or len(one) != len(other):
-        return other
-    pairs = zip(one, other, strict=True)
+    if rule == "last" or len({len(values) for values in parts}) > 1:
+        return parts[-1]
     if rule == "sum":
-        return tuple(a + b for a, b in pairs)
-    return tuple(max(a, b) if rule == "max" else min(a, b) for a, b in pairs)
+        return _sum(parts)
+    return tuple((max if rule == "max" else min)(column) for column in zip(*parts, strict=True))
+
+
+def _sum(parts: Sequence[Values]) -> Values:
+    return tuple(math.fsum(column) for column in zip(*parts, strict=True))
 
 
 def _metric(declared: Declared, family: Mapping[tuple[str, ...], Values]) -> Metric:

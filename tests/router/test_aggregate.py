@@ -176,3 +176,21 @@ def test_a_scrape_in_a_thread_sees_no_worker_twice() -> None:
 
     assert seen == sorted(seen)
     assert series(aggregate)[key] == 200
+
+
+@pytest.mark.parametrize("dying", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
+def test_money_is_the_same_to_its_last_digit_whoever_dies(dying: tuple[int, ...]) -> None:
+    # .1 + .2 + .3 and .3 + .2 + .1 differ in the last bit; Prometheus takes a counter that goes back for a restart.
+    aggregate = Aggregate()
+    for place, usd in enumerate((0.1, 0.2, 0.3, 0.7)):
+        metrics = Metrics()
+        metrics.cost_usd.labels("digits", "v1", "busy").inc(usd)
+        aggregate.update(f"{place}:1", snapshot(metrics.registry))
+    name = ("turpin_cost_usd_total", (("arm", "v1"), ("experiment", "digits"), ("kind", "busy")))
+    seen = [series(aggregate)[name]]
+
+    for place in dying:
+        aggregate.retire(f"{place}:1")
+        seen.append(series(aggregate)[name])
+
+    assert seen == [1.3] * 4
