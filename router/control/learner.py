@@ -90,7 +90,7 @@ def _measure(dossier: Dossier, seen: Seen) -> Dossier:
         if cost is None:
             continue
         probes = [probe for beat in seen.beats for probe in beat.arms[place].probes]
-        scale = probe_scale(Line(cost.a_s, cost.b_s), probes) if probes else cost.scale
+        scale = probe_scale(Line(cost.a_s, cost.b_s), probes) if len(probes) >= PROBES_NEEDED else cost.scale
         is_probed = cost.is_probed or len(probes) >= PROBES_NEEDED
         if abs(scale - cost.scale) <= _SCALE_MOVE_MIN * cost.scale:
             scale = cost.scale
