@@ -18,6 +18,7 @@ from bandits.experiment import begin, step
 from bandits.life import EndRules, Event, Note, Start, to_json
 from router import heartbeat, snapshot
 from router.config import Config
+from router.config.document import BadInput
 from router.config.experiment import Experiment
 from router.control import dossier as dossiers
 from router.control.dossier import Document, Dossier
@@ -25,7 +26,7 @@ from router.control.learner import Refreshed, refresh
 from router.control.lifecycle import Lifecycle
 from router.control.seen import Seen
 from router.heartbeat import ExperimentBeat, Heartbeat
-from router.store import Fenced, RevisionConflict, Store, StoreError, StoreUnavailable
+from router.store import CALL_TIMEOUT_S, Fenced, Record, RevisionConflict, Store, StoreError, StoreUnavailable
 from serving.upstream import Upstream
 
 log = structlog.get_logger(__name__)
@@ -34,10 +35,13 @@ log = structlog.get_logger(__name__)
 LEASE_S: Final = 3.0
 # A gateway silent for longer is taken for dead, and its requests in flight with it: 40 missed flushes.
 GATEWAY_SILENT_S: Final = 10.0
+# After an outage of the store a gateway is heard again within this: one call that still runs out of time, and a flush.
+GATEWAY_HEARD_S: Final = CALL_TIMEOUT_S + 1.0
 
 
 class Leader:
-    """The learner's loop. Mutable: the fence it holds, the dossiers it keeps, the last version of each snapshot."""
+    """The learner's loop. Mutable: the fence it holds, the dossiers it keeps, the last version of each snapshot,
+    since when all gateways are heard."""
 
     def __init__(
         self,
@@ -57,6 +61,8 @@ class Leader:
         self._versions: dict[str, int] = {}
         # By epoch; as many as there are experiments.
         self._caches: dict[int, GridCache] = {}
+        # In loop time: from then on the heartbeats are complete.
+        self._heard_at = 0.0
         self._lifecycle: Lifecycle | None = None
 
     async def run(self) -> None:
@@ -86,6 +92,7 @@ class Leader:
                 self._fence = None
             except StoreUnavailable as error:
                 log.warning("store unavailable: learning and retiring wait", reason=str(error))
+                self._heard_at = loop.time() + GATEWAY_HEARD_S
             except StoreError:
                 log.exception("the store refused what the leader wrote")
             except Exception:  # Bulkhead: one turn nobody foresaw must not end the control process.
@@ -103,23 +110,40 @@ class Leader:
             await self._take_over(fence)
         beats = _beats(await self._store.heartbeats(self._unix_now(), GATEWAY_SILENT_S))
         for name in list(self._dossiers):
-            await self._refresh(self._dossiers[name], beats, fence)
+            try:
+                await self._refresh(self._dossiers[name], beats, fence)
+            except StoreError:
+                raise
+            except Exception:  # Bulkhead: one experiment's fault must not stop the others.
+                log.exception("refresh failed", experiment=name)
 
     async def _take_over(self, fence: int) -> None:
         """Begin to lead: read what the store knows, and seed the experiments it does not know."""
-        records = await self._store.experiments()
-        self._dossiers = {
-            record.name: dossiers.dossier_of(record.name, record.revision, record.document) for record in records
-        }
+        self._heard_at = asyncio.get_running_loop().time() + GATEWAY_HEARD_S
+        records = {record.name: record for record in await self._store.experiments()}
+        self._dossiers = {name: read for name, record in records.items() if (read := self._read(record)) is not None}
         self._versions = {name: version for name, (version, _) in (await self._store.snapshots()).items()}
         for spec in self._config.experiments:
             known = self._dossiers.get(spec.name)
-            if known is None:
+            if spec.name not in records:
                 self._dossiers[spec.name] = await self._seed(spec, fence)
-            elif known.spec != spec:
+            elif known is not None and known.spec != spec:
                 log.warning("experiment file ignored: the store holds another version of it", experiment=spec.name)
         self._fence = fence
         log.info("leading", fence=fence, experiments=sorted(self._dossiers))
+
+    def _read(self, record: Record) -> Dossier | None:
+        """Read a stored experiment; None, and a line in the log, for one that this gateway can't lead."""
+        try:
+            dossier = dossiers.dossier_of(record.name, record.revision, record.document)
+        except (msgspec.MsgspecError, BadInput, TypeError, ValueError) as error:
+            log.error("stored experiment can't be read", experiment=record.name, reason=str(error))
+            return None
+        unknown = {arm.backend for arm in dossier.spec.arms} - self._config.backends.keys()
+        if unknown:
+            log.error("experiment left out: its backends are missing", experiment=record.name, backends=sorted(unknown))
+            return None
+        return dossier
 
     async def _seed(self, spec: Experiment, fence: int) -> Dossier:
         """Store an experiment from the configuration, and start it."""
@@ -147,6 +171,7 @@ class Leader:
             prices_usd_per_hour={key: backend.price_usd_per_hour for key, backend in self._config.backends.items()},
             calibrated=self._lifecycle.costs.pop(name, {}),
             events=events,
+            is_complete=asyncio.get_running_loop().time() >= self._heard_at,
         )
         version = self._versions.get(name, 0) + 1
         cache = self._caches.setdefault(epoch, GridCache())

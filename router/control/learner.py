@@ -23,7 +23,6 @@ from router.control.dossier import Document, Dossier
 from router.control.report import numbers_of, state_view
 from router.control.seen import Seen, deciding_cost_usd
 from router.decisions import Mode
-from router.heartbeat import ExperimentBeat
 from router.snapshot import PARTS, ArmRoute, Snapshot, view_of
 from serving.cost import PROBES_NEEDED, Line, probe_scale, reference_rows
 
@@ -61,7 +60,7 @@ def refresh(dossier: Dossier, seen: Seen, *, version: int, now: float, cache: Gr
     dossier = _measure(dossier, seen)
     notes: list[Note] = []
     life = dossier.life
-    for event in (*seen.events, *_idle(dossier, seen.beats, now), Tick(now)):
+    for event in (*seen.events, *_idle(dossier, seen, now), Tick(now)):
         life = _step(life, event, notes)
     if mode(life) == "experiment":
         assessment = assess(_question(dossier, life, seen, now), cache)
@@ -174,14 +173,16 @@ def _parts(life: Life) -> tuple[int, ...]:
     return to_parts([float(one) for one in may])
 
 
-def _idle(dossier: Dossier, beats: Sequence[ExperimentBeat], now: float) -> list[Event]:
-    """Return the draining arms to which no live gateway sends anything any more."""
+def _idle(dossier: Dossier, seen: Seen, now: float) -> list[Event]:
+    """Return the draining arms to which no live gateway sends anything any more; none while gateways are unheard."""
+    if not seen.is_complete or not seen.beats:
+        return []
     return [
         ArmIdle(now, place)
         for place, arm in enumerate(dossier.life.arms)
         if arm.state == "draining"
         and (since := dossier.document.silent_since.get(arm.name)) is not None
-        and all(beat.version >= since and beat.arms[place].in_flight == 0 for beat in beats)
+        and all(beat.version >= since and beat.arms[place].in_flight == 0 for beat in seen.beats)
     ]
 
 

@@ -13,13 +13,18 @@ Cells = Mapping[tuple[int, int], Mapping[str, int]]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the leader read for this refresh: sums per (arm, block), the live gateways, prices, new calibrations."""
+    """What the leader read for this refresh: sums per (arm, block), the live gateways, prices, new calibrations.
+
+    `is_complete`: every live gateway has had time to be heard. After an outage of the store some still have not, and
+    they send requests by old weights.
+    """
 
     cells: Cells
     beats: Sequence[ExperimentBeat]
     prices_usd_per_hour: Mapping[str, float]
     calibrated: Mapping[str, ArmCost]
     events: Sequence[Event]
+    is_complete: bool = True
 
 
 def deciding_cost_usd(dossier: Dossier, arm: int, prices_usd_per_hour: Mapping[str, float]) -> float:
