@@ -11,13 +11,11 @@ from serving.upstream import Servable
 
 # Design §9: probes cost at most 2 % of the busy time.
 BUSY_SHARE_MAX: Final = 0.02
-# Credit saved up while there is nothing to probe; one probe of the largest demo model takes 20 ms.
+# Credit saved up while there is nothing to probe, and given at the start: until an arm has five probes its cost is not
+# known, and calibration has just taken ten times as much of the backend. A probe of the largest demo model takes 10 ms.
 _CREDIT_MAX_NS: Final = 200_000_000
 # An arm whose batches can't be padded, or that gets none, is passed over after being awaited this often: 10 s of looks.
 _WAIT_MAX: Final = 40
-# Before there is any busy time to earn from: calibration has just taken seconds of the backend, and until an arm has five
-# probes its cost is not known. Enough for those of a handful of arms that take milliseconds.
-_CREDIT_FIRST_NS: Final = 50_000_000
 # The median of 15 scales an arm's line (design §9).
 KEPT: Final = 15
 
@@ -26,7 +24,7 @@ class ProbeSchedule:
     """The probes of one backend. Mutable: the credit earned by busy time, the last probes of each arm."""
 
     def __init__(self) -> None:
-        self._credit_ns = float(_CREDIT_FIRST_NS)
+        self._credit_ns = float(_CREDIT_MAX_NS)
         self._asked: Servable | None = None
         self._waited = 0
         self._turn: dict[Servable, int] = {}
