@@ -24,7 +24,8 @@ COMMAND: Final = Path(sys.executable).with_name("turpin")
 # What takes longer than this hangs, however busy the machine is.
 PATIENCE_S: Final = 20.0
 _POLL_S: Final = 0.02
-_PRICE_USD_PER_HOUR: Final = 0.2
+# Cheap enough that a machine that is busy with other things, and answers milliseconds late, decides nothing.
+_PRICE_USD_PER_HOUR: Final = 0.02
 
 
 async def until(what: str, is_so: Callable[[], Any], patience_s: float = PATIENCE_S) -> Any:

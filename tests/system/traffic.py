@@ -37,6 +37,7 @@ class Traffic:
     client: Client
     nature: Nature
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    is_away: bool = False  # the test knows that nobody listens: after its first failure a client waits
     answers: Counter[str] = field(default_factory=Counter)  # by arm, of decided requests
     undecided: int = 0
     failed: list[str] = field(default_factory=list)
@@ -64,6 +65,7 @@ class Traffic:
                 if not mine:
                     self.failed.append(f"{'REST' if is_rest else 'gRPC'}: {error!r}")
                 await asyncio.sleep(_PAUSE_S)
+                await until("the gateway's return", lambda: not self.is_away)
                 continue
             if self._take(answer):
                 mine.add(answer.decision)
