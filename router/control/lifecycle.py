@@ -17,7 +17,7 @@ from router.control.dossier import ArmCost, Dossier
 from serving import fleet, wire
 from serving.calibrate import calibrate
 from serving.cost import Line
-from serving.errors import DeadlineExceeded, ServingError
+from serving.errors import DeadlineExceeded, FailedPrecondition, ServingError
 from serving.upstream import Servable, Upstream
 
 log = structlog.get_logger(__name__)
@@ -32,6 +32,8 @@ _POLL_S: Final = 0.25
 # asked for again.
 _LOAD_S: Final = 60.0
 _UNLOAD_S: Final = 60.0
+# A server that says it failed is believed after two of its own polls; until then it may be the failure before this try.
+_FAILED_S: Final = 2.0
 # Between two tries of something that failed.
 _RETRY_S: Final = 5.0
 # Calibration of a handful of arms takes seconds; a backend that hangs must not hold an experiment for ever.
@@ -102,61 +104,84 @@ class Lifecycle:
         # The command stays under way for this long, so that it is not begun again at once.
         await asyncio.sleep(_RETRY_S)
 
-    def _tell(self, dossier: Dossier, event: Event) -> None:
-        self._events.setdefault(dossier.name, []).append(event)
+    def _tell(self, dossier: Dossier, *events: Event) -> None:
+        self._events.setdefault(dossier.name, []).extend(events)
 
     async def _warm(self, dossier: Dossier, arms: Sequence[int]) -> None:
         """Wait until the arms are loaded, check that they answer like control, calibrate them alone and together."""
         control = self._target(dossier, dossier.life.control)
-        wanted = await self._signatures(control)
-        fit: list[int] = []
-        for arm in arms:
-            target = self._target(dossier, arm)
-            why = await self._unfit(target, wanted)
-            if why:
-                await self._failed(dossier, (Warm(arm),), why)
-            else:
-                fit.append(arm)
-        targets = [self._target(dossier, arm) for arm in fit]
+        wanted = await self._loaded(control)
+        targets = {arm: self._target(dossier, arm) for arm in arms}
+        async with asyncio.TaskGroup() as tasks:
+            checks = {
+                arm: tasks.create_task(self._unfit(target, wanted), name=f"check {target}")
+                for arm, target in targets.items()
+                if target != control
+            }
+        reasons = {arm: why for arm, check in checks.items() if (why := check.result())}
+        # Told at once: calibrating the others takes a while.
+        unfit = [ArmFailed(self._unix_now(), arm, why) for arm, why in reasons.items()]
+        fit = [target for arm, target in targets.items() if arm not in reasons]
+        self._tell(dossier, *unfit)
         lines = await calibrate(
-            [(target, self._upstreams[target.backend][0]) for target in targets],
-            dict.fromkeys(targets, wanted),
+            [(target, self._upstreams[target.backend][0]) for target in fit],
+            dict.fromkeys(fit, wanted),
             sizes=_CALIBRATION_SIZES,
             latency_limit_s=dossier.spec.batching.latency_ms * 1e-3,
             deadline=time.perf_counter() + _CALIBRATE_S,
             clock=time.perf_counter,
         )
-        for arm in fit:
-            result = lines[self._target(dossier, arm)]
-            name = dossier.spec.arms[arm].name
-            if isinstance(result, Line):
-                self.costs.setdefault(dossier.name, {})[name] = ArmCost(result.a_s, result.b_s)
-                log.info("arm calibrated", experiment=dossier.name, arm=name, a_s=result.a_s, b_s=result.b_s)
-                self._tell(dossier, ArmWarmed(self._unix_now(), arm))
-            else:
-                await self._failed(dossier, (Warm(arm),), f"calibration failed: {result.message}")
+        for arm, target in targets.items():
+            if target in lines:
+                unfit += self._calibrated(dossier, arm, lines[target])
+        if unfit:
+            # The commands stay under way for this long, so that they are not begun again at once.
+            await asyncio.sleep(_RETRY_S)
+
+    def _calibrated(self, dossier: Dossier, arm: int, result: Line | ServingError) -> list[ArmFailed]:
+        """Tell of an arm that is warm, or return why it is not, having told that too."""
+        name = dossier.spec.arms[arm].name
+        if isinstance(result, Line):
+            self.costs.setdefault(dossier.name, {})[name] = ArmCost(result.a_s, result.b_s)
+            log.info("arm calibrated", experiment=dossier.name, arm=name, a_s=result.a_s, b_s=result.b_s)
+            self._tell(dossier, ArmWarmed(self._unix_now(), arm))
+            return []
+        failed = ArmFailed(self._unix_now(), arm, f"calibration failed: {result.message}")
+        self._tell(dossier, failed)
+        return [failed]
 
     async def _unfit(self, target: Servable, wanted: Mapping[str, wire.Message]) -> str:
         """Return why the arm can't take part, empty when it can: loaded on every replica, signatures equal control's."""
-        assert target.version is not None  # noqa: S101 an arm always names its version
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + _LOAD_S
-        await self._reload(target.backend)
-        while True:
-            replicas = await fleet.survey(self._upstreams[target.backend], target.model, _CALL_S)
-            if fleet.everywhere(replicas, fleet.is_available, target.version):
-                break
-            if loop.time() > give_up_at:
-                return f"{target} is not AVAILABLE on every replica after {_LOAD_S:g} s: {_errors(replicas, target)}"
-            await asyncio.sleep(_POLL_S)
-        signatures = await self._signatures(target)
+        try:
+            signatures = await self._loaded(target)
+        except ServingError as error:
+            return error.message
         if {name: one.SerializeToString(deterministic=True) for name, one in signatures.items()} != {
             name: one.SerializeToString(deterministic=True) for name, one in wanted.items()
         }:
             return f"{target} has other signatures than control: {sorted(signatures)} against {sorted(wanted)}"
         return ""
 
-    async def _signatures(self, target: Servable) -> Mapping[str, wire.Message]:
+    async def _loaded(self, target: Servable) -> Mapping[str, wire.Message]:
+        """Wait until every replica has loaded the version, and return its signatures; ServingError when one does not."""
+        assert target.version is not None  # noqa: S101 an arm always names its version
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await self._reload(target.backend)
+        while True:
+            replicas = await fleet.survey(self._upstreams[target.backend], target.model, _CALL_S)
+            if fleet.everywhere(replicas, fleet.is_available, target.version):
+                break
+            waited_s = loop.time() - began
+            has_failed = any(one and target.version in one and one[target.version].has_failed for one in replicas)
+            if waited_s > _LOAD_S or (has_failed and waited_s > _FAILED_S):
+                said = _errors(replicas, target)
+                raise FailedPrecondition(f"{target} is not AVAILABLE on every replica after {waited_s:.0f} s: {said}")
+            await asyncio.sleep(_POLL_S)
+        files = self._backends[target.backend].models.get(target.model)
+        if files is not None and target.version in files.labels.values():
+            # Its labels had to wait for it.
+            await self._reload(target.backend)
         return await fleet.metadata(self._upstreams[target.backend][0], target.model, target.version, _CALL_S)
 
     async def _unload(self, dossier: Dossier, arm: int) -> None:
@@ -186,8 +211,17 @@ class Lifecycle:
             for name, files in settings.models.items()
         }
         async with self._reloading[backend]:
-            config = fleet.desired_config(models, self._retired(backend))
             for upstream in self._upstreams[backend]:
+                # The server refuses a whole config for a label whose version it has not loaded yet.
+                ready = {
+                    name: fleet.available(await fleet.status(upstream, name, _CALL_S))
+                    for name, files in models.items()
+                    if files.labels
+                }
+                try:
+                    config = fleet.desired_config(models, self._retired(backend), ready=ready)
+                except ValueError as error:
+                    raise FailedPrecondition(str(error)) from error
                 try:
                     await fleet.reload(upstream, config, _RELOAD_S)
                 except DeadlineExceeded:

@@ -44,7 +44,7 @@ def spec(*, arms: int = 3, **changes: Mapping[str, Any]) -> Experiment:
         "on_stop": {"grace": "3s"},
     }
     for section, values in changes.items():
-        document[section] = {**document[section], **values}
+        document[section] = {**document.get(section, {}), **values}
     return validate(Experiment, document)
 
 

@@ -1,0 +1,379 @@
+"""What the life of an experiment asks of model servers: begun once, proved by their own status, no bystander touched."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from bandits.life import ArmFailed, ArmWarmed, AwaitIdle, Command, Event, Unload, Unloaded, UnloadRefused, Warm
+from router.config.document import validate
+from router.config.settings import Backend
+from router.control.lifecycle import Lifecycle
+from serving import wire
+from serving.errors import BackendError, Code, DeadlineExceeded, Unavailable
+from serving.upstream import GrpcUpstream, Upstream
+from tests.router.control.servers import CONFIG, DISK, Direct, entries, fake_tfs, signature, versions
+from tests.router.control.world import BACKEND, seeded, spec
+from tests.serving.fake_tfs import FakeTfs
+from tests.simulated_loop import run_simulated
+
+# Two sizes suffice for a line: everything beyond takes too long.
+WANTED = spec(batching={"latency_ms": 1e-6})
+DOSSIER = seeded(WANTED)
+WARM_ALL = (Warm(0), Warm(1), Warm(2))
+NOW = 1_700_000_000.0
+
+MODELS = {
+    "digits": {"base_path": "/models/digits", "versions": [1, 2, 3]},
+    "bystander": {"base_path": "/models/bystander", "versions": [7, 8]},
+}
+
+
+def backend(**changes: Any) -> Backend:
+    settings = {"target": "tfs:1", "price_usd_per_hour": 2.0, "control": "managed", "models": MODELS}
+    return validate(Backend, {**settings, **changes})
+
+
+class Bench:
+    """A life cycle over replicas. Mutable: the events so far, and what is retired."""
+
+    def __init__(
+        self, tasks: asyncio.TaskGroup, upstreams: Mapping[str, Sequence[Upstream]], backends: Mapping[str, Backend]
+    ) -> None:
+        self.retired: Collection[tuple[str, int]] = ()
+        self.events: list[Event] = []
+        self.lifecycle = Lifecycle(
+            backends=backends,
+            upstreams={name: tuple(some) for name, some in upstreams.items()},
+            tasks=tasks,
+            unix_now=lambda: NOW,
+            retired=lambda _: frozenset(self.retired),
+        )
+
+    def pursue(self, *commands: Command) -> None:
+        """Ask, as the leader does at every refresh."""
+        self.lifecycle.pursue(DOSSIER, commands)
+
+    async def told(self, count: int, *commands: Command) -> list[Event]:
+        """Ask for the same again and again until so many events have come; return all so far."""
+        while len(self.events) < count:
+            self.pursue(*commands)
+            await asyncio.sleep(0.01)
+            self.events += self.lifecycle.take_events("digits")
+        return self.events
+
+    @property
+    def costs(self) -> set[str]:
+        """The arms that were calibrated."""
+        return set(self.lifecycle.costs.get("digits", {}))
+
+
+Play = Callable[[Bench], Awaitable[None]]
+
+
+async def play(scenario: Play, *upstreams: Upstream, of: Backend | None = None) -> None:
+    """Play a scenario, and leave what is still under way behind."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            await scenario(Bench(tasks, {BACKEND: upstreams}, {BACKEND: of or backend()}))
+            raise _Done
+    except* _Done:
+        pass
+
+
+class _Done(Exception):
+    """The scenario is over."""
+
+
+def run(scenario: Play, *upstreams: Upstream, of: Backend | None = None) -> None:
+    """Play a scenario in virtual time."""
+    run_simulated(play(scenario, *upstreams, of=of))
+
+
+def now_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def warmed(*arms: int) -> set[Event]:
+    return {ArmWarmed(NOW, arm) for arm in arms}
+
+
+async def on_grpc(scenario: Play, *fakes: FakeTfs) -> None:
+    """Play a scenario against stand-ins that listen on real ports."""
+    async with AsyncExitStack() as stack:
+        upstreams = []
+        for fake in fakes:
+            await stack.enter_async_context(fake)
+            upstreams.append(GrpcUpstream(fake.address))
+            stack.push_async_callback(upstreams[-1].close)
+        await play(scenario, *upstreams)
+
+
+async def test_arms_warm_and_losers_unload_on_a_real_server() -> None:
+    fakes = fake_tfs(), fake_tfs()
+    before = [entries(fake.config)["bystander"] for fake in fakes]
+
+    async def scenario(on: Bench) -> None:
+        assert set(await on.told(3, *WARM_ALL)) == warmed(0, 1, 2)
+        assert on.costs == {"v1", "v2", "v3"}
+        on.events, on.retired = [], {("digits", 1), ("digits", 3)}
+        assert set(await on.told(2, Unload(0), Unload(2))) == {Unloaded(NOW, 0), Unloaded(NOW, 2)}
+
+    await on_grpc(scenario, *fakes)
+
+    for fake, bystander in zip(fakes, before, strict=True):
+        assert fake.serves("digits") == [2]
+        assert fake.serves("bystander") == [7, 8]
+        assert {entries(reload)["bystander"] for reload in fake.reloads} == {bystander}
+        assert versions(fake.reloads[-1], "digits") == (2,)
+
+
+def test_version_that_is_missing_fails_with_what_the_server_says_and_costs_the_others_nothing() -> None:
+    async def scenario(on: Bench) -> None:
+        events = await on.told(3, *WARM_ALL)
+        assert warmed(0, 1) <= set(events)
+        (failed,) = [event for event in events if isinstance(event, ArmFailed)]
+        assert failed.arm == 2
+        assert "tfs-a/digits/3 is not AVAILABLE on every replica after 60 s: not listed" in failed.why
+        assert on.costs == {"v1", "v2"}
+
+    fake = fake_tfs()
+    fake.disk = {**DISK, "digits": (1, 2)}
+    fake.restart()
+    run(scenario, Direct(fake))
+
+
+def test_version_that_can_not_be_loaded_is_told_soon() -> None:
+    async def scenario(on: Bench) -> None:
+        events = await on.told(3, *WARM_ALL)
+        (failed,) = [event for event in events if isinstance(event, ArmFailed)]
+        assert failed.arm == 1
+        assert failed.why.endswith("END UNKNOWN: bad graph")
+        assert now_s() < 5.0
+
+    run(scenario, Direct(fake_tfs(broken=[("digits", 2)])))
+
+
+def test_version_that_is_loaded_on_one_replica_alone_is_waited_for() -> None:
+    late = fake_tfs(polls=False)
+    late.states["digits"][3] = (wire.LOADING, "")
+
+    async def scenario(on: Bench) -> None:
+        on.pursue(*WARM_ALL)
+        await asyncio.sleep(20.0)
+        assert on.lifecycle.take_events("digits") == []
+        late.poll()
+        assert set(await on.told(3, *WARM_ALL)) == warmed(0, 1, 2)
+
+    run(scenario, Direct(fake_tfs()), Direct(late, "tfs:2"))
+
+
+def test_arm_with_another_signature_is_refused_in_words() -> None:
+    async def scenario(on: Bench) -> None:
+        events = await on.told(3, *WARM_ALL)
+        (failed,) = [event for event in events if isinstance(event, ArmFailed)]
+        assert failed.arm == 2
+        assert "tfs-a/digits/3 has other signatures than control" in failed.why
+        assert on.costs == {"v1", "v2"}
+
+    run(scenario, Direct(fake_tfs(), per_version={3: signature("pixels")}))
+
+
+def test_arm_whose_calibration_fails_is_told_and_the_others_are_warm() -> None:
+    fake = fake_tfs()
+    fake.refusals[2] = (Code.INTERNAL, "out of memory")
+
+    async def scenario(on: Bench) -> None:
+        events = await on.told(3, *WARM_ALL)
+        assert warmed(0, 2) <= set(events)
+        assert ArmFailed(NOW, 1, "calibration failed: out of memory") in events
+
+    run(scenario, Direct(fake))
+
+
+def test_control_that_the_server_has_not_loaded_is_loaded_first() -> None:
+    # A server that was started for the bystander alone.
+    config = CONFIG.replace("versions: 1 versions: 2 versions: 3", "versions: 3")
+
+    async def scenario(on: Bench) -> None:
+        assert set(await on.told(3, *WARM_ALL)) == warmed(0, 1, 2)
+
+    fake = fake_tfs(config)
+    run(scenario, Direct(fake))
+
+    assert fake.serves("digits") == [1, 2, 3]
+
+
+def test_without_control_no_arm_can_be_compared() -> None:
+    fake = fake_tfs(broken=[("digits", 1)])
+
+    async def scenario(on: Bench) -> None:
+        events = await on.told(3, *WARM_ALL)
+        assert {type(event) for event in events} == {ArmFailed}
+        assert all("tfs-a/digits/1" in event.why for event in events if isinstance(event, ArmFailed))
+
+    run(scenario, Direct(fake))
+
+
+def test_what_failed_is_tried_again_after_a_while_and_not_at_once() -> None:
+    upstream = Direct(fake_tfs())
+    upstream.fails = Unavailable("tfs:1 is away")
+
+    async def scenario(on: Bench) -> None:
+        await on.told(3, *WARM_ALL)
+        tried = len(upstream.methods)
+        for _ in range(100):
+            on.pursue(*WARM_ALL)
+            await asyncio.sleep(0.04)
+        assert len(upstream.methods) == tried
+        upstream.fails = None
+        assert warmed(0, 1, 2) <= set(await on.told(6, *WARM_ALL))
+        assert 5.0 <= now_s() < 6.0
+
+    run(scenario, upstream)
+
+
+def test_backend_that_is_away_fails_its_own_arms_only() -> None:
+    arms = [*WANTED.model_dump(mode="json")["arms"][:2], {"name": "v9", "backend": "tfs-b", "version": 3}]
+    away = Direct(fake_tfs(), "tfs-b:1")
+    away.fails = Unavailable("tfs-b:1 is away")
+    wanted = validate(type(WANTED), {**WANTED.model_dump(mode="json"), "arms": arms})
+    dossier = seeded(wanted)
+
+    async def scenario() -> list[Event]:
+        events: list[Event] = []
+        async with asyncio.TaskGroup() as tasks:
+            backends = {BACKEND: backend(), "tfs-b": backend()}
+            on = Bench(tasks, {BACKEND: [Direct(fake_tfs())], "tfs-b": [away]}, backends)
+            on.lifecycle.pursue(dossier, WARM_ALL)
+            while len(events) < 3:
+                await asyncio.sleep(0.1)
+                events += on.lifecycle.take_events("digits")
+        return events
+
+    assert set(run_simulated(scenario())) == {*warmed(0, 1), ArmFailed(NOW, 2, "tfs-b:1 is away")}
+
+
+def test_command_is_begun_once_however_often_it_is_asked_for() -> None:
+    fake = fake_tfs(polls=False)
+
+    async def scenario(on: Bench) -> None:
+        on.retired = {("digits", 3)}
+        for _ in range(100):
+            on.pursue(Unload(2), AwaitIdle(1))
+            await asyncio.sleep(0.01)
+        fake.poll()
+        assert await on.told(1, Unload(2)) == [Unloaded(NOW, 2)]
+
+    run(scenario, Direct(fake))
+
+    assert len(fake.reloads) == 1
+
+
+def test_unload_is_told_only_when_every_replica_says_end() -> None:
+    quick, slow = fake_tfs(), fake_tfs(polls=False)
+
+    async def scenario(on: Bench) -> None:
+        on.retired = {("digits", 3)}
+        on.pursue(Unload(2))
+        await asyncio.sleep(10.0)
+        assert on.lifecycle.take_events("digits") == []
+        assert (quick.serves("digits"), slow.serves("digits")) == ([1, 2], [1, 2, 3])
+        slow.poll()
+        assert await on.told(1, Unload(2)) == [Unloaded(NOW, 2)]
+
+    run(scenario, Direct(quick), Direct(slow, "tfs:2"))
+
+
+def test_replica_without_an_answer_proves_nothing() -> None:
+    second = Direct(fake_tfs(), "tfs:2")
+
+    async def scenario(on: Bench) -> None:
+        on.retired = {("digits", 3)}
+        second.fails = DeadlineExceeded("tfs:2 did not answer")
+        on.pursue(Unload(2))
+        await asyncio.sleep(10.0)
+        assert on.lifecycle.take_events("digits") == []
+        # It answers again, and was started anew meanwhile: the version is loaded there.
+        second.fails = None
+        (refused,) = await on.told(1)
+        assert refused == UnloadRefused(NOW, 2, "tfs-a/digits/3 is still loaded after 60 s")
+        # Asked for again, it gets the config again.
+        assert (await on.told(2, Unload(2)))[-1] == Unloaded(NOW, 2)
+
+    run(scenario, Direct(fake_tfs()), second)
+
+
+@pytest.mark.parametrize(
+    "error", [Unavailable("tfs:1 is away"), BackendError(Code.INVALID_ARGUMENT, "Illegal config")], ids=repr
+)
+def test_reload_that_fails_is_told_and_tried_again(error: Unavailable | BackendError) -> None:
+    upstream = Direct(fake_tfs())
+    upstream.fails = error
+
+    async def scenario(on: Bench) -> None:
+        on.retired = {("digits", 3)}
+        assert await on.told(1, Unload(2)) == [UnloadRefused(NOW, 2, error.message)]
+        upstream.fails = None
+        assert (await on.told(2, Unload(2)))[-1] == Unloaded(NOW, 2)
+
+    run(scenario, upstream)
+
+
+def test_last_version_of_a_model_is_never_unloaded() -> None:
+    fake = fake_tfs()
+
+    async def scenario(on: Bench) -> None:
+        on.retired = {("digits", version) for version in (1, 2, 3)}
+        (refused,) = await on.told(1, Unload(2))
+        assert isinstance(refused, UnloadRefused)
+        assert refused.why == "model digits must keep a version, all of (1, 2, 3) are retired"
+
+    run(scenario, Direct(fake))
+
+    assert (fake.reloads, fake.serves("digits")) == ([], [1, 2, 3])
+
+
+def test_observed_backend_is_never_reloaded() -> None:
+    upstream = Direct(fake_tfs())
+
+    async def scenario(on: Bench) -> None:
+        assert set(await on.told(3, *WARM_ALL)) == warmed(0, 1, 2)
+        on.events, on.retired = [], {("digits", 3)}
+        (refused,) = await on.told(1, Unload(2))
+        assert isinstance(refused, UnloadRefused)
+
+    run(scenario, upstream, of=backend(control="observed", models={}))
+
+    assert wire.RELOAD_CONFIG not in upstream.methods
+    assert upstream.fake.serves("digits") == [1, 2, 3]
+
+
+def test_label_waits_until_its_version_is_loaded() -> None:
+    fake = fake_tfs(CONFIG.replace("versions: 1 versions: 2 versions: 3", "versions: 1"))
+    labels = {"stable": 1, "canary": 3}
+    of = backend(models={**MODELS, "digits": {**MODELS["digits"], "labels": labels}})
+
+    async def scenario(on: Bench) -> None:
+        assert set(await on.told(3, *WARM_ALL)) == warmed(0, 1, 2)
+
+    run(scenario, Direct(fake), of=of)
+
+    given = [dict(reload.model_config_list.config[0].version_labels) for reload in fake.reloads]
+    assert given[0] == {"stable": 1}
+    assert given[-1] == labels
+
+
+def test_fault_of_ours_is_told_and_does_not_end_the_leader() -> None:
+    class Broken(Direct):
+        async def call(self, method: str, body: bytes, timeout_s: float) -> bytes:
+            raise KeyError(method)
+
+    async def scenario(on: Bench) -> None:
+        (event,) = await on.told(1, Unload(2))
+        assert isinstance(event, UnloadRefused)
+        assert event.why.startswith("internal error")
+
+    run(scenario, Broken(fake_tfs()))
