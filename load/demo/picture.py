@@ -50,8 +50,11 @@ def _colours(run: Run) -> dict[str, str]:
 def _subtitle(run: Run) -> str:
     arms = run.arms()
     earned, equal = money.earned_usd(arms, VALUE_USD), money.equal_split_usd(arms, VALUE_USD)
-    gain = f", {earned / equal - 1:+.1%} against an equal split" if equal > 0 else ""
-    return f"Share of {run.books.answers:,} predictions per second of traffic{gain}; {run.books.failed_total} failed"
+    gain = f"earned {earned / equal - 1:+.1%} against an equal split; " if equal > 0 else ""
+    return (
+        f"Each second's share of the traffic, {run.books.answers:,} predictions in all; "
+        f"{gain}{run.books.failed_total} failed"
+    )
 
 
 def _order(run: Run) -> list[str]:

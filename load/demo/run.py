@@ -42,7 +42,12 @@ def main(options: Options) -> int:
         try:
             configuration.refuse_taken(options.ports)
             training.clear(options.folder)
-        except (configuration.PortTaken, training.NotOurs) as error:
+            if options.json_path is not None:
+                # Better refused now than after the run.
+                options.json_path.parent.mkdir(parents=True, exist_ok=True)
+                if options.json_path.is_dir():
+                    raise IsADirectoryError(f"--json must name a file, {options.json_path} is a folder")
+        except (configuration.PortTaken, training.NotOurs, OSError) as error:
             _complain(console, str(error))
             return EXIT_BAD_INPUT
         failures: list[str] = []
@@ -197,7 +202,6 @@ def _conclude(options: Options, run: Run, console: Console) -> int:
     found = msgspec.json.format(msgspec.json.encode(document(run)), indent=2) + b"\n"
     folder.report.write_bytes(found)
     if options.json_path is not None:
-        options.json_path.parent.mkdir(parents=True, exist_ok=True)
         options.json_path.write_bytes(found)
     picture.draw(run, (folder.svg, folder.png))
     report.show(run, console)

@@ -88,4 +88,8 @@ class StandIn:
         return web.json_response({"ready": self.is_ready}, status=200 if self.is_ready else 503)
 
     async def _state(self, request: web.Request) -> web.Response:
-        return web.json_response(self.state) if self.state else web.json_response({}, status=404)
+        if self.state is None:
+            return web.json_response({}, status=404)
+        # As the gateway: all unique rewards, learned or not.
+        self.state["arms"][0]["rewards"] = len(self.rewards)
+        return web.json_response(self.state)

@@ -64,3 +64,11 @@ def test_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
     assert result.returncode == 2
     assert "holds other files" in result.stderr
     assert (tmp_path / "models" / "dear.txt").read_text() == "mine"
+
+
+def test_result_that_could_not_be_written_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    result = demo("--port-base=64000", f"--output={tmp_path / 'out'}", f"--json={tmp_path}")
+
+    assert result.returncode == 2
+    assert "--json must name a file" in result.stderr
+    assert "Traceback" not in result.stderr

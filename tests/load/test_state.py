@@ -20,9 +20,10 @@ class OnePort(Ports):
 
 
 async def test_state_is_read_and_what_is_unknown_is_left_out() -> None:
-    arm = {"name": "v1", "state": "eligible", "rewards": 7, "best_probability": None, "new": [1]}
+    arm = {"name": "v1", "state": "eligible", "best_probability": None, "new": [1]}
     async with StandIn() as gateway, aiohttp.ClientSession() as session:
         asked = Gateway(session, OnePort(gateway.port))
+        gateway.rewards = {f"token-{number}": 1.0 for number in range(7)}
         assert await asked.state() is None
 
         gateway.state = {
