@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
-from router import commands, experiments_command
+from router import arithmetic_commands, commands, experiments_command
 from router.guard import PACKAGES
 from router.version import installed_version
 
@@ -32,6 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(experiments_command.app, name="experiments")
+app.command("decide")(arithmetic_commands.decide)
+app.command("evidence")(arithmetic_commands.evidence)
 
 ConfigPath = Annotated[Path, typer.Option("--config", "-c", envvar="TURPIN_CONFIG", help="The configuration file.")]
 
