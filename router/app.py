@@ -70,6 +70,10 @@ async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
                 metrics.price_usd_per_hour.labels(name).set(backend.price_usd_per_hour)
             gateway: _Single | _Many
             if is_single:
+                # Not held, for nobody else is to listen beside us; but in use is refused in the same words.
+                for address in (config.listen.grpc, config.listen.http):
+                    _, held = await take(address)
+                    held.close()
                 gateway = _Single(config, store, keys, metrics)
             else:
                 grpc, held_grpc = await take(config.listen.grpc)

@@ -23,6 +23,17 @@ def decision_keys(config: Config) -> tuple[tuple[str, bytes], ...]:
     if not config.store.startswith("sqlite:"):
         return ((_MADE_ID, secrets.token_bytes(_SECRET_BYTES)),)
     path = Path("/" + config.store.partition(":")[2].lstrip("/") + ".key")
+    try:
+        secret = _made_once(path)
+    except OSError as error:
+        raise OSError(f"can't make or read {path}, the key that signs decisions: {error.strerror}") from error
+    if len(secret) != _SECRET_BYTES:
+        raise OSError(f"{path} must hold a key of {_SECRET_BYTES} bytes, it has {len(secret)}: restore it or remove it")
+    return ((_MADE_ID, secret),)
+
+
+def _made_once(path: Path) -> bytes:
+    """Return what the file holds, after making it if nobody has yet."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
@@ -35,7 +46,4 @@ def decision_keys(config: Config) -> tuple[tuple[str, bytes], ...]:
         pass
     finally:
         fresh.unlink(missing_ok=True)
-    secret = path.read_bytes()
-    if len(secret) != _SECRET_BYTES:
-        raise OSError(f"{path} must hold a key of {_SECRET_BYTES} bytes, it has {len(secret)}: restore it or remove it")
-    return ((_MADE_ID, secret),)
+    return path.read_bytes()
