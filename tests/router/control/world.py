@@ -1,13 +1,16 @@
 """A world for the learner alone: traffic, rewards, gateways and model servers, a second at a time, from a seed."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bandits.experiment import begin, step
 from bandits.life import ArmWarmed, Command, Event, Start, Unload, Unloaded, Warm, to_json
+from bandits.sums import STEPS, quantise
 from router.config.document import validate
 from router.config.experiment import Experiment
 from router.control import dossier as dossiers
@@ -26,9 +29,10 @@ START: Final = 1_700_000_000.0
 PRICES: Final = {BACKEND: 2.0}
 # Two seconds of warming, and as many of unloading.
 _WORK_S: Final = 2
-_STEPS: Final = 1 << 16
 
 Cells = dict[tuple[int, int], dict[str, int]]
+# Draws so many rewards of this arm.
+Rewards = Callable[[np.random.Generator, int, int], NDArray[np.float64]]
 
 
 def spec(*, arms: int = 3, **changes: Mapping[str, Any]) -> Experiment:
@@ -94,7 +98,12 @@ class World:
         gateways: Sequence[Gateway] = (),
         seed: int = 1,
         requests: int = 2_000,
+        rewards: Rewards | None = None,
+        reported: float = 1.0,
     ) -> None:
+        """`rewards` draws some of an arm's, in their own unit; without it they are 0 or 1 by `rates`. Of the decisions
+        a share `reported` gets its reward at once, the others never."""
+        self.draw_rewards, self.reported = rewards, reported
         self.dossier, self.now, self.version = seeded(wanted), START, 0
         # What a leader that follows finds in the store: see Leader._save.
         self.stored = self.dossier
@@ -153,6 +162,11 @@ class World:
         """The phase the experiment is in."""
         return self.dossier.life.phase
 
+    def view(self) -> dict[str, Any]:
+        """What /state shows."""
+        shown: dict[str, Any] = json.loads(bytes(self.published[-1].view))
+        return shown
+
     def states(self) -> list[str]:
         """The states of the arms."""
         return [arm.state for arm in self.dossier.life.arms]
@@ -160,18 +174,28 @@ class World:
     def _traffic(self, snapshot: Snapshot, requests: int) -> None:
         counts = self.rng.multinomial(requests, [arm.parts / PARTS for arm in snapshot.arms])
         for arm, count in enumerate(counts.tolist()):
-            wins = int(self.rng.binomial(count, self.rates[arm]))
+            known = count if self.reported == 1.0 else int(self.rng.binomial(count, self.reported))
+            steps = self._reward_steps(arm, known)
             cell = self.cells.setdefault((arm, snapshot.block), dict.fromkeys(FIELDS, 0))
             if snapshot.mode == Mode.EXPERIMENT:
                 cell["decisions"] += count
-                cell["rewards"] += count
-                cell["reward_q"] += wins * _STEPS
-                cell["reward_q2"] += wins * _STEPS**2
+                cell["rewards"] += known
+                cell["reward_q"] += int(steps.sum())
+                cell["reward_q2"] += int((steps**2).sum())
             else:
                 cell["unlearned_decisions"] += count
-                cell["unlearned_rewards"] += count
-                cell["unlearned_reward_q"] += wins * _STEPS
+                cell["unlearned_rewards"] += known
+                cell["unlearned_reward_q"] += int(steps.sum())
             cell["rows"] += count
+
+    def _reward_steps(self, arm: int, count: int) -> NDArray[np.int64]:
+        """Rewards as the gateway counts them."""
+        if self.draw_rewards is None:
+            wins = int(self.rng.binomial(count, self.rates[arm]))
+            return (np.arange(count) < wins).astype(np.int64) * STEPS
+        low, high = self.dossier.spec.objective.reward.range
+        values = self.draw_rewards(self.rng, arm, count)
+        return np.array([quantise(float(value), low, high) for value in values], np.int64)
 
     def _beat(self, gateway: Gateway) -> ExperimentBeat | None:
         if gateway.snapshot is None or gateway.is_silent:

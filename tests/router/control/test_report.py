@@ -1,0 +1,213 @@
+"""The state of an experiment says all that design §14 promises, in plain JSON numbers that add up."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+
+from bandits.life import ArmFailed
+from router.control.report import state_view
+from router.control.seen import Seen
+from router.snapshot import PARTS
+from router.store import FIELDS
+from serving.cost import Line
+from tests.router.control.world import PRICES, START, World, seeded, spec
+
+STATE = {
+    "name",
+    "model",
+    "phase",
+    "epoch",
+    "control",
+    "leader",
+    "value_remaining",
+    "continuing",
+    "retiring",
+    "evidence_bar_log",
+    "alarms",
+    "arms",
+}
+ARM = {
+    "name",
+    "state",
+    "weight",
+    "decisions",
+    "rows",
+    "rewards",
+    "reward_sum",
+    "pending",
+    "errors",
+    "rate",
+    "cost_usd",
+    "prediction_cost_usd",
+    "value_usd",
+    "value_usd_low",
+    "value_usd_high",
+    "best_probability",
+    "evidence_log",
+}
+ASSESSED = {"rate", "value_usd", "value_usd_low", "value_usd_high", "best_probability", "evidence_log"}
+RATES, LINES = (0.90, 0.93, 0.935), (Line(0.001, 0.0002), Line(0.001, 0.0002), Line(0.001, 0.0006))
+
+
+def strict(raw: bytes) -> dict[str, Any]:
+    """Read JSON that knows neither NaN nor infinity."""
+
+    def refuse(name: str) -> float:
+        raise AssertionError(f"{name} is no JSON")
+
+    found: dict[str, Any] = json.loads(raw, parse_constant=refuse)
+    return found
+
+
+def view(of: World) -> dict[str, Any]:
+    return strict(bytes(of.published[-1].view))
+
+
+def world() -> World:
+    return World(spec(), RATES, LINES)
+
+
+def test_state_has_every_field_from_the_first_refresh_to_the_end() -> None:
+    of = world()
+    while of.phase != "concluded":
+        of.tick()
+        state = view(of)
+        assert set(state) >= STATE
+        assert set(state["value_remaining"]) == {"q95", "threshold", "drained"}
+        assert set(state["continuing"]) == {"worth_usd_day", "cost_usd_day"}
+        assert set(state["retiring"]) == {"frees_usd_day", "frees_capacity"}
+        assert [arm["name"] for arm in state["arms"]] == ["v1", "v2", "v3"]
+        assert all(set(arm) >= ARM for arm in state["arms"])
+        assert sum(arm["weight"] for arm in state["arms"]) == pytest.approx(1.0, abs=1e-12)
+        assert (state["phase"], state["control"]) == (of.phase, "v1")
+        assert [arm["state"] for arm in state["arms"]] == of.states()
+
+
+def test_what_only_an_assessment_knows_is_unknown_before_the_first_one() -> None:
+    of = world()
+    of.tick()
+
+    state = view(of)
+    assert all(arm[name] is None for arm in state["arms"] for name in ASSESSED)
+    assert (state["leader"], state["evidence_bar_log"], state["value_remaining"]["q95"]) == (None, None, None)
+    assert (state["value_remaining"]["threshold"], state["value_remaining"]["drained"]) == (0.01, False)
+    assert state["continuing"]["cost_usd_day"] is None
+
+
+def test_after_the_end_the_last_assessment_is_still_shown() -> None:
+    of = world()
+    of.run(lambda of: of.phase == "concluded")
+
+    state = view(of)
+    assert (state["leader"], state["winner"], state["outcome"]) == ("v2", "v2", "replaced")
+    assert state["value_remaining"]["drained"] is True
+    assert state["value_remaining"]["q95"] <= 0.01
+    assert all(arm[name] is not None for arm in state["arms"] for name in ASSESSED)
+    for place in (0, 2):
+        assert state["arms"][place]["evidence_log"] >= state["evidence_bar_log"] > 0.0
+
+
+def test_value_is_reward_less_cost_within_its_interval() -> None:
+    of = world()
+    of.run(lambda of: of.phase == "running")
+    for _ in range(5):
+        of.tick()
+
+    for arm, line in zip(view(of)["arms"], LINES, strict=True):
+        rows = of.dossier.document.reference_rows
+        cost = line.seconds(rows) / rows * PRICES["tfs-a"] / 3600
+        assert arm["prediction_cost_usd"] == pytest.approx(cost, rel=1e-12)
+        assert arm["value_usd"] == pytest.approx(1e-6 * arm["rate"] - cost, rel=1e-9)
+        assert arm["value_usd_low"] < arm["value_usd"] < arm["value_usd_high"]
+        assert 0.0 <= arm["best_probability"] <= 1.0
+
+
+def seen(cells: dict[tuple[int, int], dict[str, int]]) -> Seen:
+    full = {place: dict.fromkeys(FIELDS, 0) | cell for place, cell in cells.items()}
+    return Seen(cells=full, beats=[], prices_usd_per_hour=PRICES, calibrated={}, events=[])
+
+
+def test_sums_are_over_the_epoch_learned_or_not() -> None:
+    wanted = spec(arms=2, objective={"value_usd": 1.0, "reward": {"type": "continuous", "range": [-1, 3]}})
+    first = {"decisions": 10, "unlearned_decisions": 2, "rows": 30, "errors": 1, "cost_pico_usd": 5 * 10**11}
+    # Two rewards of 3, and of those that are not learned from one of 1.
+    second = {"decisions": 5, "rows": 6, "rewards": 2, "reward_q": 2 << 16, "unlearned_rewards": 1}
+    second["unlearned_reward_q"] = 1 << 15
+
+    state = state_view(seeded(wanted), seen({(0, 1): first, (0, 2): second}), [PARTS, 0], START)
+
+    one, other = state["arms"]
+    assert (one["decisions"], one["rows"], one["errors"]) == (17, 36, 1)
+    assert (one["rewards"], one["rewards_learned"], one["reward_sum"], one["pending"]) == (3, 2, 7.0, 14)
+    assert one["cost_usd"] == pytest.approx(0.5)
+    assert (one["weight"], other["weight"]) == (1.0, 0.0)
+    assert (other["decisions"], other["reward_sum"], other["pending"]) == (0, 0.0, 0)
+
+
+def test_rewards_that_run_ahead_of_their_decisions_are_not_pending() -> None:
+    cells = {(0, 1): {"rewards": 5, "reward_q": 0, "decisions": 3}}
+
+    assert state_view(seeded(spec()), seen(cells), [PARTS, 0, 0], START)["arms"][0]["pending"] == 0
+
+
+def test_arm_that_is_not_calibrated_has_no_cost_yet() -> None:
+    state = state_view(seeded(spec()), seen({}), [PARTS, 0, 0], START)
+
+    assert [arm["prediction_cost_usd"] for arm in state["arms"]] == [0.0] * 3
+
+
+def test_why_is_said_of_phases_and_arms() -> None:
+    of = world()
+    of.tick(ArmFailed(START, 0, "not listed"))
+
+    state = view(of)
+    assert state["reason"] == "control v1 is warming: not listed"
+    assert state["arms"][0]["reason"] == "not listed"
+
+
+def test_epoch_is_written_so_that_no_reader_rounds_it() -> None:
+    state = state_view(seeded(spec()), seen({}), [PARTS, 0, 0], START)
+
+    assert int(state["epoch"], 16) == 2**64 - 9
+    assert len(state["epoch"]) == 16
+
+
+def test_leader_worth_nothing_leaves_no_infinite_number_behind() -> None:
+    # All arms cost more than any reward is worth.
+    of = World(spec(), RATES, [Line(1.0, 1.0)] * 3)
+    of.run(lambda of: of.phase == "running")
+
+    for _ in range(10):
+        of.tick()
+        assert all(arm["value_usd"] < 0.0 for arm in view(of)["arms"])
+
+
+def test_infinite_is_unknown_and_money_given_up_is_that_of_the_weights() -> None:
+    of = world()
+    of.run(lambda of: of.phase == "running")
+    numbers = of.dossier.document.numbers
+    assert numbers is not None
+    values = [arm.value_usd for arm in numbers.arms]
+    weights = of.dossier.life.weights
+    assert weights is not None
+
+    best = values[numbers.leader]
+    expected = sum(weight * max(0.0, best - value) for weight, value in zip(weights, values, strict=True))
+    assert numbers.given_up_usd == pytest.approx(expected, rel=1e-9)
+    assert numbers.certified_gap is None or math.isfinite(numbers.certified_gap)
+
+
+def test_a_day_of_going_on_costs_what_is_given_up_at_the_present_traffic() -> None:
+    of = world()
+    of.run(lambda of: of.phase == "running")
+    for _ in range(3):
+        of.tick()
+
+    state, numbers = view(of), of.dossier.document.numbers
+    assert numbers is not None
+    decisions = sum(cell["decisions"] for cell in of.cells.values())
+    per_day = numbers.given_up_usd * decisions / state["age_s"] * 86_400
+    assert state["continuing"]["cost_usd_day"] == pytest.approx(per_day, rel=1e-9)
+    assert state["retiring"] == {"frees_usd_day": 0.0, "frees_capacity": True}
