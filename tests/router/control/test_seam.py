@@ -22,12 +22,12 @@ def swinging(of: World, ticks: int) -> None:
     """Let time pass while the price turns the order of the arms every two seconds, and so begins a block."""
     for _ in range(ticks):
         if of.version % 2:
-            of.prices = {name: 2.0 if price > 2.0 else 2e6 for name, price in of.prices.items()}
+            of.prices = {name: 0.02 if price > 2.0 else 2e6 for name, price in of.prices.items()}
         of.tick()
 
 
-# What nothing waits for: enough outcomes, so that weights move at once.
-SOON: dict[str, Any] = {"min_per_arm": 50}
+# Weights move at once, and nothing ends.
+SOON: dict[str, Any] = {"min_per_arm": 50, "min_age": "1h"}
 CHEAP_AND_GOOD = (LINE, LINE, Line(0.002, 0.0004))
 
 
