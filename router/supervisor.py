@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,8 +18,9 @@ log = structlog.get_logger(__name__)
 # A worker that dies at once again is not started in a tight loop; one that had served comes back without delay.
 _RESTART_FIRST_S: Final = 0.1
 _RESTART_MAX_S: Final = 5.0
-# Draining takes 10 s at most (data_plane.DRAIN_S); a worker still there after that is killed.
+# Draining takes 10 s at most (fronts.http.DRAIN_S); a worker still there after that, or after its line closed, is killed.
 _STOP_S: Final = 15.0
+WORKER: Final = (sys.executable, "-P", "-m", "router.worker")
 
 
 class WorkerFailed(Exception):
@@ -38,14 +39,18 @@ class Listening:
 class Supervisor:
     """Keeps `count` workers running. Mutable: the workers that are ready now."""
 
-    def __init__(self, configure: Configure, count: int, aggregate: Aggregate) -> None:
+    def __init__(
+        self, configure: Configure, count: int, aggregate: Aggregate, *, command: Sequence[str] = WORKER
+    ) -> None:
+        """`command` starts a worker; the number of the socket that is its end of the line is added to it."""
         self._configure = configure
+        self._command = command
         self._count = count
         self._aggregate = aggregate
         self.ready: dict[int, Listening] = {}
 
     async def run(self, *, on_ready: Callable[[], None], stop: asyncio.Event) -> None:
-        """Run until `stop`; `on_ready` is called when all are ready for the first time; WorkerFailed if one can't start."""
+        """Run until `stop`; `on_ready` is called whenever all have become ready; WorkerFailed if one can't even start."""
         async with asyncio.TaskGroup() as tasks:
             for place in range(self._count):
                 tasks.create_task(self._keep(place, on_ready, stop), name=f"worker {place}")
@@ -72,15 +77,16 @@ class Supervisor:
         ours.setblocking(False)
         with theirs:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-P", "-m", "router.worker", str(theirs.fileno()), pass_fds=[theirs.fileno()]
+                *self._command, str(theirs.fileno()), pass_fds=[theirs.fileno()]
             )
         link = await Link.over(ours)
         try:
             async with asyncio.TaskGroup() as tasks:
                 ending = tasks.create_task(self._end(link, process, stop), name=f"end worker {place}")
                 reason = await self._converse(place, process.pid, link, on_ready)
-                async with asyncio.timeout(_STOP_S):
-                    code = await process.wait()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_STOP_S):
+                        await process.wait()
                 ending.cancel()
         finally:
             if process.returncode is None:
@@ -88,7 +94,7 @@ class Supervisor:
                 await process.wait()
             await link.close()
         self._aggregate.retire(f"{place}:{process.pid}")
-        return reason or f"exit code {code}"
+        return reason or f"exit code {process.returncode}"
 
     async def _converse(self, place: int, pid: int, link: Link, on_ready: Callable[[], None]) -> str:
         reason = ""
