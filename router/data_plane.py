@@ -188,6 +188,8 @@ class DataPlane:
             await asyncio.sleep(SYNC_S)
             is_up = await self._flush() and await self._read_snapshots()
             self._metrics.store_up.set(int(is_up))
+            for backend, dispatcher in self._dispatchers.items():
+                self._metrics.batches_in_flight.labels(backend).set(dispatcher.batches)
             for live in self._routes.by_model.values():
                 self._metrics.snapshot_age_seconds.labels(live.snapshot.name).set(
                     max(0.0, self._unix_now() - live.snapshot.published_at)

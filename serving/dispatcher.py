@@ -113,6 +113,11 @@ class Dispatcher:
         """Make the servable's next batch a probe; see `Batcher.probe`."""
         self._batcher.probe(servable, rows)
 
+    @property
+    def batches(self) -> int:
+        """How many batches are upstream now."""
+        return len(self._running)
+
     def in_flight(self, servable: Servable) -> int:
         """Requests of this servable that are queued, or in a call that has not ended (their clients may have left)."""
         return self._batcher.queued(servable) + self._batcher.in_flight(servable)
