@@ -23,6 +23,7 @@ from router.fronts.access import Access
 from router.fronts.grpc import GrpcFront
 from router.fronts.http import DRAIN_S, HttpFront, serve_http
 from router.fronts.rewards import RewardRoutes
+from router.journal import journal_of
 from router.ledger import Ledger
 from router.measurements import Measurements
 from router.metrics import Metrics
@@ -90,6 +91,7 @@ class DataPlane:
             )
             for name, targets in self._upstreams.items()
         }
+        self._journal = journal_of(config, name=self._name, keys=keys, metrics=metrics, unix_now=unix_now)
         self._predictor = Predictor(
             routes=self._routes,
             dispatchers=self._dispatchers,
@@ -100,6 +102,7 @@ class DataPlane:
             retry_ratio=config.limits.retry_budget,
             unix_now=unix_now,
             clock=time.perf_counter,
+            journal=self._journal,
         )
         self._grpc, self._http = self._fronts(keys)
 
@@ -118,7 +121,12 @@ class DataPlane:
             models=models,
             rewards=RewardRoutes(
                 rewards=RewardDesk(
-                    keys=keys, routes=self._routes, store=self._store, metrics=metrics, unix_now=self._unix_now
+                    keys=keys,
+                    routes=self._routes,
+                    store=self._store,
+                    metrics=metrics,
+                    unix_now=self._unix_now,
+                    journal=self._journal,
                 ),
                 access=Access(
                     token_sha256=[token.sha256 for token in config.admin.tokens],
@@ -137,6 +145,9 @@ class DataPlane:
         host, port = split_address(self._config.listen.http)
         await self._await_experiments(stop)
         async with contextlib.AsyncExitStack() as stack:
+            if self._journal is not None:
+                self._journal.start()
+                stack.push_async_callback(self._journal.close)
             for targets in self._upstreams.values():
                 for upstream in targets:
                     stack.push_async_callback(upstream.close)

@@ -94,6 +94,7 @@ TABLE: Final[Mapping[str, Declared]] = {
         _counter("shed_total", "Requests refused to keep within bounds.", "reason"),
         _counter("deadline_exceeded_total", "Requests whose time ran out, by where they were then.", "stage"),
         _counter("retries_total", "Requests sent a second time.", "experiment"),
+        _counter("journal_dropped_total", "Lines the journal lost, by why.", "reason"),
         _gauge("store_up", "1 while the store answers.", merge="min"),
         _gauge("snapshot_age_seconds", "Age of the weights in use.", "experiment", merge="max"),
     )
@@ -132,6 +133,7 @@ class Metrics:
         self.shed = self._make(Counter, "shed_total")
         self.deadline_exceeded = self._make(Counter, "deadline_exceeded_total")
         self.retries = self._make(Counter, "retries_total")
+        self.journal_dropped = self._make(Counter, "journal_dropped_total")
         self.store_up = self._make(Gauge, "store_up")
         # Not a number until it is known: the control process of several workers never asks the store for them.
         self.store_up.set(math.nan)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from router.decisions import Decision, Keyring, Mode
+from router.journal import Journal
 from router.ledger import Ledger
 from router.metrics import Metrics
 from router.routes import Live, Routes
@@ -96,6 +97,7 @@ class Predictor:
         retry_ratio: float,
         unix_now: Callable[[], float],
         clock: Callable[[], float],
+        journal: Journal | None = None,
     ) -> None:
         """`clock` measures durations, in seconds."""
         self._clock = clock
@@ -107,6 +109,7 @@ class Predictor:
         self._prices = prices_usd_per_hour
         self._unix_now = unix_now
         self._budget = RetryBudget(retry_ratio)
+        self._journal = journal
         self.in_flight: Counter[tuple[int, int]] = Counter()
 
     async def predict(self, body: bytes, context: Context) -> Reply:
@@ -156,7 +159,7 @@ class Predictor:
             self._metrics.retries.labels(snapshot.name).inc()
             arm, mode = snapshot.serving, Mode.FALLBACK
             answer, backend_s = await self._on_arm(live, arm, request, context)
-        token = self._record(live, arm, mode, answer, nonce)
+        token = self._record(live, arm, mode, answer, nonce, unit=context.unit if snapshot.is_sticky else b"")
         answer.response.model_spec.name = snapshot.model
         return Reply(answer.response.SerializeToString(), backend_s, token, snapshot.arms[arm].name, snapshot.name)
 
@@ -188,8 +191,8 @@ class Predictor:
         answer = await self._dispatchers[target.backend].predict(target, request, context.deadline)
         return answer, self._clock() - started
 
-    def _record(self, live: Live, arm: int, mode: Mode, answer: Answer, nonce: bytes) -> str:
-        """Count the decision and sign it."""
+    def _record(self, live: Live, arm: int, mode: Mode, answer: Answer, nonce: bytes, *, unit: bytes) -> str:
+        """Count the decision, note it in the journal, and sign it; `unit` is empty unless it was drawn."""
         snapshot = live.snapshot
         route = snapshot.arms[arm]
         cost = pico_usd(answer.charged_ns, self._prices[route.backend])
@@ -206,20 +209,21 @@ class Predictor:
         self._metrics.decisions.labels(snapshot.name, route.name, mode.name.lower()).inc()
         self._metrics.cost_usd.labels(snapshot.name, route.name, "busy").inc(cost * 1e-12)
         parts = route.parts if mode is not Mode.FALLBACK else PARTS
-        return self._keys.sign(
-            Decision(
-                mode=mode,
-                segment=0,
-                epoch=snapshot.epoch,
-                arm=arm,
-                parts=parts,
-                weights_version=snapshot.version,
-                block=snapshot.block,
-                time_us=int(self._unix_now() * 1e6),
-                rows=answer.rows,
-                nonce=nonce,
-            )
+        decision = Decision(
+            mode=mode,
+            segment=0,
+            epoch=snapshot.epoch,
+            arm=arm,
+            parts=parts,
+            weights_version=snapshot.version,
+            block=snapshot.block,
+            time_us=int(self._unix_now() * 1e6),
+            rows=answer.rows,
+            nonce=nonce,
         )
+        if self._journal is not None:
+            self._journal.decided(decision, snapshot, cost, unit)
+        return self._keys.sign(decision)
 
     @staticmethod
     def _named(spec: wire.Message, backend: str) -> Servable:

@@ -9,6 +9,7 @@ import msgspec
 
 from bandits.sums import quantise
 from router.decisions import BadToken, Decision, Keyring
+from router.journal import Journal
 from router.metrics import Metrics
 from router.problems import Problem
 from router.routes import Live, Routes
@@ -63,7 +64,9 @@ class RewardDesk:
         store: Store,
         metrics: Metrics,
         unix_now: Callable[[], float],
+        journal: Journal | None = None,
     ) -> None:
+        self._journal = journal
         self._keys = keys
         self._routes = routes
         self._store = store
@@ -142,6 +145,8 @@ class RewardDesk:
                 return _refused(Problem.STORE_AWAY, away)
             case RewardResult.RECORDED:
                 self._metrics.reward_delay_seconds.labels(checked.experiment).observe(max(0.0, checked.age_s))
+                if self._journal is not None:
+                    self._journal.rewarded(reward, checked.experiment, self._unix_now(), checked.age_s)
                 return Outcome(202, is_learned=is_learned)
             case RewardResult.DUPLICATE:
                 return Outcome(200, is_learned=is_learned)

@@ -41,6 +41,9 @@ class Snapshot(msgspec.Struct, frozen=True):
     reward_high: float
     window_s: float
     reference_rows: int
+    # For the journal: what a reward of 1 is worth, and whether every outcome is reported or only conversions.
+    value_usd: float | None = None
+    feedback: str = "explicit"
     view: msgspec.Raw = msgspec.Raw(b"null")
 
 

@@ -25,6 +25,12 @@ def _check_sha256(digest: str) -> str:
     return digest
 
 
+def _check_folder(folder: str) -> str:
+    if not folder.startswith("/"):
+        raise ValueError(f"must be an absolute path; got {shown(folder)}")
+    return folder
+
+
 class Listen(Document):
     """Where clients, operators and Prometheus find the gateway."""
 
@@ -146,8 +152,11 @@ class Limits(Document):
 
 
 class Journal(Document):
-    """The record of decisions for later study."""
+    """The record of decisions and rewards, on which another policy can be replayed (`turpin replay`)."""
 
+    # Beside the SQLite file; without one there is no journal unless this says where.
+    folder: Annotated[str, AfterValidator(_check_folder)] | None = None
+    # All of it: a replay can be no better than its log. 0: none is kept.
     sample: float = Field(default=1.0, ge=0, le=1)
-    # 1 GiB: days of decisions on an ordinary disk.
+    # 1 GiB: the last three million decisions, of all workers together; the oldest go first.
     max_bytes: int = Field(default=2**30, ge=2**20)

@@ -233,5 +233,7 @@ def _snapshot(dossier: Dossier, parts: Sequence[int], version: int, now: float, 
         reward_high=spec.objective.reward.range[1],
         window_s=spec.objective.reward.window,
         reference_rows=document.reference_rows,
+        value_usd=spec.objective.value_usd,
+        feedback=spec.objective.reward.feedback,
         view=view_of(view),
     )

@@ -327,7 +327,6 @@ def test_a_managed_backend_must_say_what_it_serves(tmp_path: Path) -> None:
 def test_settings_without_effect_are_listed(tmp_path: Path) -> None:
     data = read_yaml(DOZEN_LINES)
     data["backends"]["tfs"]["location"] = "aws/us-east-1"
-    data["journal"] = {"sample": 0.5}
     data["admin"] = {"tokens": [{"name": "ops", "role": "viewer", "sha256": "0" * 64}]}
     data["experiments"][0]["policy"] = {"hold": "1m"}
 
@@ -336,7 +335,6 @@ def test_settings_without_effect_are_listed(tmp_path: Path) -> None:
     assert [line.partition(" ")[0] for line in lines] == [
         "admin.tokens.ops.role",
         "backends.tfs.location",
-        "journal.sample",
         "experiments.digits.policy.hold",
     ]
 
