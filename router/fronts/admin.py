@@ -100,14 +100,19 @@ class Admin:
         }
 
     async def _history(self, request: web.Request) -> web.Response:
-        entries = await self._store.history(request.match_info["name"], _HISTORY_MAX)
+        name = request.match_info["name"]
+        entries = await self._store.history(name, _HISTORY_MAX)
+        if not entries and all(record.name != name for record in await self._store.experiments()):
+            return _unknown(request)
         return _json({"history": [msgspec.Raw(entry) for entry in entries]})
 
     async def _scrape(self, request: web.Request) -> web.Response:
         """Render the metrics of all processes, with the experiments as the store has them, if it answers."""
         with contextlib.suppress(StoreError):
             for name in await self._store.snapshots():
-                self._metrics.show_state(await self._state_of(name))
+                # What a later version's leader published is no reason to hide all else.
+                with contextlib.suppress(msgspec.MsgspecError):
+                    self._metrics.show_state(await self._state_of(name))
         self._aggregate.update("control", snapshot(self._metrics.registry))
         body, content_type = await asyncio.to_thread(render, self._aggregate, request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})

@@ -88,6 +88,9 @@ class HttpFront:
         except ServingError as error:
             self._metrics.failed("rest", error)
             return _json(rest.error_body(error.message), error.code.http_status)
+        except Exception:
+            self._metrics.failed("rest", InternalError(""))
+            raise
         self._metrics.answered("rest", time.perf_counter() - started, backend_s)
         return _json(body, 200, headers)
 
