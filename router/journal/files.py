@@ -12,8 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-# The bound is kept by deleting whole files: with this many, the oldest 1 % goes at a time.
+# The bound is kept by deleting whole files: with this many, the oldest 1 % goes at a time. But a file smaller than
+# 64 KiB could be too small for the lines of a moment.
 _FILES: Final = 128
+_FILE_BYTES_MIN: Final = 2**16
 # Processes that die young leave small files; so many are still listed in milliseconds.
 _FILES_MAX: Final = 1024
 # When it was begun (unix ms), which process, its how many: nothing else in the folder is ours to delete.
@@ -31,7 +33,7 @@ class Files:
         self._folder = folder
         self._name = name
         self._max_bytes = max_bytes
-        self._file_bytes = max_bytes // _FILES
+        self._file_bytes = max(max_bytes // _FILES, _FILE_BYTES_MIN)
         self._unix_now = unix_now
         self._descriptor: int | None = None
         self._path = folder
@@ -39,16 +41,11 @@ class Files:
         self._begun = 0
 
     def append(self, lines: bytes, head: bytes) -> None:
-        """Write whole lines, after `head` if a new file has to be begun for them. ValueError if no file could hold both."""
+        """Write whole lines, after `head` if a file has to be begun for them. ValueError if no file could hold both."""
         if len(head) + len(lines) > self._file_bytes:
             raise ValueError(f"{len(head) + len(lines)} bytes of lines; a file holds {self._file_bytes}")
-        if self._descriptor is not None and (
-            self._size_bytes + len(lines) > self._file_bytes
-            # Somebody cleared the folder: what is written now would never be seen.
-            or not os.fstat(self._descriptor).st_nlink
-        ):
+        if not self.has_room(len(lines)):
             self.close()
-        if self._descriptor is None:
             self._begin()
             lines = head + lines
         assert self._descriptor is not None  # noqa: S101 begun above
@@ -60,6 +57,15 @@ class Files:
             self._give_up()
             raise
         self._size_bytes += len(lines)
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Say whether so much can be written without a new file."""
+        return (
+            self._descriptor is not None
+            and self._size_bytes + size_bytes <= self._file_bytes
+            # Somebody may have cleared the folder: what were written then would never be seen.
+            and os.fstat(self._descriptor).st_nlink > 0
+        )
 
     def close(self) -> None:
         """End the file being written, if there is one; an empty one is removed."""

@@ -38,12 +38,13 @@ Item: TypeAlias = Decided | Rewarded
 
 
 class Scribe:
-    """Writes the lines of one process. Mutable: what it said last of each experiment."""
+    """Makes the lines of one process. Mutable: what is known of each experiment, and what of that is news."""
 
     def __init__(self, keys: Keyring, sample: float) -> None:
         self._keys = keys
         self._sample = sample
         self._heads: dict[int, bytes] = {}
+        self._news: list[bytes] = []
         # Per epoch the snapshot last met and its propensities: they change once a second, not with every decision.
         self._met: dict[int, tuple[Snapshot, msgspec.Raw]] = {}
 
@@ -52,11 +53,17 @@ class Scribe:
         """What every file has to begin with, so that it can be read when older ones are gone."""
         return b"".join(self._heads.values())
 
+    def take_news(self) -> bytes:
+        """Return the lines of experiments that were met or changed since this was asked last."""
+        news, self._news = b"".join(self._news), []
+        return news
+
     def text(self, item: Item) -> bytes:
-        """Return the item's line, after one of its experiment if there is news of it; nothing if not in the sample."""
+        """Return the item's line; nothing if it is not in the sample."""
         if isinstance(item, Decided):
             hash_ = self._sampled(item.decision.epoch, item.decision.nonce)
-            return self._news(item.snapshot) + lines.encode(self._decision(item, hash_)) if hash_ else b""
+            self._meet(item.snapshot)
+            return lines.encode(self._decision(item, hash_)) if hash_ else b""
         hash_ = self._sampled(item.reward.cell.epoch, item.reward.nonce)
         return lines.encode(self._reward(item, hash_)) if hash_ else b""
 
@@ -65,12 +72,11 @@ class Scribe:
         digest = self._keys.point(epoch, b"journal", nonce)[:_HASH_BYTES]
         return digest.hex() if int.from_bytes(digest) < self._sample * lines.HASH_RANGE else ""
 
-    def _news(self, snapshot: Snapshot) -> bytes:
-        """Take note of the snapshot; return a line of the experiment if there is anything new to say."""
+    def _meet(self, snapshot: Snapshot) -> None:
         epoch = snapshot.epoch
         known = self._met.get(epoch)
         if known is not None and known[0] is snapshot:
-            return b""
+            return
         shares = {arm.name: arm.parts / PARTS for arm in snapshot.arms}
         self._met[epoch] = (snapshot, msgspec.Raw(msgspec.json.encode(shares)))
         head = lines.encode(
@@ -86,12 +92,12 @@ class Scribe:
             )
         )
         if self._heads.get(epoch) == head:
-            return b""
+            return
         self._heads[epoch] = head
+        self._news.append(head)
         if len(self._heads) > _EPOCHS_MAX:
             eldest = next(iter(self._heads))
             del self._heads[eldest], self._met[eldest]
-        return head
 
     def _decision(self, item: Decided, nonce_hash: str) -> lines.DecisionLine:
         decision, snapshot = item.decision, item.snapshot

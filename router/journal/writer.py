@@ -28,6 +28,8 @@ _LOOK_S: Final = 0.25
 _QUEUE_MAX: Final = 16_384
 # The thread holds the interpreter for this many lines, a fifth of a millisecond, before a write lets requests go on.
 _GROUP_LINES: Final = 32
+# Lines of 64 arms with long names are twenty times as long; the smallest file takes four such groups.
+_GROUP_BYTES: Final = 2**14
 # A disk that hangs for longer at the end is left behind with the thread, which is a daemon.
 _CLOSE_S: Final = 2.0
 
@@ -94,25 +96,43 @@ class Journal:
         """Write what is queued; on the thread only. After a failure the rest is dropped: the next look tries again."""
         left, is_written = len(self._queue), True
         while left:
-            group = [self._queue.popleft() for _ in range(min(left, _GROUP_LINES))]
-            left -= len(group)
-            is_written = is_written and self._write(group)
+            taken, texts = self._take(left)
+            left -= taken
+            is_written = is_written and self._append(b"".join(texts))
             if not is_written:
-                self._not_written.inc(len(group))
+                self._not_written.inc(len(texts))
 
-    def _write(self, group: list[Item]) -> bool:
-        facts = {"folder": str(self._folder)}
-        try:
-            text = b"".join([self._scribe.text(item) for item in group])
+    def _take(self, most: int) -> tuple[int, list[bytes]]:
+        """Take a group off the queue; return how many that were, and the lines of those that are in the sample."""
+        taken, size = 0, 0
+        texts = []
+        while taken < min(most, _GROUP_LINES) and size < _GROUP_BYTES:
+            taken += 1
+            try:
+                text = self._scribe.text(self._queue.popleft())
+            except Exception:  # Bulkhead: one line's unforeseen fault must not end the journal.
+                log.exception("journal line dropped", extra={"folder": str(self._folder)})
+                self._not_written.inc()
+                continue
             if text:
-                self._files.append(text, self._scribe.head)
-        except OSError as error:
+                texts.append(text)
+                size += len(text)
+        return taken, texts
+
+    def _append(self, text: bytes) -> bool:
+        """Write lines, and say whether they were written; the first failure and the first success after it are logged."""
+        if not text:
+            return True
+        facts = {"folder": str(self._folder)}
+        news = self._scribe.take_news()
+        try:
+            # A file that is begun for them has the news in its head.
+            is_begun = not self._files.has_room(len(news) + len(text))
+            self._files.append(text if is_begun else news + text, self._scribe.head)
+        except (OSError, ValueError) as error:
             if self._is_well:
                 log.warning("journal not written: its lines are dropped", extra={**facts, "reason": str(error)})
             self._is_well = False
-            return False
-        except Exception:  # Bulkhead: one group's unforeseen fault must not end the journal.
-            log.exception("journal lines dropped", extra=facts)
             return False
         if not self._is_well:
             log.info("journal written again", extra=facts)

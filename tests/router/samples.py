@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from router.decisions import Keyring, Mode
+from router.journal import Journal
 from router.ledger import Ledger
 from router.metrics import Metrics
 from router.predict import Predictor
@@ -102,6 +103,7 @@ def bench(
     *,
     retry_ratio: float = 0.2,
     clock: Callable[[], float] = lambda: 0.0,
+    journal: Journal | None = None,
 ) -> Bench:
     """Build a predictor over dispatchers by backend; each backend is configured with a model of its own name."""
     routes = Routes({backend: (backend,) for backend in dispatchers})
@@ -118,5 +120,6 @@ def bench(
         retry_ratio=retry_ratio,
         unix_now=lambda: NOW,
         clock=clock,
+        journal=journal,
     )
     return Bench(predictor, routes, ledger, metrics, keys)
