@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,10 +20,11 @@ CLIENTS = 8
 
 
 @pytest.mark.timeout(60)
-async def test_losers_are_unloaded_and_every_reward_counts_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", [{"workers": 2}, {"store": "memory:"}], ids=["workers", "memory"])
+async def test_losers_are_unloaded_and_every_reward_counts_once(tmp_path: Path, settings: dict[str, Any]) -> None:
     async with (
         DigitsServer(LINES) as server,
-        serving(tmp_path, configuration(tmp_path, server.address)) as gateway,
+        serving(tmp_path, configuration(tmp_path, server.address, **settings)) as gateway,
         Client.to(gateway) as client,
     ):
         traffic = Traffic(client, Nature(RATES, seed=1))

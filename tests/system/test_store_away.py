@@ -1,0 +1,50 @@
+"""The store does not answer for a while: predictions go on, rewards are asked to come again, and nothing is lost."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.system.client import Client, Refusal
+from tests.system.gateway import configuration, endless, serving, until
+from tests.system.model_server import DigitsServer
+from tests.system.traffic import Nature, Traffic, counted
+
+
+@pytest.mark.timeout(60)
+async def test_locked_store_stops_no_prediction_and_loses_no_reward(tmp_path: Path) -> None:
+    document = endless()
+    document["objective"]["reward"] = {"window": "60s"}
+    async with DigitsServer() as server:
+        settings = configuration(tmp_path, server.address, experiments=[document])
+        async with serving(tmp_path, settings) as gateway, Client.to(gateway) as client:
+            await gateway.in_phase("running")
+            traffic = Traffic(client, Nature(dict.fromkeys((1, 2, 3), 0.5), seed=8))
+            other = sqlite3.connect(tmp_path / "turpin.db", isolation_level=None)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(traffic.run(4))
+                await until("some traffic", lambda: len(traffic.acknowledged) > 50)
+                other.execute("BEGIN IMMEDIATE")
+                token = (await client.predict()).decision
+                # The store gives up after 2 s; the gateway says so once for each of its processes, not in every turn.
+                with pytest.raises(Refusal) as caught:
+                    await client.reward(token, 1.0)
+                answered = [await client.predict() for _ in range(50)]
+                other.execute("ROLLBACK")
+                acknowledged = len(traffic.acknowledged)
+                await until("rewards again", lambda: len(traffic.acknowledged) > acknowledged + 50)
+                traffic.stop.set()
+            other.close()
+            traffic.acknowledged[token] = 1.0
+            assert await client.reward(token, 1.0) == 202
+            await counted(gateway, traffic)
+            log = await gateway.stop()
+
+    assert caught.value.code == 503
+    assert caught.value.headers["Retry-After"] == "1"
+    assert "store_away" in caught.value.message
+    assert all(answer.decision for answer in answered)
+    assert traffic.failed == []
+    assert traffic.refused == []
+    assert log.count('"level": "error"') == 0
