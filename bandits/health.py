@@ -1,0 +1,192 @@
+"""Whether the numbers can be trusted: traffic split as published, rewards coming back alike, arms within bounds.
+
+`alarms` answers with one e-process per question, each over the whole epoch. Sums in, no memory but a cache. What they
+assume: the request is what was randomised, and each is a draw of its own. With sticky units it is not; leave `draws`
+and `reports` out then. Source: bandit-science.md, Part I §H.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bandits.alarm import BAR_LOG, Alarm, bounded, log_mean_exp
+from bandits.evidence import Tables, log_likelihood
+from bandits.guardrails import Guard, guarded
+from bandits.heterogeneity import Effects, HeterogeneityCache, heterogeneity
+from bandits.weights import PARTS
+
+__all__ = ["LAMBDAS", "Alarm", "Draws", "Effects", "Guard", "HealthCache", "Reports", "alarms", "log_moments"]
+
+Floats = NDArray[np.float64]
+
+# How strongly each bet leans on an arm being chosen too often or too seldom (Part I §H); their order is the stores'.
+LAMBDAS = (-0.5, -0.2, -0.1, -0.05, -0.02, 0.02, 0.05, 0.1, 0.2, 0.5)
+# What workers compute with: the rounding of a draw is below 1e-18 nats, of 1e12 draws below 1e-6.
+SHARP_BITS = 60
+# What is stored, as whole steps: 1e13 draws fit into 63 bits. Workers carry what is left over to the next flush.
+STORED_BITS = 20
+# The effects that the mixture bets on, as log odds of being reported (Part I §H).
+REPORT_EFFECTS: Floats = np.array([-2.0, -1.0, -0.5, -0.25, -0.1, 0.1, 0.25, 0.5, 1.0, 2.0])
+# Tables with at most so many possible outcomes are summed out: in the smallest the saddlepoint would add .05 to what
+# one stratum is expected to multiply by, which 1,000 of them make a false alarm. From here on it is below .0012.
+_OUTCOMES_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """How often each arm was drawn, and the sums over all draws of `log_moments` in steps of 2^-20, (arms, lambdas)."""
+
+    assigned: tuple[int, ...]
+    log_moments: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reports:
+    """Of strata whose window has passed, (strata, arms): decisions, and how many of them a reward came back for."""
+
+    decisions: Floats
+    reported: Floats
+
+
+@dataclass(slots=True)
+class HealthCache:
+    """What need not be computed again while strata are only added. Mutable, one per experiment, safe to throw away."""
+
+    reports: dict[int, tuple[Floats, Floats]] = field(default_factory=dict)
+    effects: HeterogeneityCache = field(default_factory=HeterogeneityCache)
+
+
+def alarms(
+    names: Sequence[str],
+    *,
+    draws: Draws | None = None,
+    reports: Reports | None = None,
+    effects: Effects | None = None,
+    guards: Sequence[Guard] = (),
+    cache: HealthCache | None = None,
+) -> tuple[Alarm, ...]:
+    """Return the alarm of every question that can be asked, ringing or not, for arms of these names.
+
+    Leave out `draws` and `reports` when units are sticky, and `reports` when silence means 0: then a lost reward can't
+    be told from a bad arm.
+    """
+    cache = cache or HealthCache()
+    found = []
+    if draws is not None:
+        found.append(_sample_ratio(names, draws))
+    if reports is not None:
+        found.append(_reporting(names, reports, cache))
+    if effects is not None:
+        found.append(heterogeneity(names, effects, cache.effects))
+    return (*found, *(guarded(guard) for guard in guards))
+
+
+def log_moments(parts: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """Return per arm and lambda ln(1 + w (e^lambda - 1)) in steps of 2^-60: what one draw with these parts adds.
+
+    It is ln E[e^(lambda X)] of X = 1 when the arm is drawn: so that e^(lambda X) / (1 + w (e^lambda - 1)) is expected
+    to be exactly 1, whatever the weights depended on.
+    """
+    return tuple(
+        tuple(round(math.ldexp(math.log1p(part / PARTS * math.expm1(bet)), SHARP_BITS)) for bet in LAMBDAS)
+        for part in parts
+    )
+
+
+def log_e_of_draws(assigned: Floats, moments: Floats) -> Floats:
+    """Return ln exp(lambda A_k - B_k,lambda) (…, arms, lambdas) of counts (…, arms) and moments in nats."""
+    return np.asarray(assigned[..., None] * np.array(LAMBDAS) - moments, np.float64)
+
+
+def _sample_ratio(names: Sequence[str], draws: Draws) -> Alarm:
+    """Compare how often each arm was drawn with the weights it was drawn with."""
+    moments = np.array(draws.log_moments, np.float64) / 2**STORED_BITS
+    logs = log_e_of_draws(np.array(draws.assigned, np.float64), moments)
+    worst = int(logs.max(axis=1).argmax())
+    log_e = bounded(float(log_mean_exp(logs)))
+    # The slope at 0 of what the weights promise is how many draws they promise.
+    above = LAMBDAS.index(0.02)
+    expected = float(moments[worst, above] - moments[worst, above - 1]) / (LAMBDAS[above] - LAMBDAS[above - 1])
+    words = f"arm {names[worst]} was drawn {draws.assigned[worst]} times, its weights promise {expected:.0f}"
+    return _alarm("sample_ratio", names[worst], log_e, words)
+
+
+def _reporting(names: Sequence[str], reports: Reports, cache: HealthCache) -> Alarm:
+    """Compare each arm's share of decisions that got a reward with the others', stratum by stratum.
+
+    Given how many of a stratum's decisions were reported, the arm's part of them follows the hypergeometric law: the
+    common rate falls out, and may swing.
+    """
+    decisions = reports.decisions
+    # Rewards of several events may exceed decisions: the share then is 1.
+    reported = np.minimum(reports.reported, decisions)
+    logs = np.zeros((len(names), REPORT_EFFECTS.size))
+    for arm in range(len(names)):
+        rows = np.stack(
+            [
+                decisions[:, arm],
+                decisions.sum(axis=1) - decisions[:, arm],
+                reported[:, arm],
+                reported.sum(axis=1) - reported[:, arm],
+            ],
+            axis=1,
+        )
+        logs[arm] = _total(rows, cache.reports.get(arm))
+        cache.reports[arm] = (rows, logs[arm])
+    worst = int(logs.max(axis=1).argmax())
+    own, others = (_share(reported, decisions, arms) for arms in ([worst], np.arange(len(names)) != worst))
+    words = f"rewards came back for {own} of arm {names[worst]}'s decisions, for {others} of the others'"
+    return _alarm("reporting_rate", names[worst], bounded(float(log_mean_exp(logs))), words)
+
+
+def report_logs(rows: Floats) -> Floats:
+    """Return ll(effect) - ll(0) (rows, effects) of tables (decisions of k, of others; reported of k, of others)."""
+    own, others, reported = rows[:, 0], rows[:, 1], rows[:, 2] + rows[:, 3]
+    lowest = np.maximum(0.0, reported - others)
+    outcomes = np.minimum(own, reported) - lowest + 1.0
+    found = np.zeros((len(rows), REPORT_EFFECTS.size))
+    is_small = (outcomes > 1) & (outcomes <= _OUTCOMES_MAX)
+    found[is_small] = _summed_out(rows[is_small], lowest[is_small], outcomes[is_small])
+    is_large = outcomes > _OUTCOMES_MAX
+    columns = rows[is_large].T
+    logs = log_likelihood(np.append(REPORT_EFFECTS, 0.0), Tables(*columns))
+    found[is_large] = logs[:, :-1] - logs[:, -1:]
+    return found
+
+
+def _summed_out(rows: Floats, lowest: Floats, outcomes: Floats) -> Floats:
+    """Return ll(effect) - ll(0) exactly, from the number of ways to every possible outcome."""
+    own, others, reported = rows[:, 0, None], rows[:, 1, None], (rows[:, 2] + rows[:, 3])[:, None]
+    count = lowest[:, None] + np.arange(_OUTCOMES_MAX - 1)
+    # How many more ways there are to one more of the arm's own; beyond the last possible outcome none.
+    is_possible = np.arange(1, _OUTCOMES_MAX) < outcomes[:, None]
+    more = np.where(is_possible, (own - count) * (reported - count), 1.0)
+    less = np.where(is_possible, (count + 1.0) * (others - reported + count + 1.0), 1.0)
+    ways = np.zeros((len(rows), _OUTCOMES_MAX))
+    ways[:, 1:] = np.where(is_possible, np.cumsum(np.log(more / less), axis=1), -np.inf)
+    shares = np.exp(ways - ways.max(axis=1, keepdims=True))
+    # At most e^126: 64 outcomes, effects up to 2.
+    lifted = shares @ np.exp(np.arange(_OUTCOMES_MAX)[:, None] * REPORT_EFFECTS)
+    above = (rows[:, 2] - lowest)[:, None] * REPORT_EFFECTS
+    return np.asarray(above - np.log(lifted / shares.sum(axis=1, keepdims=True)), np.float64)
+
+
+def _total(rows: Floats, kept: tuple[Floats, Floats] | None) -> Floats:
+    """Return the log likelihoods summed over the rows; rows that are the cache's first are not computed again."""
+    if kept is not None and np.array_equal(kept[0], rows[: len(kept[0])]):
+        fresh = rows[len(kept[0]) :]
+        return np.asarray(kept[1] + report_logs(fresh).sum(axis=0), np.float64)
+    return np.asarray(report_logs(rows).sum(axis=0), np.float64)
+
+
+def _share(reported: Floats, decisions: Floats, arms: "Sequence[int] | NDArray[np.bool_]") -> str:
+    count = float(decisions[:, arms].sum())
+    return f"{float(reported[:, arms].sum()) / count:.1%}" if count else "none"
+
+
+def _alarm(name: str, arm: str, log_e: float, words: str) -> Alarm:
+    is_ringing = log_e >= BAR_LOG
+    return Alarm(name, arm if is_ringing else None, log_e, BAR_LOG, is_ringing, words)
