@@ -77,6 +77,7 @@ class DataPlane:
         self._is_shared = is_shared
         self._metrics = metrics
         self._name = f"gw-{secrets.token_hex(8)}"
+        self._is_store_away = False
         self._routes = Routes({name: tuple(backend.models) for name, backend in config.backends.items()})
         self._ledger = Ledger()
         self._measurements = Measurements(tuple(config.backends), metrics)
@@ -208,6 +209,16 @@ class DataPlane:
                 if live.snapshot.mode == Mode.EXPERIMENT:
                     self._measurements.ask_for_probes(live, self._dispatchers)
 
+    def _note_store(self, *, away: str) -> None:
+        """Log when the store goes away, and when it is back; not each time it is asked in vain."""
+        if bool(away) == self._is_store_away:
+            return
+        self._is_store_away = bool(away)
+        if away:
+            log.warning("store unavailable: predictions go on with the last snapshot, counts wait", reason=away)
+        else:
+            log.info("store back")
+
     async def _flush(self, *, is_last: bool = False) -> bool:
         parcel = self._ledger.parcel()
         lives = list(self._routes.by_model.values())
@@ -215,7 +226,7 @@ class DataPlane:
         try:
             await self._store.flush(self._name, parcel.sequence, parcel.deltas, beat, self._unix_now())
         except StoreUnavailable as error:
-            log.warning("store unavailable", during="flush", reason=str(error))
+            self._note_store(away=str(error))
             return False
         self._ledger.confirm(parcel)
         return True
@@ -224,8 +235,9 @@ class DataPlane:
         try:
             published = await self._store.snapshots()
         except StoreUnavailable as error:
-            log.warning("store unavailable", during="refresh", reason=str(error))
+            self._note_store(away=str(error))
             return False
+        self._note_store(away="")
         for name, (_, raw) in published.items():
             try:
                 self._routes.update(snapshot.decode(raw))

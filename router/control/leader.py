@@ -84,14 +84,20 @@ class Leader:
         loop = asyncio.get_running_loop()
         period_s = min((one.policy.refresh for one in self._config.experiments), default=1.0)
         next_at = loop.time()
+        is_store_away = False
         while True:
             try:
                 await self._turn()
+                if is_store_away:
+                    log.info("store back: learning goes on")
+                is_store_away = False
             except (Fenced, RevisionConflict) as error:
                 log.warning("another gateway leads now", reason=str(error))
                 self._fence = None
             except StoreUnavailable as error:
-                log.warning("store unavailable: learning and retiring wait", reason=str(error))
+                if not is_store_away:
+                    log.warning("store unavailable: learning and retiring wait", reason=str(error))
+                is_store_away = True
                 self._heard_at = loop.time() + GATEWAY_HEARD_S
             except StoreError:
                 log.exception("the store refused what the leader wrote")

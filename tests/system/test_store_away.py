@@ -27,10 +27,12 @@ async def test_locked_store_stops_no_prediction_and_loses_no_reward(tmp_path: Pa
                 await until("some traffic", lambda: len(traffic.acknowledged) > 50)
                 other.execute("BEGIN IMMEDIATE")
                 token = (await client.predict()).decision
-                # The store gives up after 2 s; the gateway says so once for each of its processes, not in every turn.
+                # The store gives up after 2 s.
                 with pytest.raises(Refusal) as caught:
                     await client.reward(token, 1.0)
                 answered = [await client.predict() for _ in range(50)]
+                with pytest.raises(Refusal):
+                    await client.reward(token, 1.0)
                 other.execute("ROLLBACK")
                 acknowledged = len(traffic.acknowledged)
                 await until("rewards again", lambda: len(traffic.acknowledged) > acknowledged + 50)
@@ -47,4 +49,6 @@ async def test_locked_store_stops_no_prediction_and_loses_no_reward(tmp_path: Pa
     assert all(answer.decision for answer in answered)
     assert traffic.failed == []
     assert traffic.refused == []
+    # Each of the two processes says once that the store is away, and once that it is back; not in every turn.
+    assert (log.count("store unavailable"), log.count("store back")) == (2, 2)
     assert log.count('"level": "error"') == 0
