@@ -28,11 +28,15 @@ class Answer:
 
 
 class Failed(Exception):
-    """A request that was not answered as it should have been; `is_away`: nobody was there to answer."""
+    """A request that was not answered as it should have been.
 
-    def __init__(self, message: str, *, is_away: bool = False) -> None:
+    `is_away`: nobody was there to answer. `is_sent`: it may have reached somebody, so that it must not be sent again.
+    """
+
+    def __init__(self, message: str, *, is_away: bool = False, is_sent: bool = True) -> None:
         super().__init__(message)
         self.is_away = is_away
+        self.is_sent = is_sent
 
 
 class Sender(Protocol):
@@ -73,6 +77,8 @@ class RestSender:
         try:
             async with self._session.post(self._url, data=self._bodies[image], timeout=timeout) as response:
                 body = await response.read()
+        except aiohttp.ClientConnectorError as error:
+            raise Failed(f"REST: {type(error).__name__}: {error}", is_away=True, is_sent=False) from error
         except aiohttp.ClientConnectionError as error:
             raise Failed(f"REST: {type(error).__name__}: {error}", is_away=True) from error
         except (aiohttp.ClientError, TimeoutError) as error:

@@ -54,7 +54,8 @@ class GrpcSender:
 
     async def predict(self, image: int) -> Answer:
         """Ask for image number `image`; raises Failed."""
-        call = self._stub.Predict(self._requests[image], timeout=TIMEOUT_S)
+        # Without a connection the call waits for one instead of failing: it was never sent.
+        call = self._stub.Predict(self._requests[image], timeout=TIMEOUT_S, wait_for_ready=True)
         try:
             response = await call
             metadata = dict(await call.trailing_metadata())

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from load.demo.books import Books
 from load.demo.pace import Pace
 from load.demo.plan import FORM_DIGITS
-from load.demo.senders import Failed, Sender
+from load.demo.senders import Answer, Failed, Sender
 
 # At full speed: enough to keep gateway and model server busy, few enough that a request waits milliseconds.
 IN_FLIGHT_FULL_SPEED = 32
@@ -50,6 +50,8 @@ class Traffic:
         self._is_back = is_back
         self._clock = clock
         self._is_away = False
+        # Many may wait, one looks.
+        self._looking = asyncio.Lock()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send until `stop`, then wait for what is in flight."""
@@ -67,14 +69,13 @@ class Traffic:
                     await self._slots.acquire()
                     image = int(self._rng.integers(len(self._digits)))
                     sender = self._senders[place % len(self._senders)]
-                    tasks.create_task(self._ask(sender, image))
+                    tasks.create_task(self._ask(sender, image, stop))
 
-    async def _ask(self, sender: Sender, image: int) -> None:
+    async def _ask(self, sender: Sender, image: int, stop: asyncio.Event) -> None:
         try:
-            answer = await sender.predict(image)
+            answer = await self._predict(sender, image, stop)
         except Failed as error:
             self._books.failed(str(error))
-            self._is_away = self._is_away or error.is_away
         else:
             is_right = answer.digit == self._digits[image]
             self._books.answered(answer.arm, bool(is_right))
@@ -82,9 +83,21 @@ class Traffic:
         finally:
             self._slots.release()
 
+    async def _predict(self, sender: Sender, image: int, stop: asyncio.Event) -> Answer:
+        """Ask once; a request that found nobody to connect to was not sent, and waits until somebody is back."""
+        try:
+            return await sender.predict(image)
+        except Failed as error:
+            self._is_away = self._is_away or error.is_away
+            if error.is_sent:
+                raise
+        await self._until_back(stop)
+        return await sender.predict(image)
+
     async def _until_back(self, stop: asyncio.Event) -> None:
-        while not stop.is_set() and not await self._is_back():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_AWAY_LOOK_S):
-                    await stop.wait()
-        self._is_away = False
+        async with self._looking:
+            while self._is_away and not stop.is_set() and not await self._is_back():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_AWAY_LOOK_S):
+                        await stop.wait()
+            self._is_away = False

@@ -25,6 +25,7 @@ class Paper:
         self.log: list[tuple[float, int]] = []
         self.in_flight_max = 0
         self.is_away_until_s = -1.0
+        self.is_sent = True
         self._in_flight = 0
 
     async def predict(self, image: int) -> Answer:
@@ -35,7 +36,7 @@ class Paper:
         await asyncio.sleep(self.seconds)
         self._in_flight -= 1
         if now < self.is_away_until_s:
-            raise Failed("connection refused", is_away=True)
+            raise Failed("connection lost or refused", is_away=True, is_sent=self.is_sent)
         return Answer(image, "v1", f"token-{len(self.log)}")
 
 
@@ -125,9 +126,22 @@ def test_client_never_retries_and_holds_its_fire_while_the_gateway_is_away() -> 
     books = run_simulated(run([sender], 2.0, 100.0, drawer))
 
     # The first form finds out; the rest wait for the gateway, and the pace begins anew without a burst.
-    assert books.failures == {"connection refused": FORM_DIGITS}
+    assert books.failures == {"connection lost or refused": FORM_DIGITS}
     assert books.answers == pytest.approx(100, abs=FORM_DIGITS)
     assert len(drawer.rewards) == books.answers
+
+
+@pytest.mark.parametrize("rate", [0.0, 300.0])
+def test_a_request_that_was_never_sent_waits_until_somebody_is_there(rate: float) -> None:
+    sender, drawer = Paper(0.01), Drawer(back_at_s=1.5)
+    sender.is_away_until_s, sender.is_sent = 0.9, False
+
+    books = run_simulated(run([sender], 3.0, rate, drawer))
+
+    refused = [image for at_s, image in sender.log if at_s < 0.9]
+    assert 0 < len(refused) <= FORM_DIGITS + IN_FLIGHT_FULL_SPEED
+    assert not books.failures
+    assert len(drawer.rewards) == len(sender.log) - len(refused)
 
 
 async def test_rest_sender_reads_answers_and_failures() -> None:
