@@ -13,6 +13,7 @@ import typer
 
 from router import arithmetic_commands, commands, experiments_command
 from router.guard import PACKAGES
+from router.replay.command import replay
 from router.version import installed_version
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ app = typer.Typer(
 app.add_typer(experiments_command.app, name="experiments")
 app.command("decide")(arithmetic_commands.decide)
 app.command("evidence")(arithmetic_commands.evidence)
+app.command("replay")(replay)
 
 ConfigPath = Annotated[Path, typer.Option("--config", "-c", envvar="TURPIN_CONFIG", help="The configuration file.")]
 

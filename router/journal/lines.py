@@ -5,11 +5,13 @@ line allows a reward to be sent or a client to be known again. A line is kept wh
 below `sample`, so that a decision and its rewards are kept or left out together.
 """
 
-from typing import Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
 HASH_RANGE: Final = 2.0**64
+Hash: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
+Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class ExperimentLine(msgspec.Struct, frozen=True, tag_field="kind", tag="experiment"):
@@ -37,15 +39,15 @@ class DecisionLine(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="k
     weights_version: int
     block: int
     arm: str
-    propensity: float
+    propensity: Annotated[float, msgspec.Meta(gt=0, le=1)]
     propensities: msgspec.Raw
     mode: str
     rows: int
     cost_usd: float
-    nonce_hash: str
-    sample: float
+    nonce_hash: Hash
+    sample: Share
     segment: int = 0
-    unit_hash: str = ""
+    unit_hash: Hash | None = None
 
 
 class RewardLine(msgspec.Struct, frozen=True, tag_field="kind", tag="reward"):
@@ -54,12 +56,12 @@ class RewardLine(msgspec.Struct, frozen=True, tag_field="kind", tag="reward"):
     time: float  # unix s
     experiment: str
     epoch: str
-    nonce_hash: str
+    nonce_hash: Hash
     event: str
     reward: float
     is_learned: bool
     delay_s: float
-    sample: float
+    sample: Share
 
 
 Line: TypeAlias = ExperimentLine | DecisionLine | RewardLine

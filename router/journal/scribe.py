@@ -101,7 +101,7 @@ class Scribe:
 
     def _decision(self, item: Decided, nonce_hash: str) -> lines.DecisionLine:
         decision, snapshot = item.decision, item.snapshot
-        unit = self._keys.point(decision.epoch, b"journal unit", item.unit)[:_HASH_BYTES].hex() if item.unit else ""
+        unit = self._keys.point(decision.epoch, b"journal unit", item.unit)[:_HASH_BYTES].hex() if item.unit else None
         return lines.DecisionLine(
             time=decision.time_us / 1e6,
             experiment=snapshot.name,
