@@ -20,7 +20,8 @@ from router.journal.files import journal_files
 
 Floats = NDArray[np.float64]
 Int64s = NDArray[np.int64]
-_MODE: Final = "experiment"
+# What is learned from; in `observe` all of it is control's.
+_MODES: Final = ("experiment", "observe")
 _SHARES: Final = msgspec.json.Decoder(dict[str, lines.Share])
 
 
@@ -159,7 +160,7 @@ def _note(columns: _Columns, line: lines.Line, since: float, until: float) -> No
         if line.is_learned:
             columns.reward(line)
     elif since <= line.time < until:
-        if line.mode == _MODE:
+        if line.mode in _MODES:
             columns.decide(line)
         else:
             columns.set_aside += 1
