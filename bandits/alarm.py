@@ -33,6 +33,13 @@ class Alarm:
     words: str
 
 
+def rated(name: str, arm: str, log_e: float, words: str) -> Alarm:
+    """Return the alarm of an e-process over the whole epoch, which speaks of `arm` if it rings."""
+    log_e = bounded(log_e)
+    is_ringing = log_e >= BAR_LOG
+    return Alarm(name, arm if is_ringing else None, log_e, BAR_LOG, is_ringing, words)
+
+
 def bounded(log_e: float) -> float:
     """Return the evidence within ±`LOG_E_MAX`, a plain float that JSON can carry."""
     return min(LOG_E_MAX, max(-LOG_E_MAX, float(log_e)))

@@ -5,42 +5,27 @@ assume: the request is what was randomised, and each is a draw of its own. With 
 and `reports` out then. Source: bandit-science.md, Part I §H.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.alarm import BAR_LOG, Alarm, bounded, log_mean_exp
+from bandits.alarm import Alarm, log_mean_exp, rated
 from bandits.evidence import Tables, log_likelihood
 from bandits.guardrails import Guard, guarded
 from bandits.heterogeneity import Effects, HeterogeneityCache, heterogeneity
-from bandits.weights import PARTS
+from bandits.sample_ratio import Draws, sample_ratio
 
-__all__ = ["LAMBDAS", "Alarm", "Draws", "Effects", "Guard", "HealthCache", "Reports", "alarms", "log_moments"]
+__all__ = ["Alarm", "Draws", "Effects", "Guard", "HealthCache", "Reports", "alarms"]
 
 Floats = NDArray[np.float64]
 
-# How strongly each bet leans on an arm being chosen too often or too seldom (Part I §H); their order is the stores'.
-LAMBDAS = (-0.5, -0.2, -0.1, -0.05, -0.02, 0.02, 0.05, 0.1, 0.2, 0.5)
-# What workers compute with: the rounding of a draw is below 1e-18 nats, of 1e12 draws below 1e-6.
-SHARP_BITS = 60
-# What is stored, as whole steps: 1e13 draws fit into 63 bits. Workers carry what is left over to the next flush.
-STORED_BITS = 20
 # The effects that the mixture bets on, as log odds of being reported (Part I §H).
 REPORT_EFFECTS: Floats = np.array([-2.0, -1.0, -0.5, -0.25, -0.1, 0.1, 0.25, 0.5, 1.0, 2.0])
 # Tables with at most so many possible outcomes are summed out: in the smallest the saddlepoint would add .05 to what
 # one stratum is expected to multiply by, which 1,000 of them make a false alarm. From here on it is below .0012.
 _OUTCOMES_MAX = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Draws:
-    """How often each arm was drawn, and the sums over all draws of `log_moments` in steps of 2^-20, (arms, lambdas)."""
-
-    assigned: tuple[int, ...]
-    log_moments: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,42 +61,12 @@ def alarms(
     cache = cache or HealthCache()
     found = []
     if draws is not None:
-        found.append(_sample_ratio(names, draws))
+        found.append(sample_ratio(names, draws))
     if reports is not None:
         found.append(_reporting(names, reports, cache))
     if effects is not None:
         found.append(heterogeneity(names, effects, cache.effects))
     return (*found, *(guarded(guard) for guard in guards))
-
-
-def log_moments(parts: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-    """Return per arm and lambda ln(1 + w (e^lambda - 1)) in steps of 2^-60: what one draw with these parts adds.
-
-    It is ln E[e^(lambda X)] of X = 1 when the arm is drawn: so that e^(lambda X) / (1 + w (e^lambda - 1)) is expected
-    to be exactly 1, whatever the weights depended on.
-    """
-    return tuple(
-        tuple(round(math.ldexp(math.log1p(part / PARTS * math.expm1(bet)), SHARP_BITS)) for bet in LAMBDAS)
-        for part in parts
-    )
-
-
-def log_e_of_draws(assigned: Floats, moments: Floats) -> Floats:
-    """Return ln exp(lambda A_k - B_k,lambda) (…, arms, lambdas) of counts (…, arms) and moments in nats."""
-    return np.asarray(assigned[..., None] * np.array(LAMBDAS) - moments, np.float64)
-
-
-def _sample_ratio(names: Sequence[str], draws: Draws) -> Alarm:
-    """Compare how often each arm was drawn with the weights it was drawn with."""
-    moments = np.array(draws.log_moments, np.float64) / 2**STORED_BITS
-    logs = log_e_of_draws(np.array(draws.assigned, np.float64), moments)
-    worst = int(logs.max(axis=1).argmax())
-    log_e = bounded(float(log_mean_exp(logs)))
-    # The slope at 0 of what the weights promise is how many draws they promise.
-    above = LAMBDAS.index(0.02)
-    expected = float(moments[worst, above] - moments[worst, above - 1]) / (LAMBDAS[above] - LAMBDAS[above - 1])
-    words = f"arm {names[worst]} was drawn {draws.assigned[worst]} times, its weights promise {expected:.0f}"
-    return _alarm("sample_ratio", names[worst], log_e, words)
 
 
 def _reporting(names: Sequence[str], reports: Reports, cache: HealthCache) -> Alarm:
@@ -139,7 +94,7 @@ def _reporting(names: Sequence[str], reports: Reports, cache: HealthCache) -> Al
     worst = int(logs.max(axis=1).argmax())
     own, others = (_share(reported, decisions, arms) for arms in ([worst], np.arange(len(names)) != worst))
     words = f"rewards came back for {own} of arm {names[worst]}'s decisions, for {others} of the others'"
-    return _alarm("reporting_rate", names[worst], bounded(float(log_mean_exp(logs))), words)
+    return rated("reporting_rate", names[worst], float(log_mean_exp(logs)), words)
 
 
 def report_logs(rows: Floats) -> Floats:
@@ -185,8 +140,3 @@ def _total(rows: Floats, kept: tuple[Floats, Floats] | None) -> Floats:
 def _share(reported: Floats, decisions: Floats, arms: "Sequence[int] | NDArray[np.bool_]") -> str:
     count = float(decisions[:, arms].sum())
     return f"{float(reported[:, arms].sum()) / count:.1%}" if count else "none"
-
-
-def _alarm(name: str, arm: str, log_e: float, words: str) -> Alarm:
-    is_ringing = log_e >= BAR_LOG
-    return Alarm(name, arm if is_ringing else None, log_e, BAR_LOG, is_ringing, words)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.alarm import BAR_LOG, Alarm, bounded, log_mean_exp
+from bandits.alarm import BAR_LOG, Alarm, log_mean_exp, rated
 from bandits.evidence import GRID, LOG_MIXTURE, Tables, log_likelihood
 
 Floats = NDArray[np.float64]
@@ -58,15 +58,14 @@ def heterogeneity(names: Sequence[str], effects: Effects, cache: HeterogeneityCa
     if not rivals:
         return Alarm("heterogeneity", None, 0.0, BAR_LOG, is_ringing=False, words="there is nothing to compare")
     found = [_of_odds(effects, arm, cache) if effects.is_binary else _of_means(effects, arm) for arm in rivals]
-    log_e = bounded(float(log_mean_exp(np.array([log for log, _ in found]))))
+    log_e = float(log_mean_exp(np.array([log for log, _ in found])))
     place = int(np.argmax([log for log, _ in found]))
-    is_ringing = log_e >= BAR_LOG
     unit = "in log odds" if effects.is_binary else "of the reward's sd"
     words = (
         f"the advantage of arm {names[rivals[place]]} over {names[effects.control]} varies between blocks "
         f"by about {found[place][1]:.2g} {unit}"
     )
-    return Alarm("heterogeneity", names[rivals[place]] if is_ringing else None, log_e, BAR_LOG, is_ringing, words)
+    return rated("heterogeneity", names[rivals[place]], log_e, words)
 
 
 def _kernels() -> Floats:

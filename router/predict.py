@@ -4,6 +4,7 @@
 call, split) · 5 one retry on control within budget · 6 token and counts · 7 the answer under the public name.
 """
 
+import asyncio
 import bisect
 import secrets
 from collections import Counter
@@ -150,15 +151,17 @@ class Predictor:
         point, nonce = self._draw(snapshot.epoch, context, is_sticky=snapshot.is_sticky)
         arm = bisect.bisect_right(live.cumulative, point)
         mode = Mode(snapshot.mode)
+        if mode is Mode.EXPERIMENT:
+            self._ledger.assign(snapshot.epoch, snapshot.block, live.cumulative, arm)
         self._budget.earn()
         try:
-            answer, backend_s = await self._on_arm(live, arm, request, context)
+            answer, backend_s = await self._on_arm(live, arm, mode, request, context)
         except ServingError as error:
             if arm == snapshot.serving or not _is_retryable(error) or not self._budget.spend():
                 raise
             self._metrics.retries.labels(snapshot.name).inc()
             arm, mode = snapshot.serving, Mode.FALLBACK
-            answer, backend_s = await self._on_arm(live, arm, request, context)
+            answer, backend_s = await self._on_arm(live, arm, mode, request, context)
         token = self._record(live, arm, mode, answer, nonce, unit=context.unit if snapshot.is_sticky else b"")
         answer.response.model_spec.name = snapshot.model
         return Reply(answer.response.SerializeToString(), backend_s, token, snapshot.arms[arm].name, snapshot.name)
@@ -174,13 +177,23 @@ class Predictor:
             point = int.from_bytes(self._keys.point(epoch, b"unit", context.unit)[:4]) % PARTS
         return point, nonce
 
-    async def _on_arm(self, live: Live, arm: int, request: wire.Message, context: Context) -> tuple[Answer, float]:
+    async def _on_arm(
+        self, live: Live, arm: int, mode: Mode, request: wire.Message, context: Context
+    ) -> tuple[Answer, float]:
+        """Have the arm answer; whatever else becomes of a request that was drawn is counted in the arm's cell."""
         place = (live.snapshot.epoch, arm)
+        cell = Cell(*place, live.snapshot.block)
+        is_learned = mode is Mode.EXPERIMENT
         self.in_flight[place] += 1
         try:
             return await self._dispatch(live.targets[arm], request, context)
         except ServingError:
-            self._ledger.add(Cell(live.snapshot.epoch, arm, live.snapshot.block), errors=1)
+            self._ledger.add(cell, **{"errors" if is_learned else "unlearned_errors": 1})
+            raise
+        except asyncio.CancelledError:
+            # The client left. It leaves slow arms more often: uncounted, they would seem to be drawn too seldom.
+            if is_learned:
+                self._ledger.add(cell, cancelled=1)
             raise
         finally:
             self.in_flight[place] -= 1

@@ -24,8 +24,17 @@ FIELDS = (
     "unlearned_rewards",
     "unlearned_reward_q",
     "late_rewards",
+    "assigned",
+    "cancelled",
+    "unlearned_errors",
+    "log_moment",
 )
-"""The names of what is added up in a cell, in the order in which stores keep them."""
+"""The names of what is added up in a cell, in the order in which stores keep them: new ones go to the end.
+
+Of what may be learned from, each drawn request ends once: `assigned` = `decisions` + `errors` + `cancelled` (its client
+left) + those in flight. The second try of a retried one is unlearned. `log_moment` stands in cells of its own, whose
+blocks are negative: see router/ledger.py.
+"""
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 

@@ -19,7 +19,8 @@ from router.store.contract import (
 
 # "TURP" in ASCII: tells our files from those of other programs, as `file` does too.
 _APPLICATION_ID = 0x54555250
-SCHEMA_VERSION = 1
+# 2: more fields in sums.
+SCHEMA_VERSION = 2
 # STRICT tables came with 3.37; without them SQLite would turn an overflowing integer into a float in silence.
 _SQLITE_MIN = (3, 37, 0)
 # Below CALL_TIMEOUT_S, so that a caller learns of the lock and not only that time ran out.
@@ -115,7 +116,8 @@ def connect(path: str) -> sqlite3.Connection:
 
 
 def prepare(connection: sqlite3.Connection, path: str) -> None:
-    """Check whose file it is and which version, and make the tables of a new one; under the writer's lock.
+    """Check whose file it is and which version, make the tables of a new one, bring an older one up to date; under the
+    writer's lock.
 
     Raises StoreUnopenable or SchemaTooNew before anything is changed.
     """
@@ -134,6 +136,16 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     if version == 0:
         connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+    elif version < SCHEMA_VERSION:
+        connection.executescript(f"BEGIN IMMEDIATE; {_migration(connection)} COMMIT;")
+
+
+def _migration(connection: sqlite3.Connection) -> str:
+    """Return what brings an older file up to date: the fields it lacks, at the end, where FIELDS has new ones."""
+    there = {row[1] for row in connection.execute("PRAGMA table_info(sums)")}
+    columns = (f"ALTER TABLE sums ADD COLUMN {field} INTEGER NOT NULL DEFAULT 0;" for field in FIELDS)
+    missing = (column for column, field in zip(columns, FIELDS, strict=True) if field not in there)
+    return " ".join((*missing, f"PRAGMA user_version = {SCHEMA_VERSION};"))
 
 
 def named(error: sqlite3.Error, path: str) -> StoreError:

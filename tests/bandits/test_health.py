@@ -14,18 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
 
 from bandits.alarm import BAR_LOG, Alarm, log_mean_exp
-from bandits.health import (
-    LAMBDAS,
-    SHARP_BITS,
-    STORED_BITS,
-    Draws,
-    HealthCache,
-    Reports,
-    alarms,
-    log_e_of_draws,
-    log_moments,
-    report_logs,
-)
+from bandits.health import Draws, HealthCache, Reports, alarms, report_logs
+from bandits.sample_ratio import LAMBDAS, SHARP_BITS, STORED_BITS, log_e_of_draws, log_moments
 from bandits.weights import PARTS, to_parts
 
 Floats = NDArray[np.float64]

@@ -6,7 +6,9 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.ledger import Ledger
+from bandits.sample_ratio import LAMBDAS, SHARP_BITS, STORED_BITS, log_moments
+from bandits.weights import PARTS, cumulative, to_parts
+from router.ledger import Ledger, moment_cell
 from router.store import Cell
 from router.store.memory import MemoryStore
 from tests.router.samples import NOW
@@ -97,3 +99,51 @@ def test_every_count_of_every_worker_reaches_the_store_once(
 
     found = {(arm, block, name): n for (arm, block), cell in sums.items() for name, n in cell.items() if n}
     assert found == {key: n for key, n in wanted.items() if n}
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.lists(st.integers(1, 1000), min_size=2, max_size=3), st.integers(0, 1)),
+        max_size=60,
+    )
+)
+def test_draws_reach_the_store_with_what_their_weights_promised(draws: list[tuple[int, list[int], int]]) -> None:
+    """However draws are spread over flushes and snapshots, less than one stored step of each moment is still carried."""
+    ledger = Ledger()
+    found: Counter[tuple[Cell, str]] = Counter()
+    exact: Counter[Cell] = Counter()
+    for flushes, shares, arm in draws:
+        parts = to_parts(shares)
+        ledger.assign(7, 1, cumulative(parts), arm)
+        for k, moments in enumerate(log_moments(parts)):
+            exact.update({moment_cell(7, k, place): moment for place, moment in enumerate(moments)})
+        for _ in range(flushes):
+            collect(ledger, found)
+    collect(ledger, found)
+
+    for arm in range(2):
+        assert found[Cell(7, arm, 1), "assigned"] == sum(one == arm for _, _, one in draws)
+    for cell, moment in exact.items():
+        left = moment - (found[cell, "log_moment"] << (SHARP_BITS - STORED_BITS))
+        assert 0 <= left < 1 << (SHARP_BITS - STORED_BITS)
+
+
+def collect(ledger: Ledger, into: Counter[tuple[Cell, str]]) -> None:
+    """Flush, and add up what was sent."""
+    parcel = ledger.parcel()
+    ledger.confirm(parcel)
+    for cell, fields in parcel.deltas.items():
+        into.update({(cell, name): value for name, value in fields.items()})
+
+
+def test_draws_of_a_lone_arm_promise_just_themselves() -> None:
+    ledger = Ledger()
+    for _ in range(2**20):
+        ledger.assign(7, 1, (PARTS,), 0)
+
+    deltas = ledger.parcel().deltas
+
+    assert deltas.pop(Cell(7, 0, 1)) == {"assigned": 2**20}
+    for place, bet in enumerate(LAMBDAS):
+        # ln(e^lambda) is lambda; the moment is stored in steps of 2^-20, and 2^20 were added.
+        assert abs(deltas[moment_cell(7, 0, place)]["log_moment"] - bet * 2**40) <= 1

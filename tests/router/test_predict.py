@@ -71,6 +71,11 @@ def ask(on: Bench, number: int = 0, **context: bytes) -> Reply:
     return asyncio.run(on.predictor.predict(body(), Context(DEADLINE, **known)))
 
 
+def counted(on: Bench) -> dict[Cell, dict[str, int]]:
+    """What the next flush adds to blocks of time."""
+    return {cell: dict(fields) for cell, fields in on.ledger.parcel().deltas.items() if cell.block >= 0}
+
+
 def spec_of(reply: Reply) -> wire.Message:
     return wire.PredictResponse.FromString(reply.body).model_spec
 
@@ -183,8 +188,9 @@ def test_arm_that_is_away_is_answered_for_once_by_the_serving_one_and_not_learne
     assert backend.servables == [V2, V1]
     assert (decision.arm, decision.mode, decision.parts, decision.is_learned) == (0, Mode.FALLBACK, PARTS, False)
     assert (reply.arm, spec_of(reply).version.value) == ("v1", 1)
-    deltas = on.ledger.parcel().deltas
-    assert deltas[CELL_2] == {"errors": 1}
+    deltas = counted(on)
+    assert deltas[CELL_2] == {"assigned": 1, "errors": 1}
+    assert "assigned" not in deltas[CELL_1]
     assert (deltas[CELL_1]["decisions"], deltas[CELL_1]["unlearned_decisions"]) == (0, 1)
     assert on.count("turpin_retries_total", experiment="digits-2026") == 1.0
     assert on.count("turpin_decisions_total", experiment="digits-2026", arm="v1", mode="fallback") == 1.0
@@ -207,7 +213,7 @@ def test_what_another_arm_could_not_do_better_is_not_retried(error: ServingError
         ask(on)
 
     assert backend.servables == [V2]
-    assert on.ledger.parcel().deltas == {CELL_2: {"errors": 1}}
+    assert counted(on) == {CELL_2: {"assigned": 1, "errors": 1}}
 
 
 def test_serving_arm_that_is_away_has_nobody_to_answer_for_it() -> None:
@@ -227,7 +233,7 @@ def test_error_of_the_second_try_is_the_answer_and_counts_against_its_own_arm() 
         ask(on)
 
     assert backend.servables == [V2, V1]
-    assert on.ledger.parcel().deltas == {CELL_2: {"errors": 1}, CELL_1: {"errors": 1}}
+    assert counted(on) == {CELL_2: {"assigned": 1, "errors": 1}, CELL_1: {"unlearned_errors": 1}}
 
 
 @pytest.mark.parametrize(("ratio", "most"), [(0.0, 10), (0.2, 210), (1.0, 1000)])
@@ -254,8 +260,11 @@ def test_decisions_beside_the_experiment_are_counted_apart(mode: Mode, label: st
 
     decision = on.keys.verify(ask(on).decision)
 
-    cell = on.ledger.parcel().deltas[CELL_1]
+    deltas = on.ledger.parcel().deltas
+    cell = deltas[CELL_1]
     assert (cell["decisions"], cell["unlearned_decisions"]) == (0, 1)
+    # Nor do its weights promise anything.
+    assert (set(deltas), "assigned" in cell) == ({CELL_1}, False)
     assert (decision.mode, decision.parts) == (mode, PARTS)
     assert on.count("turpin_decisions_total", experiment="digits-2026", arm="v1", mode=label) == 1.0
 
@@ -267,8 +276,9 @@ def test_decision_is_counted_in_its_cell_with_what_it_took() -> None:
         ask(on, number)
 
     cost = 3 * pico_usd(5_000, PRICE_USD_PER_HOUR)
-    assert on.ledger.parcel().deltas == {
+    assert counted(on) == {
         CELL_1: {
+            "assigned": 3,
             "decisions": 3,
             "unlearned_decisions": 0,
             "rows": 6,
@@ -405,7 +415,7 @@ def test_every_answer_is_its_requests_own_from_the_arm_in_its_token(requests: li
 
     on, records = on_replicas(scenario, Replica())
 
-    cells = on.ledger.parcel().deltas.values()
+    cells = counted(on).values()
     assert len(answered) == len(requests) == sum(cell["decisions"] for cell in cells)
     assert sum(cell["rows"] for cell in cells) == sum(rows for rows, _ in requests)
     # Not a nanosecond of the backend's time is lost or counted twice.
@@ -448,6 +458,9 @@ def test_nothing_stays_in_flight_after_errors_and_departures() -> None:
     on, _ = on_replicas(scenario, Replica(fail), parts=(0, PARTS))
 
     assert set(on.predictor.in_flight.values()) == {0}
+    # Each drawn request ended once; the second tries of those that were retried are beside them.
+    assert counted(on)[CELL_2] == {"assigned": 11, "cancelled": 8, "errors": 3}
+    assert (counted(on)[CELL_1]["decisions"], counted(on)[CELL_1]["unlearned_decisions"]) == (0, 3)
 
 
 def test_backend_time_is_the_time_until_the_answer() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from router.store import SchemaTooNew, Store, StoreCorrupt, StoreUnavailable, StoreUnopenable, open_store
+from router.store import FIELDS, SchemaTooNew, Store, StoreCorrupt, StoreUnavailable, StoreUnopenable, open_store
 from router.store.sqlite_file import SCHEMA_VERSION, WriterLock, connect, named, named_at_open
 from tests.router.store.samples import CELL, NOW, reward
 
@@ -227,3 +227,26 @@ def test_a_file_that_can_t_be_written_is_unavailable_in_use_and_unopenable_at_th
     assert type(named(refused.value, str(path))) is StoreUnavailable
     assert type(named_at_open(refused.value, str(path))) is StoreUnopenable
     assert "permissions" in str(named(refused.value, str(path)))
+
+
+def test_a_file_of_an_older_version_gets_the_fields_it_lacks_and_keeps_its_sums(path: Path) -> None:
+    make(path)
+    connection = sqlite3.connect(path)
+    for field in FIELDS[-4:]:
+        connection.execute(f"ALTER TABLE sums DROP COLUMN {field}")
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+
+    async def add_to(store: Store) -> dict[str, int]:
+        await store.open()
+        await store.flush("h", 1, {CELL: {"log_moment": -3, "rows": 1}}, b"", NOW)
+        sums = await store.sums(CELL.epoch)
+        await store.close()
+        return sums[CELL.arm, CELL.block]
+
+    sums = asyncio.run(add_to(sqlite_store(path)))
+
+    assert (sums["rows"], sums["log_moment"], sums["assigned"]) == (2, -3, 0)
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION
+    connection.close()
