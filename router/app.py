@@ -70,18 +70,12 @@ async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
                 metrics.price_usd_per_hour.labels(name).set(backend.price_usd_per_hour)
             gateway: _Single | _Many
             if is_single:
-                # Not held, for nobody else is to listen beside us; but in use is refused in the same words.
-                for address in (config.listen.grpc, config.listen.http):
-                    _, held = await take(address)
-                    held.close()
+                # Only looked at: nobody else is to listen beside us, but in use is refused in the same words.
+                async with contextlib.AsyncExitStack() as briefly:
+                    await _take_ports(config, briefly)
                 gateway = _Single(config, store, keys, metrics)
             else:
-                grpc, held_grpc = await take(config.listen.grpc)
-                stack.enter_context(held_grpc)
-                http, held_http = await take(config.listen.http)
-                stack.enter_context(held_http)
-                listen = config.listen.model_copy(update={"grpc": grpc, "http": http})
-                gateway = _Many(config.model_copy(update={"listen": listen}), keys, workers, aggregate)
+                gateway = _Many(await _take_ports(config, stack), keys, workers, aggregate)
             control = upstreams(config)
             for targets in control.values():
                 for upstream in targets:
@@ -108,6 +102,15 @@ async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
                 leading.cancel()
     finally:
         await store.close()
+
+
+async def _take_ports(config: Config, stack: contextlib.AsyncExitStack) -> Config:
+    """Take the clients' ports until the stack is left; return the configuration with their numbers."""
+    grpc, held = await take(config.listen.grpc)
+    stack.enter_context(held)
+    http, held = await take(config.listen.http)
+    stack.enter_context(held)
+    return config.model_copy(update={"listen": config.listen.model_copy(update={"grpc": grpc, "http": http})})
 
 
 class _Single:
