@@ -1,5 +1,6 @@
 """A published snapshot of two arms, and the predictor of a worker around stand-ins for its backends."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,13 +11,15 @@ from router.decisions import Keyring, Mode
 from router.journal import Journal
 from router.ledger import Ledger
 from router.metrics import Metrics
-from router.predict import Predictor
+from router.predict import Context, Predictor, Reply
 from router.routes import Routes
 from router.snapshot import PARTS, ArmRoute, Snapshot
+from router.store import Cell
 from serving import wire
 from serving.dispatcher import Answer, Dispatcher
 from serving.errors import ServingError
 from serving.upstream import Servable
+from tests.serving.replica import request
 
 BACKEND = "tfs-a"
 MODEL = "digits"
@@ -25,6 +28,10 @@ EPOCH = 2**64 - 5
 NOW = 1_700_000_000.0
 PRICE_USD_PER_HOUR = 3.6
 KEYS = (("k1", b"0123456789abcdef"),)
+V1, V2 = Servable(BACKEND, MODEL, 1), Servable(BACKEND, MODEL, 2)
+# The cells of the two arms in the open block.
+CELL_1, CELL_2 = Cell(EPOCH, 0, 3), Cell(EPOCH, 1, 3)
+DEADLINE = 30.0
 
 
 def arm_routes(*parts: int) -> tuple[ArmRoute, ...]:
@@ -123,3 +130,35 @@ def bench(
         journal=journal,
     )
     return Bench(predictor, routes, ledger, metrics, keys)
+
+
+def body(model: str = MODEL, *, version: int | None = None, label: str = "", first: int = 0, rows: int = 2) -> bytes:
+    """A request whose rows hold first, first + 1, …."""
+    message = request(first, rows)
+    message.model_spec.name = model
+    if version is not None:
+        message.model_spec.version.value = version
+    elif label:
+        message.model_spec.version_label = label
+    return bytes(message.SerializeToString())
+
+
+def ask(on: Bench, number: int = 0, **context: bytes) -> Reply:
+    """Predict with a request id of its own, so that the draw repeats from run to run."""
+    known = {"request_id": number.to_bytes(4), **context}
+    return asyncio.run(on.predictor.predict(body(), Context(DEADLINE, **known)))
+
+
+def counted(on: Bench) -> dict[Cell, dict[str, int]]:
+    """What the next flush adds to blocks of time."""
+    return {cell: dict(fields) for cell, fields in on.ledger.parcel().deltas.items() if cell.block >= 0}
+
+
+def spec_of(reply: Reply) -> wire.Message:
+    """The model_spec that the client sees."""
+    return wire.PredictResponse.FromString(reply.body).model_spec
+
+
+def predicted(on: Bench, sent: bytes) -> Reply:
+    """Predict once."""
+    return asyncio.run(on.predictor.predict(sent, Context(DEADLINE)))

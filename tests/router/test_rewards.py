@@ -206,6 +206,24 @@ def test_duplicate_later_is_counted_once_and_a_conflict_leaves_the_first() -> No
     assert on.sums()[1, 3]["reward_q"] == STEPS
 
 
+def test_reward_is_not_forgotten_while_its_window_is_open() -> None:
+    on = Bench()
+    claim = Claim(token(1), 1.0)
+    on.record(claim)
+
+    async def let_time_pass(seconds: float) -> None:
+        on.now += seconds
+        await on.store.flush("gw-1", int(on.now), {}, b"", on.now)
+
+    asyncio.run(let_time_pass(WINDOW_S - 1.0))
+    again = on.record(claim)
+    asyncio.run(let_time_pass(2.0))
+    late = on.record(claim)
+
+    assert [*of(again), *of(late)] == [(200, None), (410, Problem.LATE)]
+    assert on.sums()[1, 3]["rewards"] == 1
+
+
 def test_events_of_one_decision_are_rewards_of_their_own() -> None:
     on = Bench()
 

@@ -138,6 +138,17 @@ def test_loser_stands_by_when_every_gateway_has_seen_it_go_and_its_last_request_
     assert waited == 8
 
 
+def test_gateway_that_has_not_seen_the_arm_go_is_waited_for_though_nothing_is_in_flight() -> None:
+    of = draining(Gateway(3, lag=4, tail_s=0))
+
+    waited = 0
+    while "draining" in of.states():
+        of.tick()
+        waited += 1
+
+    assert waited == 5
+
+
 def test_request_in_flight_anywhere_keeps_its_arm_alone() -> None:
     of = draining(Gateway(3))
     for _ in range(3):
@@ -205,13 +216,15 @@ def test_undecided_experiment_freezes_its_weights_and_unloads_nothing() -> None:
     wanted = spec(arms=2, stop={"max_duration": "40s"})
     of = World(wanted, (0.9, 0.9), LINES[:2], requests=200)
     before = of.run(concluded)
+    running = of.published[-2]
 
     later = [of.tick() for _ in range(3)]
 
     assert of.dossier.life.outcome == "undecided"
     assert of.states() == ["eligible", "eligible"]
     assert {tuple(parts(one)) for one in later} == {tuple(parts(before))}
-    assert min(parts(before)) > 0
+    assert parts(before) == [arm.parts for arm in running.arms]
+    assert 0 < min(parts(before)) < PARTS // 2 - 1000
     assert {one.snapshot.mode for one in later} == {Mode.SETTLED}
     assert of.dossier.document.block == before.dossier.document.block
 
