@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from router import heartbeat, snapshot
+from router.call_counts import CallCounts
 from router.config import Config
 from router.config.fields import split_address
 from router.decisions import Keyring, Mode
@@ -33,7 +34,7 @@ from router.rewards import RewardDesk
 from router.routes import Routes
 from router.store import Store, StoreUnavailable
 from serving.batcher import BatchLimits
-from serving.dispatcher import Dispatcher
+from serving.dispatcher import BatchRecord, Dispatcher
 from serving.upstream import GrpcUpstream, Upstream
 
 log = structlog.get_logger(__name__)
@@ -81,12 +82,13 @@ class DataPlane:
         self._routes = Routes({name: tuple(backend.models) for name, backend in config.backends.items()})
         self._ledger = Ledger()
         self._measurements = Measurements(tuple(config.backends), metrics)
+        self._calls = CallCounts(self._routes, self._ledger)
         self._upstreams = upstreams(config)
         self._dispatchers = {
             name: Dispatcher(
                 targets,
                 _limits(config, name),
-                on_batch=self._measurements.on_batch,
+                on_batch=self._on_batch,
                 # The loop's own clock ticks in milliseconds under uvloop: too coarse for what a call costs.
                 clock_ns=time.perf_counter_ns,
             )
@@ -106,6 +108,10 @@ class DataPlane:
             journal=self._journal,
         )
         self._grpc, self._http = self._fronts(keys)
+
+    def _on_batch(self, record: BatchRecord) -> None:
+        self._measurements.on_batch(record)
+        self._calls.on_batch(record)
 
     def _fronts(self, keys: Keyring) -> tuple[GrpcFront, HttpFront]:
         config, metrics = self._config, self._metrics

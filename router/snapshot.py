@@ -44,6 +44,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     # For the journal: what a reward of 1 is worth, and whether every outcome is reported or only conversions.
     value_usd: float | None = None
     feedback: str = "explicit"
+    call_max_s: float | None = None  # a call upstream that takes longer is counted as slow
     view: msgspec.Raw = msgspec.Raw(b"null")
 
 

@@ -46,6 +46,7 @@ class BatchRecord:
     is_probe: bool
     pad_to: int | None
     error: str | None  # the error's label
+    is_clients_fault: bool = False  # what a request contained was the error
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,7 @@ class Calls:
         upstream, meter = self._upstreams[batch.replica], self._meters[batch.replica]
         call_id = next(self._call_ids)
         label: str | None = InternalError.label
+        is_clients_fault = False
         body = request.SerializeToString()
         sent_at = self._clock()
         timeout_s = max(CALL_TIMEOUT_MIN_S, max(waiter.rider.deadline for waiter in waiters) - sent_at)
@@ -173,6 +175,7 @@ class Calls:
             label = None
         except ServingError as error:
             label = error.label
+            is_clients_fault = error.code in CLIENT_FAULTS
             raise
         finally:
             ended_ns = self._clock_ns()
@@ -188,6 +191,7 @@ class Calls:
                 is_probe=batch.is_probe and is_first,
                 pad_to=batch.pad_to if is_first else None,
                 error=label,
+                is_clients_fault=is_clients_fault,
             )
             self._on_batch(record)
         return response, charged_ns

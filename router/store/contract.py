@@ -28,6 +28,9 @@ FIELDS = (
     "cancelled",
     "unlearned_errors",
     "log_moment",
+    "calls",
+    "failed_calls",
+    "slow_calls",
 )
 """The names of what is added up in a cell, in the order in which stores keep them: new ones go to the end.
 

@@ -49,6 +49,7 @@ def test_a_rider_with_a_fault_of_its_own_fails_alone_with_its_own_words(code: Co
     records = run(scenario, replica)
     assert replica.calls == [[1, 2, 3], [1], [2], [3]]
     assert [record.error for record in records] == ["backend", None, "backend", None]
+    assert [record.is_clients_fault for record in records] == [True, False, True, False]
     assert [len(record.waits_s) for record in records] == [3, 0, 0, 0]
 
 
