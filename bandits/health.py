@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from bandits.alarm import Alarm, log_mean_exp, rated
 from bandits.evidence import Tables, log_likelihood
 from bandits.guardrails import Guard, guarded
-from bandits.heterogeneity import Effects, HeterogeneityCache, heterogeneity
+from bandits.heterogeneity import Effects, heterogeneity
+from bandits.running import RunningSums
 from bandits.sample_ratio import Draws, sample_ratio
 
 __all__ = ["Alarm", "Draws", "Effects", "Guard", "HealthCache", "Reports", "alarms"]
@@ -40,8 +41,8 @@ class Reports:
 class HealthCache:
     """What need not be computed again while strata are only added. Mutable, one per experiment, safe to throw away."""
 
-    reports: dict[int, tuple[Floats, Floats]] = field(default_factory=dict)
-    effects: HeterogeneityCache = field(default_factory=HeterogeneityCache)
+    reports: RunningSums = field(default_factory=RunningSums)
+    effects: RunningSums = field(default_factory=RunningSums)
 
 
 def alarms(
@@ -63,13 +64,13 @@ def alarms(
     if draws is not None:
         found.append(sample_ratio(names, draws))
     if reports is not None:
-        found.append(_reporting(names, reports, cache))
+        found.append(_reporting(names, reports, cache.reports))
     if effects is not None:
         found.append(heterogeneity(names, effects, cache.effects))
     return (*found, *(guarded(guard) for guard in guards))
 
 
-def _reporting(names: Sequence[str], reports: Reports, cache: HealthCache) -> Alarm:
+def _reporting(names: Sequence[str], reports: Reports, cache: RunningSums) -> Alarm:
     """Compare each arm's share of decisions that got a reward with the others', stratum by stratum.
 
     Given how many of a stratum's decisions were reported, the arm's part of them follows the hypergeometric law: the
@@ -78,19 +79,12 @@ def _reporting(names: Sequence[str], reports: Reports, cache: HealthCache) -> Al
     decisions = reports.decisions
     # Rewards of several events may exceed decisions: the share then is 1.
     reported = np.minimum(reports.reported, decisions)
-    logs = np.zeros((len(names), REPORT_EFFECTS.size))
-    for arm in range(len(names)):
-        rows = np.stack(
-            [
-                decisions[:, arm],
-                decisions.sum(axis=1) - decisions[:, arm],
-                reported[:, arm],
-                reported.sum(axis=1) - reported[:, arm],
-            ],
-            axis=1,
-        )
-        logs[arm] = _total(rows, cache.reports.get(arm))
-        cache.reports[arm] = (rows, logs[arm])
+    of_all, reported_of_all = decisions.sum(axis=1), reported.sum(axis=1)
+    tables = {
+        arm: np.stack([own, of_all - own, back, reported_of_all - back], axis=1)
+        for arm, (own, back) in enumerate(zip(decisions.T, reported.T, strict=True))
+    }
+    logs = np.stack(list(cache.over(tables, report_logs, REPORT_EFFECTS.shape).values()))
     worst = int(logs.max(axis=1).argmax())
     own, others = (_share(reported, decisions, arms) for arms in ([worst], np.arange(len(names)) != worst))
     words = f"rewards came back for {own} of arm {names[worst]}'s decisions, for {others} of the others'"
@@ -127,14 +121,6 @@ def _summed_out(rows: Floats, lowest: Floats, outcomes: Floats) -> Floats:
     lifted = shares @ np.exp(np.arange(_OUTCOMES_MAX)[:, None] * REPORT_EFFECTS)
     above = (rows[:, 2] - lowest)[:, None] * REPORT_EFFECTS
     return np.asarray(above - np.log(lifted / shares.sum(axis=1, keepdims=True)), np.float64)
-
-
-def _total(rows: Floats, kept: tuple[Floats, Floats] | None) -> Floats:
-    """Return the log likelihoods summed over the rows; rows that are the cache's first are not computed again."""
-    if kept is not None and np.array_equal(kept[0], rows[: len(kept[0])]):
-        fresh = rows[len(kept[0]) :]
-        return np.asarray(kept[1] + report_logs(fresh).sum(axis=0), np.float64)
-    return np.asarray(report_logs(rows).sum(axis=0), np.float64)
 
 
 def _share(reported: Floats, decisions: Floats, arms: "Sequence[int] | NDArray[np.bool_]") -> str:

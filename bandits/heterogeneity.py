@@ -8,13 +8,14 @@ and in the order in which strata end an e-process. A rhythm that multiplies all 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bandits.alarm import BAR_LOG, Alarm, log_mean_exp, rated
 from bandits.evidence import GRID, LOG_MIXTURE, Tables, log_likelihood
+from bandits.running import RunningSums
 
 Floats = NDArray[np.float64]
 
@@ -44,20 +45,15 @@ class Effects:
     is_binary: bool
 
 
-@dataclass(slots=True)
-class HeterogeneityCache:
-    """Per arm the tables seen and their likelihoods summed (spreads, grid). Mutable, safe to throw away."""
-
-    kept: dict[int, tuple[Floats, Floats]] = field(default_factory=dict)
-
-
-def heterogeneity(names: Sequence[str], effects: Effects, cache: HeterogeneityCache | None = None) -> Alarm:
+def heterogeneity(names: Sequence[str], effects: Effects, cache: RunningSums | None = None) -> Alarm:
     """Return the alarm; it names the arm whose advantage over control varies most surely."""
-    cache = cache or HeterogeneityCache()
     rivals = [arm for arm in range(len(names)) if arm != effects.control]
     if not rivals:
         return Alarm("heterogeneity", None, 0.0, BAR_LOG, is_ringing=False, words="there is nothing to compare")
-    found = [_of_odds(effects, arm, cache) if effects.is_binary else _of_means(effects, arm) for arm in rivals]
+    if effects.is_binary:
+        found = _of_odds(effects, rivals, cache or RunningSums())
+    else:
+        found = [_of_means(effects, arm) for arm in rivals]
     log_e = float(log_mean_exp(np.array([log for log, _ in found])))
     place = int(np.argmax([log for log, _ in found]))
     unit = "in log odds" if effects.is_binary else "of the reward's sd"
@@ -69,32 +65,25 @@ def heterogeneity(names: Sequence[str], effects: Effects, cache: HeterogeneityCa
 
 
 def _kernels() -> Floats:
-    """Return for each spread above 0 the normal law around each grid point (spreads, grid, grid), rows summing to 1."""
+    """Return for each spread above 0 the normal law around each grid point, as columns (grid, spreads × grid)."""
     distance = (GRID[:, None] - GRID[None, :]) / np.array(SPREADS[1:])[:, None, None]
     # Points are denser near 0; each stands for its share of the line.
     density = np.exp(-0.5 * distance**2) * np.gradient(GRID)
-    return np.asarray(density / density.sum(axis=2, keepdims=True), np.float64)
+    laws = density / density.sum(axis=2, keepdims=True)
+    return np.ascontiguousarray(laws.reshape(-1, GRID.size).T, np.float64)
 
 
 _KERNELS: Floats = _kernels()
 
 
-def _of_odds(effects: Effects, arm: int, cache: HeterogeneityCache) -> tuple[float, float]:
-    """Return log E and the likeliest spread of binary rewards."""
-    control = effects.control
-    rows = np.stack(
-        [effects.trials[:, arm], effects.trials[:, control], effects.total[:, arm], effects.total[:, control]], axis=1
-    )
-    kept = cache.kept.get(arm)
-    known = 0 if kept is None else len(kept[0])
-    summed = np.zeros((len(SPREADS), GRID.size))
-    if kept is not None and np.array_equal(kept[0], rows[:known]):
-        summed += kept[1]
-    else:
-        known = 0
-    summed += spread_logs(rows[known:]).sum(axis=0)
-    cache.kept[arm] = (rows, summed)
-    return against_claim(summed, rows)
+def _of_odds(effects: Effects, rivals: Sequence[int], cache: RunningSums) -> list[tuple[float, float]]:
+    """Return log E and the likeliest spread of each rival's binary rewards."""
+    trials, total, control = effects.trials, effects.total, effects.control
+    tables = {
+        arm: np.stack([trials[:, arm], trials[:, control], total[:, arm], total[:, control]], axis=1) for arm in rivals
+    }
+    sums = cache.over(tables, spread_logs, (len(SPREADS), GRID.size))
+    return [against_claim(summed, tables[arm]) for arm, summed in sums.items()]
 
 
 def spread_logs(rows: Floats) -> Floats:
@@ -102,7 +91,7 @@ def spread_logs(rows: Floats) -> Floats:
     logs = log_likelihood(GRID, Tables(rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3]))
     top = logs.max(axis=1, keepdims=True)
     with np.errstate(divide="ignore"):
-        mixed = np.log(np.einsum("ti,sji->tsj", np.exp(logs - top), _KERNELS, optimize=True)) + top[:, None]
+        mixed = np.log(np.exp(logs - top) @ _KERNELS).reshape(len(rows), len(SPREADS) - 1, GRID.size) + top[:, None]
     return np.concatenate([logs[:, None], mixed], axis=1)
 
 

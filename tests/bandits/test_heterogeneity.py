@@ -11,7 +11,8 @@ from scipy.special import expit, logit
 from scipy.stats import nchypergeom_fisher  # noqa: TID251 - the exact law, for comparison only
 
 from bandits.alarm import BAR_LOG, Alarm
-from bandits.heterogeneity import Effects, HeterogeneityCache, against_claim, heterogeneity, spread_logs
+from bandits.heterogeneity import Effects, against_claim, heterogeneity, spread_logs
+from bandits.running import RunningSums
 
 Floats = NDArray[np.float64]
 NAMES = ("v1", "v2", "v3")
@@ -21,7 +22,7 @@ def binary(trials: Floats, successes: Floats, control: int = 0) -> Effects:
     return Effects(control, trials, successes, successes, is_binary=True)
 
 
-def rung(effects: Effects, cache: HeterogeneityCache | None = None) -> Alarm:
+def rung(effects: Effects, cache: RunningSums | None = None) -> Alarm:
     return heterogeneity(NAMES[: effects.trials.shape[1]], effects, cache)
 
 
@@ -173,7 +174,7 @@ def test_order_of_strata_changes_nothing() -> None:
 
 def test_cache_changes_no_answer() -> None:
     effects = world(6, expit(logit(0.2) + 0.3 * rhythm(30) * np.array([0.0, 1.0, 0.3])), 500)
-    cache = HeterogeneityCache()
+    cache = RunningSums()
 
     for strata in (1, 10, 30, 30, 7):
         some = _first(effects, strata)
