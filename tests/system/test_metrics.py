@@ -18,7 +18,8 @@ from tests.system.traffic import Nature, Traffic
 pytestmark = pytest.mark.timeout(60)
 
 LINES: Final = {1: (0.001, 0.0002), 2: (0.001, 0.0002), 3: (0.001, 0.0002), 8: (0.5, 0.0)}
-QUEUE_ROWS: Final = 8
+# A queue that is soon full, and a retry for every request: how scarce retries are is not the matter here.
+LIMITS: Final = {"queue_rows": 8, "retry_budget": 1.0}
 PREDICTIONS: Final = 200
 
 
@@ -50,9 +51,7 @@ async def refusals(calls: int, predict: Callable[[], Coroutine[Any, Any, Answer]
 
 async def test_scrape_holds_every_metric_with_the_clients_sums(tmp_path: Path) -> None:
     async with DigitsServer(LINES) as server:
-        settings = configuration(
-            tmp_path, server.address, workers=2, experiments=[endless()], limits={"queue_rows": QUEUE_ROWS}
-        )
+        settings = configuration(tmp_path, server.address, workers=2, experiments=[endless()], limits=LIMITS)
         async with serving(tmp_path, settings) as gateway, Client.to(gateway) as client:
             await gateway.in_phase("running")
             traffic = Traffic(client, Nature(dict.fromkeys((1, 2, 3), 0.5), seed=6))
