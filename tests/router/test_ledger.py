@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bandits.sample_ratio import LAMBDAS, SHARP_BITS, STORED_BITS, log_moments
@@ -69,6 +69,7 @@ counts = st.tuples(
 steps = st.lists(st.one_of(counts, st.sampled_from(["arrives", "is lost", "answer is lost"])), max_size=40)
 
 
+@settings(deadline=None, max_examples=50)
 @given(steps, steps)
 def test_every_count_of_every_worker_reaches_the_store_once(
     one: list[tuple[str, int, int, int] | str], other: list[tuple[str, int, int, int] | str]
@@ -101,6 +102,7 @@ def test_every_count_of_every_worker_reaches_the_store_once(
     assert found == {key: n for key, n in wanted.items() if n}
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, 2), st.lists(st.integers(1, 1000), min_size=2, max_size=3), st.integers(0, 1)),

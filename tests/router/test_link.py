@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.link import FRAME_BYTES_MAX, Configure, Counters, Failed, Link, Message, Ready, Stop
@@ -35,6 +35,7 @@ async def line() -> AsyncIterator[tuple[Link, socket.socket]]:
         theirs.close()
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(messages, max_size=5))
 def test_frames_arrive_as_they_were_sent_and_in_order(sent: list[Message]) -> None:
     async def play() -> list[Message | None]:

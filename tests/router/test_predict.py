@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bandits.weights import to_parts
@@ -49,7 +49,8 @@ ALL_TO_V2 = snapshot(0, PARTS)
 
 async def shares(on: Bench, draws: int, *, has_ids: bool) -> Counter[str]:
     """How often each arm was chosen."""
-    sent = body()
+    # Without tensors, which cost most and decide nothing.
+    sent = bytes(wire.PredictRequest(model_spec={"name": MODEL}).SerializeToString())
     chosen: Counter[str] = Counter()
     for number in range(draws):
         context = Context(DEADLINE, b"", number.to_bytes(4) if has_ids else b"")
@@ -63,6 +64,7 @@ async def shares(on: Bench, draws: int, *, has_ids: bool) -> Counter[str]:
     [(True, 100_000, 4.0), (False, 10_000, 6.0)],
     ids=["by request id", "at random"],
 )
+@pytest.mark.timeout(60)  # 2 s, but ten times as long on a machine that does other things
 async def test_arms_are_chosen_as_often_as_their_parts_say(has_ids: bool, draws: int, errors: float) -> None:
     parts = (0, PARTS // 100, 0, PARTS // 3, PARTS - PARTS // 3 - PARTS // 100, 0)
 
@@ -76,6 +78,7 @@ async def test_arms_are_chosen_as_often_as_their_parts_say(has_ids: bool, draws:
 weights = st.lists(st.floats(0.0, 1.0), min_size=1, max_size=8).filter(lambda several: sum(several) > 1e-6)
 
 
+@settings(deadline=None, max_examples=50)
 @given(weights, st.integers(0, 2**32 - 1))
 def test_token_names_the_arm_that_answered_and_its_exact_parts(shares: Sequence[float], number: int) -> None:
     parts = to_parts(shares)
@@ -300,6 +303,7 @@ def on_replicas(scenario: Scenario, *upstreams: Upstream, parts: Sequence[int] =
     return run_simulated(play()), records
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.integers(1, 3), st.floats(0.0, 0.02)), min_size=1, max_size=30))
 def test_every_answer_is_its_requests_own_from_the_arm_in_its_token(requests: list[tuple[int, float]]) -> None:
     answered: list[int] = []
@@ -377,6 +381,7 @@ def test_backend_time_is_the_time_until_the_answer() -> None:
     on_replicas(scenario, Replica())
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10**9 - 1))
 def test_timeout_is_read_in_milliseconds(number: int) -> None:
     assert read_timeout(str(number)) == pytest.approx(number / 1000)

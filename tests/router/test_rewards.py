@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bandits.sums import STEPS, quantise
@@ -271,6 +271,7 @@ def claim_of(decision: int, event: str) -> Claim:
     return Claim(text, (decision * 5 + len(event)) % 17 / 16, event=event)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.data(), events)
 def test_neither_order_nor_repetition_nor_packing_changes_the_sums(
     data: st.DataObject, events: list[tuple[int, str]]

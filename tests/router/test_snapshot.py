@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bandits import weights
@@ -26,7 +26,8 @@ beats = st.builds(
 )
 
 
-@given(uint64, st.floats(allow_nan=False, allow_infinity=False), st.text())
+@settings(deadline=None, max_examples=50)
+@given(uint64, st.floats(allow_nan=False, allow_infinity=False), st.text('aé"\\\n\u2028😀', max_size=8))
 def test_snapshot_is_read_as_it_was_written(epoch: int, published_at: float, label: str) -> None:
     written = sample(epoch=epoch, published_at=published_at, entry_labels=(label,))
 
@@ -51,6 +52,7 @@ def test_snapshot_of_a_newer_leader_may_say_more_but_not_less() -> None:
         snapshot.decode(raw.replace(b'"epoch"', b'"epoche"'))
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.dictionaries(uint64, beats, max_size=3))
 def test_heartbeat_is_read_as_it_was_written(experiments: dict[int, ExperimentBeat]) -> None:
     written = Heartbeat(experiments)

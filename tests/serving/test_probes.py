@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.probes import BUSY_SHARE_MAX, KEPT, ProbeSchedule
@@ -128,6 +128,7 @@ def test_probe_that_costs_more_than_can_be_saved_gets_its_turns_all_the_same() -
     assert spent_ns <= BUSY_SHARE_MAX * busy_ns + 3 * SAVED_NS
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 500 * MS), st.booleans()), max_size=200),
     st.lists(st.integers(1, 400 * MS), min_size=3, max_size=3),

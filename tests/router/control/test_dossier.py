@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bandits.life import ArmWarmed, to_json
@@ -48,6 +48,7 @@ def content(document: Document) -> dict[str, Any]:
     return fields | {"life": msgspec.json.decode(msgspec.json.encode(document.life))}
 
 
+@settings(deadline=None, max_examples=50)
 @given(documents)
 def test_document_is_read_as_it_was_written(document: Document) -> None:
     read = dossier_of("digits", 4, encode(document))
