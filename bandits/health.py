@@ -85,7 +85,11 @@ def _reporting(names: Sequence[str], reports: Reports, cache: RunningSums) -> Al
         for arm, (own, back) in enumerate(zip(decisions.T, reported.T, strict=True))
     }
     logs = np.stack(list(cache.over(tables, report_logs, REPORT_EFFECTS.shape).values()))
-    worst = int(logs.max(axis=1).argmax())
+    loudest = logs.max(axis=1)
+    # Two arms are equally loud: it is the one that gets less that loses rewards.
+    tied = np.flatnonzero(loudest >= loudest.max() - 1e-6)
+    shares = reported.sum(axis=0) / np.maximum(decisions.sum(axis=0), 1.0)
+    worst = int(tied[shares[tied].argmin()])
     own, others = (_share(reported, decisions, arms) for arms in ([worst], np.arange(len(names)) != worst))
     words = f"rewards came back for {own} of arm {names[worst]}'s decisions, for {others} of the others'"
     return rated("reporting_rate", names[worst], float(log_mean_exp(logs)), words)

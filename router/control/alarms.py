@@ -1,0 +1,104 @@
+"""The alarms of an experiment: which sums each of them is asked about, and from when on those are complete."""
+
+from collections import Counter
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bandits.experiment import receives
+from bandits.health import Alarm, Draws, Effects, Guard, HealthCache, Reports, alarms
+from bandits.sample_ratio import LAMBDAS
+from bandits.sums import STEPS, Sums
+from router.config.experiment import Experiment
+from router.control.dossier import Document, Dossier
+from router.control.seen import Cells
+from router.ledger import moment_cell
+
+# So long after a block's end none of its requests is on its way any more: twenty times the deadline of a request that
+# names none. What was drawn and has not ended by then was lost.
+_ENDED_S: Final = 600.0
+# p99: so many calls may take longer.
+_SLOW_SHARE_MAX: Final = 0.01
+
+
+def alarms_of(
+    dossier: Dossier, cells: Cells, sums: Sums, now: float, cache: HealthCache | None = None
+) -> tuple[Alarm, ...]:
+    """Return the alarms of an experiment whose stored sums are `cells`, and `sums` those of its blocks; `now` in unix s.
+
+    The cache only saves time, and must have been used for this experiment alone.
+    """
+    spec, document = dossier.spec, dossier.document
+    names = [arm.name for arm in spec.arms]
+    # Of blocks whose window has passed: before, an arm whose rewards come later would seem to lose them.
+    ripe = _ended_before(document, sums.blocks, now - spec.objective.reward.window)
+    is_explicit = spec.objective.reward.feedback == "explicit"
+    decisions, rewards = (table[ripe].astype(np.float64) for table in (sums.decisions, sums.rewards))
+    effects = Effects(
+        control=dossier.life.control,
+        trials=rewards if is_explicit else np.maximum(decisions, rewards),
+        total=sums.reward_q[ripe] / STEPS,
+        square=sums.reward_q2[ripe] / STEPS**2,
+        is_binary=spec.objective.reward.type == "binary",
+    )
+    is_by_request = not spec.policy.sticky
+    return alarms(
+        names,
+        # All requests of a unit are one draw, and a client that reports nothing is one loss.
+        draws=_draws(document, len(names), cells, now) if is_by_request else None,
+        reports=Reports(decisions, rewards) if is_by_request and is_explicit else None,
+        # Without an end advantages are expected to change; then drift is watched instead.
+        effects=effects if spec.mode == "experiment" else None,
+        guards=_guards(dossier, cells),
+        cache=cache,
+    )
+
+
+def call_max_s(spec: Experiment) -> float | None:
+    """Return the time beyond which workers count a call as slow; None without a guardrail on it."""
+    return min((one.max * 1e-3 for one in spec.guardrails if one.metric == "backend_p99_ms"), default=None)
+
+
+def _ended_before(document: Document, blocks: NDArray[np.int64], moment: float) -> NDArray[np.bool_]:
+    """Say of each block whether it ended before this moment; the open one has not."""
+    ends = np.append(np.array(document.block_starts[1:], np.float64), np.inf)
+    return np.asarray(ends[blocks - 1] <= moment, np.bool_)
+
+
+def _draws(document: Document, arms: int, cells: Cells, now: float) -> Draws:
+    """Return what was drawn, less what was drawn and never heard of again: it is missing, as if never drawn."""
+    blocks = np.arange(1, document.block + 1)
+    has_ended = dict(zip(blocks.tolist(), _ended_before(document, blocks, now - _ENDED_S).tolist(), strict=True))
+    assigned = [0] * arms
+    for (arm, block), cell in cells.items():
+        drawn = cell.get("assigned", 0)
+        ended = sum(cell.get(name, 0) for name in ("decisions", "errors", "cancelled"))
+        assigned[arm] += min(drawn, ended) if has_ended.get(block) else drawn
+    moments = tuple(
+        tuple(_moment(cells, arm, place, document.epoch) for place in range(len(LAMBDAS))) for arm in range(arms)
+    )
+    return Draws(tuple(assigned), moments)
+
+
+def _moment(cells: Cells, arm: int, place: int, epoch: int) -> int:
+    _, *where = moment_cell(epoch, arm, place)
+    return cells.get((where[0], where[1]), {}).get("log_moment", 0)
+
+
+def _guards(dossier: Dossier, cells: Cells) -> list[Guard]:
+    """Return the guardrails of all arms that get traffic."""
+    if not dossier.spec.guardrails:
+        return []
+    totals: Counter[tuple[int, str]] = Counter()
+    for (arm, _), cell in cells.items():
+        totals.update({(arm, name): cell.get(name, 0) for name in ("calls", "failed_calls", "slow_calls")})
+    return [
+        Guard(one.metric, dossier.spec.arms[arm].name, totals[arm, field], totals[arm, "calls"], share_max)
+        for arm, is_live in enumerate(receives(dossier.life))
+        if is_live
+        for one in dossier.spec.guardrails
+        for field, share_max in [
+            ("failed_calls", one.max) if one.metric == "error_ratio" else ("slow_calls", _SLOW_SHARE_MAX)
+        ]
+    ]
