@@ -135,8 +135,8 @@ async def test_deadline_is_what_the_client_said(case: str) -> None:
     after = asyncio.get_running_loop().time()
 
     (deadline,) = [deadline for _, deadline in behind.dispatcher.asked]
-    # Of gRPC's deadline the way to the server takes its part.
-    assert before + expected_s - 0.5 <= deadline <= after + expected_s
+    # Of gRPC's deadline the way to the server takes its part, and gRPC rounds it up by some milliseconds.
+    assert before + expected_s - 0.5 <= deadline <= after + expected_s + 0.1
 
 
 @pytest.mark.parametrize(
