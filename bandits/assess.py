@@ -1,15 +1,19 @@
 """One refresh of the learner: from sums and prices to weights, value remaining, evidence, and what may end."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits import binary, continuous, readiness, strata, weights
-from bandits.draws import Standing, standing
+from bandits import aims, binary, claim, continuous, drift, readiness, sprint, strata, weights
+from bandits.alarm import Alarm
+from bandits.draws import Standing, best_shares, standing
 from bandits.evidence import GridCache
-from bandits.gate import Gate
-from bandits.question import ArmFacts, Assessment, Question
+from bandits.gate import Belief, Gate, claim_of, examine
+from bandits.ids import information_directed
+from bandits.question import ArmFacts, Assessment, Question, SprintFacts
+from bandits.worth import sample_worth
 
 __all__ = ["ArmFacts", "Assessment", "Question", "assess"]
 
@@ -21,32 +25,49 @@ RETIRE_P_BEST_MAX = 0.01
 RETIRE_DROP_MAX = 0.001
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Table:
+    """What the steps of one refresh share. `models` says which model each arm is; outcomes are per model (T, G);
+    `scores` (draws, K) and `earned` (K,), dollars per prediction at the mean rewards `rate` (K,), are per arm."""
+
+    question: Question
+    models: list[int]
+    is_live: Bools
+    costs: Floats
+    outcomes: strata.Outcomes
+    belief: Belief
+    aim: aims.Aim
+    rate: Floats
+    drawn: Floats
+    scores: Floats
+    place: Standing
+    earned: Floats
+
+
 def assess(question: Question, cache: GridCache | None = None) -> Assessment:
     """Answer the question; the cache only saves time, and must belong to this experiment."""
-    outcomes = _outcomes(question)
-    if question.objective.reward_type == "binary":
-        belief = binary.believe(question, outcomes, cache or GridCache())
-    else:
-        belief = continuous.believe(question, outcomes)
-    costs = np.array([arm.cost_usd for arm in question.arms])
-    is_live = np.array([arm.is_live for arm in question.arms])
+    table = _lay_out(question, cache or GridCache())
+    belief, place, costs, models = table.belief, table.place, table.costs, table.models
+    leader, can_end = place.leader, question.policy.mode == "experiment"
+    rivals = question.rivals(leader)
+    gate = examine(belief, table.aim, models, rivals, leader, question.stop.alpha)
+    unready = readiness.reasons(question, table.outcomes, belief.rate)
+    scale = table.aim.scale(leader)
+    is_drained = can_end and not unready and place.remaining <= question.stop.delta * scale
+    is_over = is_drained and len(question.arms) > 1 and bool(table.is_live.any() and gate.refuted[rivals].all())
+    sprint_shares = _sprint_shares(table, gate)
+    facts = _sprint(table, gate, sprint_shares, is_wanted=is_drained and not is_over)
+    shares = _weigh(table, sprint_shares if facts.is_running else None)
     value_usd = question.objective.value_usd
-    place = standing(belief.drawn * value_usd - costs, is_live, question.control)
-    gate = belief.test(place.leader, costs)
-    value = value_usd * belief.rate - costs
-    unready = readiness.reasons(question, outcomes, belief.rate)
-    scale = abs(float(value[place.leader]))
-    is_drained = not unready and place.remaining <= question.stop.delta * scale
-    rivals = question.rivals(place.leader)
-    is_over = is_drained and len(question.arms) > 1 and bool(is_live.any() and gate.refuted[rivals].all())
+    leaving = _leaving(table, gate.refuted, scale, is_ready=can_end and not unready, is_over=is_over)
     return Assessment(
-        weights=_weigh(question, outcomes, place, gate, is_drained and not is_over),
+        weights=shares,
         p_best=place.p_best,
-        leader=place.leader,
-        rate=belief.rate,
-        value_usd=value,
-        value_low=value_usd * belief.low - costs,
-        value_high=value_usd * belief.high - costs,
+        leader=leader,
+        rate=table.rate,
+        value_usd=value_usd * table.rate - costs,
+        value_low=value_usd * belief.low[models] - costs,
+        value_high=value_usd * belief.high[models] - costs,
         # A leader worth exactly nothing: any value remaining is infinitely more.
         remaining_q95=place.remaining / scale if scale > 0 else math.inf if place.remaining > 0 else 0.0,
         threshold=question.stop.delta,
@@ -56,12 +77,46 @@ def assess(question: Question, cache: GridCache | None = None) -> Assessment:
         evidence_log=gate.log_evidence,
         evidence_bar_log=gate.bar,
         refuted=gate.refuted,
-        retire=_retire(place, gate.refuted, scale, is_ready=not unready, is_over=is_over),
+        retire=tuple(arm for arm in leaving if models[arm] != models[leader]),
         is_over=is_over,
         margin=gate.margin,
         certified_gap=gate.certified_gap,
-        drop_usd=place.drop,
+        drop=place.drop,
+        score=table.aim.scores(table.rate[None, :])[0],
+        park=tuple(arm for arm in leaving if models[arm] == models[leader]) if is_over else (),
+        given_up_usd=sprint.given_up_usd(shares, table.earned, leader),
+        sprint=facts,
+        worth_usd_day=_worth_usd_day(table, shares),
+        drift=() if can_end else _drift(table),
     )
+
+
+def _lay_out(question: Question, cache: GridCache) -> _Table:
+    """Learn, and compare the arms."""
+    objective, models = question.objective, list(question.models())
+    is_live = np.array([arm.is_live for arm in question.arms])
+    costs = np.array([arm.cost_usd for arm in question.arms])
+    outcomes = strata.pool(_outcomes(question), models)
+    live_models = len({model for model, live in zip(models, is_live, strict=True) if live})
+    belief: Belief = (
+        binary.believe(question, outcomes, outcomes, live_models, cache)
+        if objective.reward_type == "binary"
+        else continuous.believe(question, outcomes, outcomes)
+    )
+
+    rate = belief.rate[models]
+
+    def margins(arm: int) -> float:
+        return claim.margin_of(
+            belief.noise(models[arm]), abs(float(rate[arm])), question.stop.delta, question.stop.margin
+        )
+
+    aim = aims.aim_of(objective, costs, rate, margins, is_live=is_live, slack=question.stop.delta)
+    drawn = belief.drawn[:, models]
+    scores = aim.scores(drawn)
+    place = standing(scores, is_live, question.control)
+    earned = aim.earned_usd(rate[None, :], place.leader)[0]
+    return _Table(question, models, is_live, costs, outcomes, belief, aim, rate, drawn, scores, place, earned)
 
 
 def _outcomes(question: Question) -> strata.Outcomes:
@@ -74,38 +129,118 @@ def _outcomes(question: Question) -> strata.Outcomes:
         )
     else:
         spans = strata.spans_from(question.starts_s, question.age_s)
+    if question.policy.mode == "always_on":
+        sums, spans = strata.recent(sums, spans, question.policy.memory_s)
     known = strata.resolve(sums, question.objective, spans)
     return strata.roll_up(strata.in_window(known, spans, question.stop.cycle_s), sums.blocks)
 
 
-def _weigh(question: Question, outcomes: strata.Outcomes, place: Standing, gate: Gate, is_confirming: bool) -> Floats:
-    """Return the shares of traffic: equal at first, then P(best), then the sprint; with floor and caps."""
-    is_live = np.array([arm.is_live for arm in question.arms])
-    if not is_live.any():
+def _weigh(table: _Table, sprint_shares: Floats | None) -> Floats:
+    """Return the shares of traffic: equal at first, then the policy's, then the sprint's; with floor and caps."""
+    question, is_live = table.question, table.is_live
+    if question.policy.mode == "observe" or not is_live.any():
         return np.asarray(np.arange(is_live.size) == question.control, np.float64)
-    shares = place.p_best
-    if is_live.sum() > 1:
-        is_known = np.array([arm.is_cost_known for arm in question.arms])
-        is_thin = outcomes.trials.sum(axis=0) < question.stop.min_per_arm
-        if (is_thin | ~is_known)[is_live].any():
-            shares = is_live.astype(np.float64)
-        elif is_confirming:
-            shares = _sprint(is_live, gate.refuted, place.leader, question.stop.sprint_leader)
     caps = np.array([arm.max_share for arm in question.arms])
+    if sprint_shares is not None:
+        return sprint_shares
+    if is_live.sum() > 1 and _is_untried(table):
+        shares = is_live.astype(np.float64)
+    elif question.policy.kind == "ids":
+        shares = information_directed(table.scores, is_live)
+    else:
+        shares = best_shares(table.scores, is_live, weights.unfloored(caps, is_live, question.policy.floor))
     return weights.capped(weights.floored(shares, is_live, question.policy.floor), caps, question.control)
 
 
-def _sprint(is_live: Bools, refuted: Bools, leader: int, leader_share: float) -> Floats:
-    """Return the shares that confirm soonest: the leader's, and the rest split over challengers not yet refuted."""
-    shares = (is_live & ~refuted).astype(np.float64)
-    shares[leader] = 0.0
-    shares *= (1.0 - leader_share) / max(1.0, shares.sum())
-    shares[leader] = leader_share
-    return shares
+def _is_untried(table: _Table) -> bool:
+    """Say whether a live arm has too few outcomes, or a cost that traffic has not confirmed."""
+    is_known = np.array([arm.is_cost_known for arm in table.question.arms])
+    trials = table.outcomes.trials.sum(axis=0)[table.models]
+    return bool(((trials < table.question.stop.min_per_arm) | ~is_known)[table.is_live].any())
 
 
-def _retire(place: Standing, refuted: Bools, scale: float, *, is_ready: bool, is_over: bool) -> tuple[int, ...]:
-    """Return the refuted arms that may go: all at the end, before only those that are next to worthless too."""
+def _contenders(table: _Table, gate: Gate) -> list[int]:
+    """Return the arms that a sprint would give traffic to: of each model not yet refuted, the cheapest."""
+    waiting = table.is_live & ~gate.refuted
+    waiting[table.place.leader] = False
+    return sprint.representatives(waiting, table.models, table.costs)
+
+
+def _sprint_shares(table: _Table, gate: Gate) -> Floats:
+    """Return the shares a sprint would have, with floor and caps."""
+    question, leader = table.question, table.place.leader
+    wanted = sprint.shares(_contenders(table, gate), len(question.arms), leader, question.stop.sprint_leader or 1.0)
+    caps = np.array([arm.max_share for arm in question.arms])
+    return weights.capped(weights.floored(wanted, table.is_live, question.policy.floor), caps, question.control)
+
+
+def _sprint(table: _Table, gate: Gate, shares: Floats, *, is_wanted: bool) -> SprintFacts:
+    """Return what the sprint will cost from here, what it has cost, and whether it runs."""
+    stop, leader, earned = table.question.stop, table.place.leader, table.earned
+    contests = [_contest(table, gate, rival, shares) for rival in _contenders(table, gate)]
+    requests = sprint.requests_needed(contests, gate.bar)
+    per_prediction = sprint.given_up_usd(shares, earned, leader)
+    price = requests * per_prediction if per_prediction > 0.0 else 0.0
+    spent = _spent_usd(table)
+    refused = ""
+    if stop.sprint_leader is None:
+        refused = "stop.sprint is null"
+    elif stop.sprint_max_usd is not None and not spent + price <= stop.sprint_max_usd:
+        refused = f"it would cost ${spent + price:.4g} in all, stop.sprint.max_usd is ${stop.sprint_max_usd:.4g}"
+    return SprintFacts(is_wanted and not refused, requests, price, spent, refused if is_wanted else "")
+
+
+def _contest(table: _Table, gate: Gate, rival: int, shares: Floats) -> sprint.Contest:
+    """Return how a rival's claim against the leader stands."""
+    belief, models, leader = table.belief, table.models, table.place.leader
+    asked = claim_of(belief, table.aim, models, rival, leader, leader)
+    trials = table.outcomes.trials.sum(axis=0)
+    ahead = float(belief.rate[asked.k] - belief.rate[asked.l])
+    of_model = [float(shares[np.array(models) == model].sum()) for model in (asked.k, asked.l)]
+    return sprint.Contest(
+        float((asked.targets - asked.rates).min()) - ahead,
+        float(gate.log_evidence[rival]),
+        *(belief.noise(model) for model in (asked.k, asked.l)),
+        *(float(trials[model]) for model in (asked.k, asked.l)),
+        *of_model,
+    )
+
+
+def _spent_usd(table: _Table) -> float:
+    """Return what the rows of a sprint have given up, at today's estimates."""
+    question, leader = table.question, table.place.leader
+    if question.is_sprint is None:
+        return 0.0
+    served = np.maximum(question.sums.decisions, question.sums.rewards)[question.is_sprint].sum(axis=0)
+    return sprint.given_up_usd(served.astype(np.float64), table.earned, leader)
+
+
+def _worth_usd_day(table: _Table, shares: Floats) -> float:
+    """Return what a day more of these shares would be worth on every day after it."""
+    per_day, live = table.question.requests_per_day, np.flatnonzero(table.is_live)
+    if per_day <= 0.0 or live.size < 2 or table.place.leader not in live:
+        return 0.0
+    same = np.array(table.models)[:, None] == np.array(table.models)
+    more = (same @ shares)[live] * per_day
+    trials = table.outcomes.trials.sum(axis=0)[table.models][live]
+    leader = int(np.flatnonzero(live == table.place.leader)[0])
+    earned = table.aim.earned_usd(table.drawn, table.place.leader)[:, live]
+    return sample_worth(earned, leader, trials, more) * per_day
+
+
+def _drift(table: _Table) -> tuple[Alarm, ...]:
+    objective, arms = table.question.objective, table.question.arms
+    names = [arms[table.models.index(model)].name for model in range(max(table.models) + 1)]
+    return drift.drifts(names, table.outcomes, objective.low, objective.high - objective.low)
+
+
+def _leaving(table: _Table, refuted: Bools, scale: float, *, is_ready: bool, is_over: bool) -> list[int]:
+    """Return the refuted arms that may go: all at the end, before only those that are next to worthless too.
+
+    Copies of a model go together: what is known of one is known of all, and the cheapest was the best of them.
+    """
+    place, models = table.place, np.array(table.models)
     is_worthless = (place.p_best < RETIRE_P_BEST_MAX) & (place.drop < RETIRE_DROP_MAX * scale)
     may_go = refuted if is_over else refuted & is_worthless & is_ready
-    return tuple(int(arm) for arm in np.flatnonzero(may_go))
+    stays = {int(model) for model in models[table.is_live & ~may_go]}
+    return [arm for arm in np.flatnonzero(may_go).tolist() if is_over or int(models[arm]) not in stays]

@@ -1,7 +1,8 @@
-"""Binary rewards: the logit posterior and its conditional confidence sequence, as belief and gate (Part I §A to §C)."""
+"""Binary rewards: the logit posterior and its conditional confidence sequence, as a belief (Part I §A to §C)."""
 
 import math
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,49 +10,95 @@ from scipy.special import expit
 
 from bandits import claim, evidence, strata
 from bandits.draws import normal_points
-from bandits.gate import Z95, Belief, Gate, root_of
+from bandits.gate import Z95, Claim, Finding, root_of
 from bandits.posterior import LogitFit, fit_logit
 from bandits.question import Question
 
 Floats = NDArray[np.float64]
 
 
-def believe(question: Question, outcomes: strata.Outcomes, cache: evidence.GridCache) -> Belief:
-    """Fit the outcomes of the gate's strata (merged where they are small) and say what follows."""
-    policy = question.policy
-    merged = strata.merge(outcomes, sum(arm.is_live for arm in question.arms))
+@dataclass(frozen=True, slots=True, eq=False)
+class LogitBelief:
+    """The fit, and the strata its claims are tested on; see `bandits.gate.Belief`."""
+
+    fit: LogitFit
+    proof: strata.Outcomes
+    cache: evidence.GridCache
+    is_cycle_seen: bool
+
+    @property
+    def rate(self) -> Floats:
+        """Mean rewards."""
+        return self.fit.theta
+
+    @property
+    def low(self) -> Floats:
+        """The lower ends of their intervals."""
+        return np.asarray(expit(self.fit.eta - Z95 * self._sd()), np.float64)
+
+    @property
+    def high(self) -> Floats:
+        """The upper ends."""
+        return np.asarray(expit(self.fit.eta + Z95 * self._sd()), np.float64)
+
+    @property
+    def drawn(self) -> Floats:
+        """Joint draws: normal on the logit scale."""
+        points = normal_points(self.fit.eta.size)
+        return np.asarray(expit(self.fit.eta + points @ root_of(self.fit.eta_cov).T), np.float64)
+
+    def noise(self, model: int) -> float:
+        """Return the spread of a 0 or 1."""
+        theta = float(self.fit.theta[model])
+        return math.sqrt(theta * (1.0 - theta))
+
+    def ends(self, model: int) -> Floats:
+        """Return both ends of the rate's 99 % interval, and the declared band before a full cycle."""
+        return claim.level_ends(
+            float(self.fit.theta[model]), float(self._sd()[model]), is_cycle_seen=self.is_cycle_seen
+        )
+
+    def test(self, claims: Sequence[Claim], bar: float) -> list[Finding]:
+        """Test the claims on the likelihood that is conditional on each stratum's joint successes."""
+        pairs = list(dict.fromkeys((one.k, one.l) for one in claims))
+        proof = self.proof
+        tables = [evidence.tables_of(proof.trials, proof.total, proof.pending, *pair) for pair in pairs]
+        grids = self.cache.grids(pairs, tables)
+        place = [pairs.index((one.k, one.l)) for one in claims]
+        thresholds = self._thresholds(claims)
+        found = evidence.log_evidences([tables[at] for at in place], thresholds, [grids[at] for at in place])
+        # What was refuted is a bound too; the other one is rounded up to the grid.
+        bounds = [
+            min(evidence.upper_bound(grids[at], bar), float(x) if log_e >= bar else math.inf)
+            for at, x, log_e in zip(place, thresholds, found, strict=True)
+        ]
+        return [
+            Finding(float(log_e), claim.upper_rates(self._base(one.l), self.fit.share, one.rates, np.array([bound]))[0])
+            for one, log_e, bound in zip(claims, found, bounds, strict=True)
+        ]
+
+    def _thresholds(self, claims: Sequence[Claim]) -> Floats:
+        """Return the effect (N,) that each claim asks for, the smallest over its rates."""
+        found = np.zeros(len(claims))
+        for opponent in {one.l for one in claims}:
+            own = [number for number, one in enumerate(claims) if one.l == opponent]
+            targets = np.array([claims[number].targets for number in own])
+            found[own] = claim.effect_thresholds(self._base(opponent), self.fit.share, claims[own[0]].rates, targets)
+        return found
+
+    def _base(self, model: int) -> Floats:
+        """Return the model's logits per stratum (T,)."""
+        return np.asarray(self.fit.alpha + self.fit.beta[model], np.float64)
+
+    def _sd(self) -> Floats:
+        return np.asarray(np.sqrt(np.diag(self.fit.eta_cov)), np.float64)
+
+
+def believe(
+    question: Question, known: strata.Outcomes, proof: strata.Outcomes, live: int, cache: evidence.GridCache
+) -> LogitBelief:
+    """Fit what is known (T, G), merged where strata are small; claims are to be tested on `proof` (T, G)."""
+    policy, cycle_s = question.policy, question.stop.cycle_s
+    merged = strata.merge(known, live)
     fit = fit_logit(merged.trials, merged.total, merged.share, policy.prior_mean, policy.prior_strength)
-    sd = np.sqrt(np.diag(fit.eta_cov))
-    return Belief(
-        rate=fit.theta,
-        low=expit(fit.eta - Z95 * sd),
-        high=expit(fit.eta + Z95 * sd),
-        drawn=expit(fit.eta + normal_points(sd.size) @ root_of(fit.eta_cov).T),
-        test=partial(_test, question, outcomes, fit, cache),
-    )
-
-
-def _test(
-    question: Question, outcomes: strata.Outcomes, fit: LogitFit, cache: evidence.GridCache, leader: int, costs: Floats
-) -> Gate:
-    stop = question.stop
-    theta = float(fit.theta[leader])
-    margin = claim.margin_of(math.sqrt(theta * (1 - theta)), theta, stop.delta, stop.margin)
-    is_cycle_seen = stop.cycle_s is None or question.age_s >= stop.cycle_s
-    ends = claim.level_ends(theta, math.sqrt(fit.eta_cov[leader, leader]), is_cycle_seen=is_cycle_seen)
-    base = fit.alpha + fit.beta[leader]
-    rivals = question.rivals(leader)
-    money = claim.Money(question.objective.value_usd, float(costs[leader]), costs[rivals])
-    thresholds = claim.effect_threshold(base, fit.share, ends, money, margin)
-    bar = claim.bar_log(len(costs), stop.alpha)
-    pairs = [(rival, leader) for rival in rivals]
-    tables = [evidence.tables_of(outcomes.trials, outcomes.total, outcomes.pending, *pair) for pair in pairs]
-    grids = cache.grids(pairs, tables)
-    found = np.zeros(len(costs))
-    found[rivals] = evidence.log_evidences(tables, thresholds, grids)
-    # What was refuted is a bound too; the other one is rounded up to the grid.
-    bounds = np.minimum(
-        np.array([evidence.upper_bound(grid, bar) for grid in grids]),
-        np.where(found[rivals] >= bar, thresholds, math.inf),
-    )
-    return Gate(found, found >= bar, bar, margin, claim.certified_gap(base, fit.share, ends, money, bounds))
+    return LogitBelief(fit, proof, cache, cycle_s is None or question.age_s >= cycle_s)

@@ -1,10 +1,9 @@
-"""What has to be refuted, in money: the margin, and the difference of effects that would exceed it.
+"""What has to be refuted: the margin, and the difference of effects that would exceed it.
 
 Source: bandit-science.md, Part I §B "threshold from money" and §C.
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,15 +25,6 @@ LEVEL_BAND = 0.6
 SOLVER_STEPS_MAX = 60
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Money:
-    """What a reward of 1 is worth, what a prediction of the leader costs, and one of each challenger (N,)."""
-
-    value_usd: float
-    cost_l: float
-    cost_k: Floats
-
-
 def margin_of(noise: float, mean: float, delta: float, declared: float | None) -> float:
     """Return the margin as a share: the declared one, or .012 x noise / mean within [delta, 5 %]."""
     if declared is not None:
@@ -50,7 +40,7 @@ def bar_log(arms: int, alpha: float) -> float:
 
 def margin_usd(margin: float, value: Floats, worth: Floats) -> Floats:
     """Return the margin in money for a leader of this value per prediction (net) and worth (its reward alone)."""
-    of_worth = margin * worth
+    of_worth = margin * np.abs(worth)
     return np.where(value > 0, np.maximum(margin * value, MARGIN_OF_REWARD_MIN * of_worth), of_worth)
 
 
@@ -85,36 +75,26 @@ def level_ends(theta: float, sd: float, *, is_cycle_seen: bool) -> Floats:
     return np.clip(ends, 1e-300, 1.0 - 1e-12)
 
 
-def effect_threshold(base: Floats, share: Floats, ends: Floats, money: Money, margin: float) -> Floats:
-    """Return for each challenger the smallest x so that "beta_k - beta_l >= x" holds if it is better by the margin.
+def effect_thresholds(base: Floats, share: Floats, ends: Floats, targets: Floats) -> Floats:
+    """Return for each challenger the smallest x (N,) so that "beta_k - beta_l >= x" holds if it reaches its target.
 
-    `base` (T,) are the leader's logits per stratum, `ends` its rates to allow for.
-    +inf: even a perfect challenger is too dear; -inf: it would be better with no reward at all.
+    `base` (T,) are the opponent's logits per stratum, `ends` (E,) its rates to allow for, `targets` (N, E) the
+    challengers' rates at each. +inf: no rate is high enough; -inf: any is.
     """
-    worth = money.value_usd * ends
-    value = worth - money.cost_l
-    targets = ((value + margin_usd(margin, value, worth))[:, None] + money.cost_k) / money.value_usd
     inside = (targets > 0) & (targets < 1)
     x = np.where(targets >= 1, np.inf, -np.inf)
     if inside.any():
-        # At each end the level is shifted so that the leader's rate is that end; the challenger starts from there.
-        shift = np.broadcast_to(solve_level(base, share, ends)[:, None], targets.shape)
+        # At each end the level is shifted so that the opponent's rate is that end; the challenger starts from there.
+        shift = np.broadcast_to(solve_level(base, share, ends), targets.shape)
         x[inside] = solve_level(base, share, targets[inside]) - shift[inside]
-    return np.asarray(x.min(axis=0), np.float64)
+    return np.asarray(x.min(axis=1, initial=np.inf), np.float64)
 
 
-def certified_gap(base: Floats, share: Floats, ends: Floats, money: Money, bound: Floats) -> float:
-    """Return m': no challenger is more than this share of the leader's value better; inf for a leader worth 0.
+def upper_rates(base: Floats, share: Floats, ends: Floats, bounds: Floats) -> Floats:
+    """Return the highest rates (N, E) of challengers whose effects are at most `bounds` (N,) above the opponent's.
 
-    `bound` (N,) are upper bounds of the challengers' effects above the leader's; under +inf a challenger may be
-    perfect. The gap is a share of |value| at the end of the leader's interval where it is largest.
+    Under +inf a challenger may be perfect.
     """
-    value = money.value_usd * ends - money.cost_l
-    if bound.size == 0:
-        return 0.0
-    if (value == 0).any():
-        return math.inf
     shift = solve_level(base, share, ends)
-    rate = np.einsum("t,tek->ek", share, expit(base[:, None, None] + shift[None, :, None] + bound[None, None, :]))
-    gaps = (money.value_usd * rate - money.cost_k - value[:, None]) / np.abs(value)[:, None]
-    return max(0.0, float(gaps.max()))
+    logits = base + shift[:, None] + bounds[:, None, None]
+    return np.asarray(expit(logits) @ share, np.float64)

@@ -5,8 +5,8 @@ sequence is asymptotic, unlike the binary one. Source: bandit-science.md, Part I
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bandits import claim
 from bandits.draws import normal_points
 from bandits.evidence import EVIDENCE_MAX, KNOWN_MIN, PENDING_MAX
-from bandits.gate import Z95, Belief, Gate, root_of
+from bandits.gate import Z95, Claim, Finding, root_of
 from bandits.question import Question
 from bandits.strata import Outcomes
 from bandits.sums import STEPS
@@ -125,35 +125,76 @@ def difference(outcomes: Outcomes, fit: NormalFit, k: int, l: int) -> Difference
     return Difference(d, a, math.sqrt(fit.pooled))
 
 
-def believe(question: Question, outcomes: Outcomes) -> Belief:
-    """Fit the outcomes and say what follows, in the reward's own unit."""
-    low, span = question.objective.low, question.objective.high - question.objective.low
-    fit = fit_normal(outcomes, question.policy.prior_mean)
-    sd = np.sqrt(np.diag(fit.theta_cov))
-    return Belief(
-        rate=low + span * fit.theta,
-        low=low + span * np.clip(fit.theta - Z95 * sd, 0.0, 1.0),
-        high=low + span * np.clip(fit.theta + Z95 * sd, 0.0, 1.0),
-        drawn=low + span * (fit.theta + normal_points(sd.size) @ root_of(fit.theta_cov).T),
-        test=partial(_test, question, outcomes, fit),
+@dataclass(frozen=True, slots=True, eq=False)
+class NormalBelief:
+    """The fit, and the strata its claims are tested on, on rewards in [low, low + span]; see `bandits.gate.Belief`.
+
+    `is_level_free`: claims are differences of means, the same at every level.
+    """
+
+    fit: NormalFit
+    proof: Outcomes
+    bottom: float
+    span: float
+    is_cycle_seen: bool
+    is_level_free: bool
+
+    @property
+    def rate(self) -> Floats:
+        """Mean rewards."""
+        return self.bottom + self.span * self.fit.theta
+
+    @property
+    def low(self) -> Floats:
+        """The lower ends of their intervals, within the range."""
+        return self.bottom + self.span * np.clip(self.fit.theta - Z95 * self._sd(), 0.0, 1.0)
+
+    @property
+    def high(self) -> Floats:
+        """The upper ends, within the range."""
+        return self.bottom + self.span * np.clip(self.fit.theta + Z95 * self._sd(), 0.0, 1.0)
+
+    @property
+    def drawn(self) -> Floats:
+        """Joint draws: normal."""
+        points = normal_points(self.fit.theta.size)
+        return self.bottom + self.span * (self.fit.theta + points @ root_of(self.fit.theta_cov).T)
+
+    def noise(self, model: int) -> float:
+        """Return the spread of one reward."""
+        return self.span * math.sqrt(float(self.fit.variance[model]))
+
+    def ends(self, model: int) -> Floats:
+        """Return the mean; if the level matters, the ends of its 99 % interval, and a band before a full cycle."""
+        mean = float(self.rate[model])
+        if self.is_level_free:
+            return np.array([mean])
+        reach = claim.LEVEL_Z * self.span * float(self._sd()[model])
+        swing = 0.0 if self.is_cycle_seen else claim.LEVEL_BAND * abs(mean)
+        return np.array([mean - max(reach, swing), mean + max(reach, swing)])
+
+    def test(self, claims: Sequence[Claim], bar: float) -> list[Finding]:
+        """Test the claims on differences within strata."""
+        findings = []
+        for one in claims:
+            seen = difference(self.proof, self.fit, one.k, one.l)
+            least = float((one.targets - one.rates).min()) / self.span
+            findings.append(Finding(seen.log_evidence(least), one.rates + self.span * seen.upper(bar)))
+        return findings
+
+    def _sd(self) -> Floats:
+        return np.asarray(np.sqrt(np.diag(self.fit.theta_cov)), np.float64)
+
+
+def believe(question: Question, known: Outcomes, proof: Outcomes) -> NormalBelief:
+    """Fit what is known (T, G); claims are to be tested on `proof` (T, G)."""
+    objective, cycle_s = question.objective, question.stop.cycle_s
+    return NormalBelief(
+        fit_normal(known, question.policy.prior_mean),
+        proof,
+        objective.low,
+        objective.high - objective.low,
+        cycle_s is None or question.age_s >= cycle_s,
+        # Costs and margin of a net value are a difference of means whatever the level.
+        objective.kind == "net",
     )
-
-
-def _test(question: Question, outcomes: Outcomes, fit: NormalFit, leader: int, costs: Floats) -> Gate:
-    stop, objective = question.stop, question.objective
-    span = objective.high - objective.low
-    mean = objective.low + span * float(fit.theta[leader])
-    worth = objective.value_usd * mean
-    value = worth - float(costs[leader])
-    margin = claim.margin_of(span * math.sqrt(fit.variance[leader]), abs(mean), stop.delta, stop.margin)
-    extra = margin * max(abs(value), claim.MARGIN_OF_REWARD_MIN * abs(worth))
-    bar = claim.bar_log(len(costs), stop.alpha)
-    found, gap = np.zeros(len(costs)), 0.0
-    for rival in question.rivals(leader):
-        seen = difference(outcomes, fit, rival, leader)
-        # The level is common to both, so that costs and margin are a difference of means at every level.
-        dearer = float(costs[rival] - costs[leader])
-        found[rival] = seen.log_evidence((extra + dearer) / (objective.value_usd * span))
-        ahead = objective.value_usd * span * seen.upper(bar) - dearer
-        gap = max(gap, ahead / abs(value) if value != 0.0 else math.inf)
-    return Gate(found, found >= bar, bar, margin, gap)

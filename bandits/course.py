@@ -50,7 +50,7 @@ class Course:
         since = arm.since if arm.state == state else self.now
         unloading = arm.is_unloading and state == "standby"
         self.notes.append(Note(self.now, arm.name, arm.state, state, why, numbers or {}))
-        self._put(number, ArmLife(arm.name, state, since, why, unloading))
+        self._put(number, ArmLife(arm.name, state, since, why, unloading, arm.is_parked))
 
     def _put(self, number: int, arm: ArmLife) -> None:
         arms = self.life.arms
@@ -131,22 +131,24 @@ class Course:
         if not rules.unload:
             return
         for number, arm in enumerate(self.life.arms):
-            if arm.state == "standby" and not arm.is_unloading and self.now - arm.since >= rules.grace_s:
+            is_leaving = arm.state == "standby" and not (arm.is_unloading or arm.is_parked)
+            if is_leaving and self.now - arm.since >= rules.grace_s:
                 self._put(number, replace(arm, is_unloading=True))
 
     def _end_draining(self) -> None:
         rest = ("draining", "standby") if self.life.rules.unload else ("draining",)
-        if not any(arm.state in rest for arm in self.life.arms):
+        if not any(arm.state in rest and not (arm.state == "standby" and arm.is_parked) for arm in self.life.arms):
             self.enter(
                 "concluded", "the losers are unloaded" if self.life.rules.unload else "the losers are in standby"
             )
 
     def tick(self) -> None:
         """Let time pass: grace periods, and the longest an experiment may take."""
-        life = self.life
-        if life.phase in ("running", "confirming") and age_s(life, self.now) >= life.rules.max_duration_s:
+        life, longest_s = self.life, self.life.rules.max_duration_s
+        is_open = life.phase in ("running", "confirming")
+        if is_open and longest_s is not None and age_s(life, self.now) >= longest_s:
             self.life = replace(life, outcome="undecided")
-            self.enter("concluded", f"undecided after max_duration = {life.rules.max_duration_s:g} s: weights frozen")
+            self.enter("concluded", f"undecided after max_duration = {longest_s:g} s: weights frozen")
             return
         self.look_around()
 
@@ -188,5 +190,8 @@ class Course:
         self.enter("draining", why, event.numbers)
         for number, arm in enumerate(life.arms):
             if number != event.leader and arm.state == "eligible":
-                self.move(number, "draining", "lost", event.numbers)
+                is_copy = number in event.park
+                if is_copy:
+                    self._put(number, replace(arm, is_parked=True))
+                self.move(number, "draining", "a dearer copy of the winner" if is_copy else "lost", event.numbers)
         self.look_around()

@@ -78,6 +78,24 @@ def standing(values: Floats, is_live: Bools, control: int) -> Standing:
     return Standing(p_best, leader, max(0.0, remaining), drop)
 
 
+def best_shares(values: Floats, is_live: Bools, caps: Floats) -> Floats:
+    """Return P(best) (K,), none above its cap: what an arm may not have goes to those that are best without it.
+
+    When all live arms are at their caps the shares sum to less than 1.
+    """
+    shares, free, room = np.zeros(values.shape[1]), is_live.copy(), 1.0
+    while free.any():
+        best = np.where(free, values, -np.inf).argmax(axis=1)
+        found = np.bincount(best, minlength=free.size) / best.size * room
+        over = free & (found > caps)
+        if not over.any():
+            return np.asarray(shares + found, np.float64)
+        shares[over] = caps[over]
+        room -= float(caps[over].sum())
+        free &= ~over
+    return shares
+
+
 def _primes(count: int) -> list[int]:
     primes: list[int] = []
     number = 2

@@ -15,16 +15,16 @@ Outcome = Literal["kept", "replaced", "undecided"]
 
 @dataclass(frozen=True, slots=True)
 class EndRules:
-    """What happens to the losers: on_stop of design §7. Times in seconds."""
+    """What happens to the losers: on_stop of design §7. Times in seconds; `max_duration_s` None: it never ends."""
 
     action: Action = "retire"
     grace_s: float = 3600.0
     unload: bool = True
-    max_duration_s: float = 14 * 86400.0
+    max_duration_s: float | None = 14 * 86400.0
 
     def __post_init__(self) -> None:
         """Refuse negative times."""
-        if not (self.grace_s >= 0.0 and self.max_duration_s > 0.0):
+        if not (self.grace_s >= 0.0 and (self.max_duration_s is None or self.max_duration_s > 0.0)):
             raise ValueError(
                 f"grace must be >= 0 and max_duration > 0 seconds, got {self.grace_s}, {self.max_duration_s}"
             )
@@ -32,13 +32,15 @@ class EndRules:
 
 @dataclass(frozen=True, slots=True)
 class ArmLife:
-    """One arm's state, since when (unix s) and why. `is_unloading`: its grace is over, the model server is to let go."""
+    """One arm's state, since when (unix s) and why. `is_unloading`: its grace is over, the model server is to let go.
+    `is_parked`: a copy of the winner, which stays loaded."""
 
     name: str
     state: ArmState = "pending"
     since: float = 0.0
     reason: str = ""
     is_unloading: bool = False
+    is_parked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,10 @@ class ArmFailed:
 
 @dataclass(frozen=True, slots=True)
 class Assessed:
-    """One refresh of the learner; `numbers` are those from which it decided, for the history."""
+    """One refresh of the learner; `numbers` are those from which it decided, for the history.
+
+    At the end the arms in `park` are drained like the losers, and stay loaded.
+    """
 
     now: float
     leader: int
@@ -107,6 +112,7 @@ class Assessed:
     is_over: bool
     retire: tuple[int, ...] = ()
     numbers: Mapping[str, float] = field(default_factory=dict)
+    park: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from bandits.alarm import Alarm
 from bandits.rules import Objective, Policy, StopRule
 from bandits.sums import Sums
 
@@ -17,6 +18,8 @@ Bools = NDArray[np.bool_]
 class ArmFacts:
     """An arm as the learner sees it: its cost now, whether it may get traffic, and its largest share.
 
+    Arms of one `group` are the same model elsewhere: they share their rewards' statistics, and differ in cost.
+
     `is_cost_known`: the cost was confirmed in traffic. The posterior knows no error of a cost, so nothing is decided
     on one that was only estimated while warming.
     """
@@ -26,6 +29,7 @@ class ArmFacts:
     is_live: bool = True
     max_share: float = 1.0
     is_cost_known: bool = True
+    group: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse costs that are no numbers and shares outside (0, 1]."""
@@ -43,7 +47,8 @@ class Question:
     of it that has passed; `blocks_closed` counts the blocks before it; `age_s` the time since learning began.
     `starts_s` (rows,) is the age at which each row of the sums began, never falling; None: blocks all last
     `policy.block_s` and are numbered without gaps in time. Blocks cut short need it: what is ripe, and what belongs to
-    the last cycle, is a question of time.
+    the last cycle, is a question of time. `is_sprint` (rows,): the row was part of a sprint. `alarms` are the words of
+    those that ring: nothing ends meanwhile. `requests_per_day` is the present traffic.
     """
 
     arms: tuple[ArmFacts, ...]
@@ -57,11 +62,12 @@ class Question:
     blocks_closed: int
     open_share: float = 1.0
     starts_s: Floats | None = field(default=None, compare=False)
+    is_sprint: Bools | None = field(default=None, compare=False)
+    alarms: tuple[str, ...] = ()
+    requests_per_day: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what this version does not know, and what does not fit together."""
-        if self.objective.kind != "net":
-            raise ValueError(f"objective.kind must be net for now, got {self.objective.kind}")
+        """Refuse what does not fit together."""
         if self.sums.decisions.shape[1] != len(self.arms) or not 0 <= self.control < len(self.arms):
             raise ValueError(
                 f"{len(self.arms)} arms with control {self.control} do not fit sums of {self.sums.decisions.shape[1]}"
@@ -71,6 +77,8 @@ class Question:
         rows = self.sums.blocks.size
         if self.starts_s is not None and (self.starts_s.shape != (rows,) or (np.diff(self.starts_s) < 0).any()):
             raise ValueError(f"starts_s must be one age per row of {rows}, never falling, got {self.starts_s}")
+        if self.is_sprint is not None and self.is_sprint.shape != (rows,):
+            raise ValueError(f"is_sprint must be one per row of {rows}, got {self.is_sprint.shape}")
         if not (math.isfinite(self.age_s) and 0.0 <= self.open_share <= 1.0):
             raise ValueError(f"age must be finite and open_share in 0..1, got {self.age_s}, {self.open_share}")
 
@@ -78,16 +86,39 @@ class Question:
         """Return the live arms but the leader."""
         return [number for number, arm in enumerate(self.arms) if arm.is_live and number != leader]
 
+    def models(self) -> tuple[int, ...]:
+        """Return which model each arm is, counted from 0 in the order of the arms; a group is one model."""
+        names: dict[object, int] = {}
+        return tuple(
+            names.setdefault(number if arm.group is None else arm.group, len(names))
+            for number, arm in enumerate(self.arms)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SprintFacts:
+    """The confirmation sprint: whether its shares hold now, what it will still take from now on or from its beginning
+    (requests, dollars; inf: unknown), what it has cost so far, and why it is not run although all else is there."""
+
+    is_running: bool
+    requests: float
+    price_usd: float
+    spent_usd: float
+    refused: str = ""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Assessment:
     """What one refresh found; arrays are per arm (K,). Money is per prediction.
 
     `remaining_q95` is the 95 % quantile of the value remaining (a Bayesian figure) and `threshold` what it must not
-    exceed, both shares of the leader's value. `refuted`: a confidence sequence excludes that the arm is better than
-    the leader by more than `margin` (a share); then `evidence_log` is at least `evidence_bar_log`. `certified_gap` is
-    the smallest such margin: no live challenger is more than this much better (95 %). `value_low`, `value_high` span
-    95 %. `retire`: arms that may go now. `is_over`: drained, and every live challenger refuted.
+    exceed, both shares of the leader's value, as the objective counts it (`score`). `refuted`: a confidence sequence
+    excludes that the arm is better than the leader by more than `margin` (a share); then `evidence_log` is at least
+    `evidence_bar_log`. `certified_gap` is the smallest such margin: no live challenger is more than this much better
+    (95 %). `value_low`, `value_high` span 95 %. `drop`: what is lost without the arm, in the unit of `score`.
+    `retire`: arms that may go now; `park`: dearer copies of the winner, which stay loaded. `is_over`: drained, and
+    every live challenger refuted. `given_up_usd`: what the weights earn less than the leader would. `drift`: arms whose
+    rewards are not what they were (modes without an end).
     """
 
     weights: Floats
@@ -109,4 +140,10 @@ class Assessment:
     is_over: bool
     margin: float
     certified_gap: float
-    drop_usd: Floats
+    drop: Floats
+    score: Floats
+    park: tuple[int, ...]
+    given_up_usd: float
+    sprint: SprintFacts
+    worth_usd_day: float
+    drift: tuple[Alarm, ...]

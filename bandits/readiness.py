@@ -22,7 +22,7 @@ PENDING_MAX = 0.10
 
 
 def reasons(question: Question, outcomes: Outcomes, rate: Floats) -> tuple[str, ...]:
-    """Return why nothing may be decided yet; empty when all is there. `rate` is (K,)."""
+    """Return why nothing may be decided yet; empty when all is there. `rate` and the outcomes are per model (G,)."""
     stop, age_s = question.stop, question.age_s
     missing: list[str] = []
     if age_s < stop.min_age_s:
@@ -31,17 +31,18 @@ def reasons(question: Question, outcomes: Outcomes, rate: Floats) -> tuple[str, 
         missing.append(f"{age_s:.0f} s old, {stop.min_cycles:g} cycles are {stop.min_cycles * stop.cycle_s:.0f} s")
     if question.blocks_closed < BLOCKS_CLOSED_MIN:
         missing.append(f"{question.blocks_closed} blocks are closed, {BLOCKS_CLOSED_MIN} are needed")
+    models = question.models()
     for number, arm in enumerate(question.arms):
         if arm.is_live:
-            missing += _of_arm(question, outcomes, number, float(rate[number]))
-    return tuple(missing)
+            missing += _of_arm(question, outcomes, number, models[number], float(rate[models[number]]))
+    return (*missing, *(f"alarm: {words}" for words in question.alarms))
 
 
-def _of_arm(question: Question, outcomes: Outcomes, number: int, rate: float) -> list[str]:
+def _of_arm(question: Question, outcomes: Outcomes, number: int, model: int, rate: float) -> list[str]:
     """Return what this arm still lacks."""
     name = f"arm {question.arms[number].name}"
     trials, total, square, pending = (
-        float(field[:, number].sum()) for field in (outcomes.trials, outcomes.total, outcomes.square, outcomes.pending)
+        float(field[:, model].sum()) for field in (outcomes.trials, outcomes.total, outcomes.square, outcomes.pending)
     )
     is_binary = question.objective.reward_type == "binary"
     needed = max(float(question.stop.min_per_arm), 1.0 / max(rate, 1e-12) if is_binary else 0.0)

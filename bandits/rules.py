@@ -7,7 +7,8 @@ from typing import Literal
 ObjectiveKind = Literal["net", "ratio", "cheapest_within_margin"]
 RewardType = Literal["binary", "continuous", "count"]
 Feedback = Literal["explicit", "conversions"]
-PolicyKind = Literal["thompson"]
+PolicyKind = Literal["thompson", "ids"]
+Mode = Literal["experiment", "always_on", "observe"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,16 @@ class Objective:
 class Policy:
     """How traffic is spread, and how time is cut.
 
-    `floor` is the least share of a live arm; the prior says what rate is expected (`prior_mean`, a share of the
-    reward's range) and how many requests that belief is worth (`prior_strength`); `block_s` is the length of a block.
+    `thompson` spreads it by the probability of being best, `ids` by what is learned for what is lost. `floor` is the
+    least share of a live arm; the prior says what rate is expected (`prior_mean`, a share of the reward's range) and
+    how many requests that belief is worth (`prior_strength`); `block_s` is the length of a block. Mode `always_on`
+    never ends and forgets blocks older than `memory_s`; in `observe` control gets all traffic.
     """
 
     kind: PolicyKind = "thompson"
+    mode: Mode = "experiment"
+    # A day, the cycle of most traffic: design §7.
+    memory_s: float = 86400.0
     # Without a floor the losers starve and nothing can be shown about them (bandit-science.md, Part II §0).
     floor: float = 0.01
     prior_mean: float = 0.05
@@ -62,6 +68,7 @@ class Policy:
             raise ValueError(f"policy.prior.mean must lie between 0 and 1, got {self.prior_mean}")
         _require_positive("policy.prior.strength", self.prior_strength)
         _require_positive("policy.block", self.block_s)
+        _require_positive("policy.memory", self.memory_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,8 @@ class StopRule:
 
     `delta`: value remaining below this share of the leader's value is nothing; `margin`: no challenger better by more
     than this share (None: from the noise of the reward, 1 to 5 %); `alpha`: the chance of a false claim allowed over
-    the whole experiment; `cycle_s`: the declared rhythm of the traffic (None: none declared).
+    the whole experiment; `cycle_s`: the declared rhythm of the traffic (None: none declared); `sprint_leader`: the
+    leader's share in the sprint (None: no sprint), which is not begun or goes no further beyond `sprint_max_usd`.
     """
 
     delta: float = 0.01
@@ -82,13 +90,17 @@ class StopRule:
     min_cycles: float = 1.0
     # Two weeks: two weekends.
     max_duration_s: float = 14 * 86400.0
-    sprint_leader: float = 0.6
+    sprint_leader: float | None = 0.6
+    sprint_max_usd: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse probabilities and times outside their ranges."""
         _require_share("stop.delta", self.delta)
         _require_share("stop.alpha", self.alpha)
-        _require_share("stop.sprint.leader", self.sprint_leader)
+        if self.sprint_leader is not None:
+            _require_share("stop.sprint.leader", self.sprint_leader)
+        if self.sprint_max_usd is not None and not self.sprint_max_usd >= 0.0:
+            raise ValueError(f"stop.sprint.max_usd must be at least 0, got {self.sprint_max_usd}")
         if self.margin is not None:
             _require_share("stop.margin", self.margin)
         if self.cycle_s is not None:

@@ -1,5 +1,6 @@
 """From sums over time to what may be learned from: what is resolved, what belongs to the last cycle, what is merged."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,6 +92,28 @@ def in_window(outcomes: Outcomes, spans: Spans, cycle_s: float | None) -> Outcom
     window = np.clip((cycle_s - spans.ended) / length, 0.0, 1.0)
     shares = _shares(outcomes.trials.sum(axis=1), window)
     return Outcomes(outcomes.trials, outcomes.total, outcomes.square, outcomes.pending, shares)
+
+
+def recent(sums: Sums, spans: Spans, memory_s: float) -> tuple[Sums, Spans]:
+    """Return the rows that are not yet older than the memory; of a row across its edge, all."""
+    kept = spans.ended < memory_s
+    tables = (sums.blocks, sums.decisions, sums.rewards, sums.reward_q, sums.reward_q2)
+    return Sums(*(table[kept] for table in tables)), Spans(spans.began[kept], spans.ended[kept])
+
+
+def pool(outcomes: Outcomes, models: Sequence[int]) -> Outcomes:
+    """Add up arms that are one model: (rows, arms) become (rows, models); `models` numbers each arm's."""
+    count = max(models) + 1
+    if count == len(models):
+        return outcomes
+    member = np.eye(count)[np.array(models)]
+    return Outcomes(
+        outcomes.trials @ member,
+        outcomes.total @ member,
+        outcomes.square @ member,
+        outcomes.pending @ member,
+        outcomes.share,
+    )
 
 
 def roll_up(outcomes: Outcomes, blocks: Int64s, rows_max: int = ROWS_MAX) -> Outcomes:

@@ -56,6 +56,14 @@ def floored(weights: Floats, is_live: Bools, floor: float) -> Floats:
     return np.where(is_live, live * (1.0 - least * count) + least, 0.0)
 
 
+def unfloored(caps: Floats, is_live: Bools, floor: float) -> Floats:
+    """Return what shares may be before `floored` so that they are at most the caps (arms,) after it."""
+    count = int(is_live.sum())
+    least = min(floor, 1.0 / max(1, count))
+    spread = max(1.0 - least * count, np.finfo(np.float64).tiny)
+    return np.asarray(np.clip((caps - least) / spread, 0.0, 1.0), np.float64)
+
+
 def capped(weights: Floats, caps: Floats, control: int) -> Floats:
     """Hold each weight below its cap and give the excess to the others in proportion; the result sums to 1.
 

@@ -26,7 +26,7 @@ KEY_BYTES_MIN = 16
 
 
 class Mode(enum.IntEnum):
-    """Why an arm was chosen. Only `EXPERIMENT` is learned from; the others' rewards are accepted and kept apart."""
+    """Why an arm was chosen. The rewards of those that are not learned from are accepted and kept apart."""
 
     EXPERIMENT = 1
     WARMUP = 2
@@ -35,6 +35,11 @@ class Mode(enum.IntEnum):
     SETTLED = 5
     OBSERVE = 6
     SHADOW = 7
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether decisions and rewards enter the statistics. Those of `OBSERVE` are all control's."""
+        return self in (Mode.EXPERIMENT, Mode.OBSERVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,7 @@ class Decision:
     @property
     def is_learned(self) -> bool:
         """Whether rewards of this decision enter the statistics."""
-        return self.mode is Mode.EXPERIMENT
+        return self.mode.is_learned
 
 
 class BadToken(Exception):

@@ -7,7 +7,7 @@ from pydantic import Field, Strict, model_validator
 
 from bandits import life, rules
 from router.config.document import Document, Place, Problem, refuse, shown, there_are
-from router.config.experiment_sections import Arm, Batching, Guardrail, Objective, OnStop, Policy, Shadow, Sprint, Stop
+from router.config.experiment_sections import Arm, Batching, Guardrail, Objective, OnStop, Policy, Shadow, Stop
 from router.config.fields import Name
 
 # Exploring costs floor × arms of the traffic whatever is known; more than half would be a split, not a bandit.
@@ -84,6 +84,8 @@ class Experiment(Document):
             prior_mean=policy.prior.mean,
             prior_strength=policy.prior.strength,
             block_s=policy.block,
+            mode=self.mode,
+            memory_s=policy.memory,
         )
 
     def stop_rules(self) -> rules.StopRule:
@@ -98,15 +100,15 @@ class Experiment(Document):
             cycle_s=stop.cycle,
             min_cycles=stop.min_cycles,
             max_duration_s=stop.max_duration,
-            sprint_leader=(stop.sprint or Sprint()).leader,
+            sprint_leader=None if stop.sprint is None else stop.sprint.leader,
+            sprint_max_usd=None if stop.sprint is None else stop.sprint.max_usd,
         )
 
     def end_rules(self) -> life.EndRules:
         """Return what happens at the end as the state machine reads it."""
         end = self.on_stop
-        return life.EndRules(
-            action=end.action, grace_s=end.grace, unload=end.unload, max_duration_s=self.stop.max_duration
-        )
+        longest_s = self.stop.max_duration if self.mode == "experiment" else None
+        return life.EndRules(action=end.action, grace_s=end.grace, unload=end.unload, max_duration_s=longest_s)
 
 
 def _arm_problems(experiment: Experiment) -> Iterable[Problem]:
@@ -145,6 +147,9 @@ def _split_problems(experiment: Experiment) -> Iterable[Problem]:
 
 def _time_problems(experiment: Experiment) -> Iterable[Problem]:
     policy, stop = experiment.policy, experiment.stop
+    if experiment.mode == "always_on" and policy.memory < policy.block:
+        least = f"must be at least policy.block, {policy.block:g} s, in mode always_on"
+        yield Problem(("policy", "memory"), f"{least}; got {policy.memory:g} s")
     if policy.refresh > policy.block:
         most = f"must be at most policy.block, {policy.block:g} s"
         yield Problem(("policy", "refresh"), f"{most}; got {policy.refresh:g} s")
@@ -157,14 +162,10 @@ def _not_yet(experiment: Experiment) -> Iterable[Problem]:
     """Refuse what this version can't do and whose silent absence would change the result."""
     objective, policy = experiment.objective, experiment.policy
     asked: tuple[tuple[bool, Place, str], ...] = (
-        (experiment.mode != "experiment", ("mode",), "experiment"),
-        (objective.kind != "net", ("objective", "kind"), "net"),
         (objective.reward.feedback != "explicit", ("objective", "reward", "feedback"), "explicit"),
         (policy.sticky, ("policy", "sticky"), "false"),
         (bool(policy.segments), ("policy", "segments"), "[]"),
         (bool(experiment.guardrails), ("guardrails",), "[]"),
-        (experiment.stop.sprint is None, ("stop", "sprint"), "a sprint: {leader: …}"),
-        (any(arm.reward_group for arm in experiment.arms), ("arms",), "arms without reward_group"),
     )
     for is_asked, place, only in asked:
         if is_asked:

@@ -14,9 +14,6 @@ _UNUSED: Final = (
     ("backends.*.egress_usd_per_gib", "egress is not charged yet"),
     ("backends.*.capacity_rps", "capacity is not a cap yet"),
     ("backends.*.publish", "versions are not published yet"),
-    ("experiments.*.policy.hold", "prices don't change while the gateway runs yet"),
-    ("experiments.*.policy.memory", "only mode always_on forgets, and it is not supported yet"),
-    ("experiments.*.stop.sprint.max_usd", "the price of the sprint is not capped yet"),
     ("experiments.*.reopen_on", "an experiment that has ended stays ended yet"),
     ("experiments.*.batching.allowed_rows", "batches are not padded to given sizes yet"),
 )

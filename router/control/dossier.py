@@ -10,6 +10,7 @@ import msgspec
 from bandits.life import Life, from_json, to_json
 from router.config.document import validate
 from router.config.experiment import Experiment
+from router.control.prices import HeldPrice
 
 _ENCODER: Final = msgspec.json.Encoder()
 
@@ -32,6 +33,28 @@ class ArmNumbers(msgspec.Struct, frozen=True):
     value_usd_high: float
     best_probability: float
     evidence_log: float
+    score: float = 0.0
+    is_refuted: bool = False
+
+
+class AlarmNumbers(msgspec.Struct, frozen=True):
+    """One alarm that rings: which, of which arm, how loud, and in words."""
+
+    name: str
+    arm: str | None
+    evidence_log: float
+    bar_log: float
+    words: str
+
+
+class SprintNumbers(msgspec.Struct, frozen=True):
+    """What the sprint would take from here, what it has cost, whether it runs, and why not although it might."""
+
+    is_running: bool = False
+    requests: float | None = None
+    price_usd: float | None = None
+    spent_usd: float = 0.0
+    refused: str = ""
 
 
 class Numbers(msgspec.Struct, frozen=True):
@@ -47,6 +70,10 @@ class Numbers(msgspec.Struct, frozen=True):
     certified_gap: float | None
     given_up_usd: float  # per prediction, by exploring: the leader's value less what the weights earn
     arms: tuple[ArmNumbers, ...]
+    requests_per_day: float = 0.0
+    worth_usd_day: float = 0.0
+    sprint: SprintNumbers = SprintNumbers()
+    alarms: tuple[AlarmNumbers, ...] = ()
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -62,6 +89,8 @@ class Document(msgspec.Struct, frozen=True):
     # Per arm, the first snapshot version that gave it nothing since it began to drain.
     silent_since: dict[str, int] = {}
     numbers: Numbers | None = None
+    prices: dict[str, HeldPrice] = {}  # per backend, those decided by
+    sprint_blocks: tuple[int, ...] = ()  # blocks whose weights were those of a sprint
 
     @property
     def block(self) -> int:

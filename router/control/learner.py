@@ -20,6 +20,7 @@ from bandits.question import ArmFacts, Assessment, Question
 from bandits.sums import Sums
 from bandits.weights import to_parts
 from router.control.dossier import Document, Dossier
+from router.control.prices import follow
 from router.control.report import numbers_of, state_view
 from router.control.seen import Seen, deciding_cost_usd
 from router.decisions import Mode
@@ -33,6 +34,7 @@ _BLOCK_MOVE_MAX: Final = 0.1
 _SCALE_MOVE_MIN: Final = 0.02
 # Requests that can't be padded are never probes; after so many decisions the calibration has to do.
 _UNPROBED_MAX: Final = 2_000
+_DAY_S: Final = 86_400.0
 _MODES: Final = {
     "warmup": Mode.WARMUP,
     "experiment": Mode.EXPERIMENT,
@@ -58,16 +60,19 @@ def refresh(dossier: Dossier, seen: Seen, *, version: int, now: float, cache: Gr
     The cache only saves time; it must have been used for this experiment's epoch alone.
     """
     dossier = _measure(dossier, seen)
+    prices = follow(dossier.document.prices, seen.prices_usd_per_hour, now, dossier.spec.policy.hold)
+    dossier = dossier.with_changes(prices=prices)
     notes: list[Note] = []
     life = dossier.life
     for event in (*seen.events, *_idle(dossier, seen, now), Tick(now)):
         life = _step(life, event, notes)
     if mode(life) == "experiment":
-        assessment = assess(_question(dossier, life, seen, now), cache)
+        question = _question(dossier, life, seen, now)
+        assessment = assess(question, cache)
         life = _step(life, _assessed(assessment, now), notes)
-        dossier = dossier.with_changes(numbers=numbers_of(assessment))
+        dossier = dossier.with_changes(numbers=numbers_of(assessment, question.requests_per_day))
     dossier = dossier.with_life(life)
-    parts = _parts(life)
+    parts = _parts(dossier, life)
     dossier = _roll_block(dossier, parts, now)
     dossier = _note_silence(dossier, parts, version)
     snapshot = _snapshot(dossier, parts, version, now, state_view(dossier, seen, parts, now))
@@ -109,6 +114,7 @@ def _question(dossier: Dossier, life: Life, seen: Seen, now: float) -> Question:
     known = {key: cell for key, cell in seen.cells.items() if cell["decisions"] and 0 < key[1] <= document.block}
     sums = Sums.from_cells(known, len(arms))
     decisions = sums.decisions.sum(axis=0)
+    starts_s = _starts_s(document, life, sums)
     return Question(
         arms=tuple(
             ArmFacts(
@@ -117,6 +123,7 @@ def _question(dossier: Dossier, life: Life, seen: Seen, now: float) -> Question:
                 is_live=live[place],
                 max_share=arm.max_share,
                 is_cost_known=_is_probed(document, arm.name) or decisions[place] >= _UNPROBED_MAX,
+                group=arm.reward_group,
             )
             for place, arm in enumerate(arms)
         ),
@@ -129,7 +136,9 @@ def _question(dossier: Dossier, life: Life, seen: Seen, now: float) -> Question:
         stop=dossier.spec.stop_rules(),
         blocks_closed=max(0, document.block - 1),
         open_share=min(1.0, max(0.0, now - max(document.block_starts, default=now)) / dossier.spec.policy.block),
-        starts_s=_starts_s(document, life, sums),
+        starts_s=starts_s,
+        is_sprint=np.isin(sums.blocks, document.sprint_blocks),
+        requests_per_day=_requests_per_day(sums, starts_s, age_s(life, now)),
     )
 
 
@@ -137,6 +146,13 @@ def _starts_s(document: Document, life: Life, sums: Sums) -> NDArray[np.float64]
     """Return the age at which each row's block began; never falling, even when the clock was set back."""
     starts = np.array([document.block_starts[block - 1] for block in sums.blocks], np.float64)
     return np.maximum.accumulate(np.maximum(starts - (life.started_at or 0.0), 0.0))
+
+
+def _requests_per_day(sums: Sums, starts_s: NDArray[np.float64], age: float) -> float:
+    """Return the present traffic: that of the blocks begun within the last day, or of all there are."""
+    rows = starts_s >= min(age - _DAY_S, starts_s.max(initial=0.0))
+    span_s = age - float(starts_s[rows].min(initial=age))
+    return float(sums.decisions[rows].sum()) / span_s * _DAY_S if span_s > 0.0 else 0.0
 
 
 def _is_probed(document: Document, arm: str) -> bool:
@@ -152,25 +168,36 @@ def _assessed(assessment: Assessment, now: float) -> Assessed:
         is_drained=assessment.is_drained,
         is_over=assessment.is_over,
         retire=assessment.retire,
+        park=assessment.park,
         numbers={
             "value_remaining_q95": assessment.remaining_q95,
             "threshold": assessment.threshold,
             "evidence_bar_log": assessment.evidence_bar_log,
             "margin": assessment.margin,
             "certified_gap": assessment.certified_gap,
+            "sprint_price_usd": assessment.sprint.price_usd,
+            "sprint_spent_usd": assessment.sprint.spent_usd,
         },
     )
 
 
-def _parts(life: Life) -> tuple[int, ...]:
+def _parts(dossier: Dossier, life: Life) -> tuple[int, ...]:
     """Return each arm's share of `PARTS`: the assessed weights where they hold, else all to one arm."""
     may = receives(life)
     if mode(life) in ("experiment", "frozen") and life.weights is not None:
         allowed = [weight if may[place] else 0.0 for place, weight in enumerate(life.weights)]
         if sum(allowed) > 0.0:
             return to_parts(allowed)
+    if dossier.spec.mode == "observe":
+        may = tuple(place == life.control for place in range(len(may)))
     # No weights yet, or none of them holds any more: an equal split among those that may receive.
     return to_parts([float(one) for one in may])
+
+
+def _mode(dossier: Dossier) -> Mode:
+    """Return why arms are chosen now; while control is only observed its decisions are learned from, as such."""
+    found = _MODES[mode(dossier.life)]
+    return Mode.OBSERVE if found is Mode.EXPERIMENT and dossier.spec.mode == "observe" else found
 
 
 def _idle(dossier: Dossier, seen: Seen, now: float) -> list[Event]:
@@ -198,17 +225,20 @@ def _note_silence(dossier: Dossier, parts: Sequence[int], version: int) -> Dossi
 
 
 def _roll_block(dossier: Dossier, parts: tuple[int, ...], now: float) -> Dossier:
-    """Begin a new block when the last is over, or the weights have moved too far within it."""
+    """Begin a new block when the last is over, the weights have moved too far within it, or a sprint begins or ends."""
     document = dossier.document
     if mode(dossier.life) != "experiment":
         return dossier
+    is_sprint = document.numbers is not None and document.numbers.sprint.is_running
+    was_sprint = document.block in document.sprint_blocks
     is_over = not document.block or now - document.block_starts[-1] >= dossier.spec.policy.block
     has_moved = any(
         abs(new - old) > _BLOCK_MOVE_MAX * PARTS for new, old in zip(parts, document.block_parts or parts, strict=True)
     )
-    if not (is_over or has_moved):
+    if not (is_over or has_moved or is_sprint != was_sprint):
         return dossier
-    return dossier.with_changes(block_starts=(*document.block_starts, now), block_parts=parts)
+    sprints = (*document.sprint_blocks, document.block + 1) if is_sprint else document.sprint_blocks
+    return dossier.with_changes(block_starts=(*document.block_starts, now), block_parts=parts, sprint_blocks=sprints)
 
 
 def _snapshot(dossier: Dossier, parts: Sequence[int], version: int, now: float, view: dict[str, Any]) -> Snapshot:
@@ -220,7 +250,7 @@ def _snapshot(dossier: Dossier, parts: Sequence[int], version: int, now: float, 
         version=version,
         block=document.block,
         published_at=now,
-        mode=_MODES[mode(life)],
+        mode=_mode(dossier),
         entry_labels=tuple(spec.entry_labels),
         control=life.control,
         serving=life.control if life.winner is None else life.winner,

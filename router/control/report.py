@@ -3,25 +3,21 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
+
+import msgspec
 
 from bandits.experiment import age_s
 from bandits.question import Assessment
 from bandits.sums import STEPS
-from router.control.dossier import ArmNumbers, Dossier, Numbers
-from router.control.seen import Seen, deciding_cost_usd
+from router.control.dossier import AlarmNumbers, ArmNumbers, Dossier, Numbers, SprintNumbers
+from router.control.seen import Seen, deciding_cost_usd, deciding_price
 from router.snapshot import PARTS
 
-_DAY_S: Final = 86_400.0
 
-
-def numbers_of(assessment: Assessment) -> Numbers:
+def numbers_of(assessment: Assessment, requests_per_day: float) -> Numbers:
     """Return what is kept of an assessment; what is infinite or unknown is None, for JSON knows neither."""
-    best = float(assessment.value_usd[assessment.leader])
-    given_up = sum(
-        float(weight) * max(0.0, best - float(value))
-        for weight, value in zip(assessment.weights, assessment.value_usd, strict=True)
-    )
+    sprint = assessment.sprint
     return Numbers(
         leader=assessment.leader,
         remaining_q95=_finite(assessment.remaining_q95),
@@ -31,19 +27,29 @@ def numbers_of(assessment: Assessment) -> Numbers:
         evidence_bar_log=assessment.evidence_bar_log,
         margin=assessment.margin,
         certified_gap=_finite(assessment.certified_gap),
-        given_up_usd=given_up,
-        arms=tuple(
-            ArmNumbers(*(float(number) for number in row))
-            for row in zip(
-                assessment.rate,
-                assessment.value_usd,
-                assessment.value_low,
-                assessment.value_high,
-                assessment.p_best,
-                assessment.evidence_log,
-                strict=True,
-            )
+        given_up_usd=assessment.given_up_usd,
+        arms=tuple(_arm_numbers(assessment, arm) for arm in range(assessment.rate.size)),
+        requests_per_day=requests_per_day,
+        worth_usd_day=assessment.worth_usd_day,
+        sprint=SprintNumbers(
+            sprint.is_running, _finite(sprint.requests), _finite(sprint.price_usd), sprint.spent_usd, sprint.refused
         ),
+        alarms=tuple(
+            AlarmNumbers(alarm.name, alarm.arm, alarm.log_e, alarm.bar_log, alarm.words) for alarm in assessment.drift
+        ),
+    )
+
+
+def _arm_numbers(assessment: Assessment, arm: int) -> ArmNumbers:
+    return ArmNumbers(
+        rate=float(assessment.rate[arm]),
+        value_usd=float(assessment.value_usd[arm]),
+        value_usd_low=float(assessment.value_low[arm]),
+        value_usd_high=float(assessment.value_high[arm]),
+        best_probability=float(assessment.p_best[arm]),
+        evidence_log=float(assessment.evidence_log[arm]),
+        score=float(assessment.score[arm]),
+        is_refuted=bool(assessment.refuted[arm]),
     )
 
 
@@ -71,6 +77,8 @@ def state_view(dossier: Dossier, seen: Seen, parts: Sequence[int], now: float) -
         "epoch": f"{dossier.document.epoch:016x}",
         "control": life.arms[life.control].name,
         "leader": None if leader is None else life.arms[leader].name,
+        "mode": dossier.spec.mode,
+        "objective": dossier.spec.objective.kind,
         "age_s": age_s(life, now),
         "reference_rows": dossier.document.reference_rows,
         "value_remaining": {
@@ -82,9 +90,18 @@ def state_view(dossier: Dossier, seen: Seen, parts: Sequence[int], now: float) -
         "evidence_bar_log": numbers and numbers.evidence_bar_log,
         "margin": numbers and numbers.margin,
         "certified_gap": numbers and numbers.certified_gap,
-        "alarms": [],
+        "alarms": [msgspec.to_builtins(alarm) for alarm in numbers.alarms] if numbers else [],
+        "requests_per_day": numbers and numbers.requests_per_day,
+        "sprint": _sprint(dossier),
         "arms": [_arm(dossier, seen, totals[place], parts, place) for place in range(len(life.arms))],
-    } | _money(dossier, totals, now)
+    } | _money(numbers)
+
+
+def _sprint(dossier: Dossier) -> dict[str, Any]:
+    """Return the sprint's price, from here or from its beginning, before it begins; null where it can't be told."""
+    rules, numbers = dossier.spec.stop.sprint, dossier.document.numbers
+    known = msgspec.to_builtins(numbers.sprint if numbers else SprintNumbers())
+    return {"leader": rules and rules.leader, "max_usd": rules and rules.max_usd, **known}
 
 
 def _totals(dossier: Dossier, seen: Seen) -> list[Counter[str]]:
@@ -106,6 +123,7 @@ def _arm(dossier: Dossier, seen: Seen, total: Counter[str], parts: Sequence[int]
     return {
         "name": arm.name,
         "state": arm.state,
+        "reward_group": dossier.spec.arms[place].reward_group,
         "reason": arm.reason,
         "weight": parts[place] / PARTS,
         "decisions": decisions,
@@ -114,28 +132,36 @@ def _arm(dossier: Dossier, seen: Seen, total: Counter[str], parts: Sequence[int]
         "rewards_learned": learned,
         "reward_sum": low * rewards + (total["reward_q"] + total["unlearned_reward_q"]) / STEPS * (high - low),
         "pending": max(0, decisions - rewards),
-        "errors": total["errors"],
+        "errors": total["errors"] + total["unlearned_errors"],
         "rate": assessed and assessed.rate,
         "cost_usd": total["cost_pico_usd"] * 1e-12,
         "prediction_cost_usd": cost,
+        "price_usd_per_hour": deciding_price(dossier, place, seen.prices_usd_per_hour),
         "value_usd": assessed and assessed.value_usd,
         "value_usd_low": assessed and assessed.value_usd_low,
         "value_usd_high": assessed and assessed.value_usd_high,
         "best_probability": assessed and assessed.best_probability,
         "evidence_log": assessed and assessed.evidence_log,
+        "refuted": assessed and assessed.is_refuted,
+        "score": assessed and assessed.score,
     }
 
 
-def _money(dossier: Dossier, totals: Sequence[Counter[str]], now: float) -> dict[str, Any]:
-    """Return what going on costs a day at the present traffic: value given up by exploring. Retiring frees capacity.
+def _money(numbers: Numbers | None) -> dict[str, Any]:
+    """Return what a day more at the present traffic is worth on every day after it, and what it costs: value given up
+    by exploring. Retiring frees capacity.
 
     $0 is freed a day, for no replica is switched off: the backend costs the same with fewer models.
     """
-    age, numbers = age_s(dossier.life, now), dossier.document.numbers
-    cost = None
-    if numbers is not None and age > 0.0:
-        cost = numbers.given_up_usd * sum(total["decisions"] for total in totals) / age * _DAY_S
+    worth, cost = (None, None) if numbers is None else _per_day(numbers)
     return {
-        "continuing": {"worth_usd_day": None, "cost_usd_day": cost},
+        "continuing": {"worth_usd_day": worth, "cost_usd_day": cost},
         "retiring": {"frees_usd_day": 0.0, "frees_capacity": True},
     }
+
+
+def _per_day(numbers: Numbers) -> tuple[float | None, float | None]:
+    """Return worth and cost; unknown without any traffic."""
+    if numbers.requests_per_day <= 0.0:
+        return None, None
+    return numbers.worth_usd_day, numbers.given_up_usd * numbers.requests_per_day

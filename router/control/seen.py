@@ -27,11 +27,17 @@ class Seen:
     is_complete: bool = True
 
 
+def deciding_price(dossier: Dossier, arm: int, prices_usd_per_hour: Mapping[str, float]) -> float:
+    """Return the price an hour that the arm is judged by: the one held, or the current one before the first refresh."""
+    backend = dossier.spec.arms[arm].backend
+    held = dossier.document.prices.get(backend)
+    return prices_usd_per_hour[backend] if held is None else held.usd_per_hour
+
+
 def deciding_cost_usd(dossier: Dossier, arm: int, prices_usd_per_hour: Mapping[str, float]) -> float:
-    """Return what one prediction of the arm costs at the reference size and the current price; 0 while not calibrated."""
-    spec = dossier.spec.arms[arm]
-    cost = dossier.document.costs.get(spec.name)
+    """Return what one prediction of the arm costs at the reference size and the price held; 0 while not calibrated."""
+    cost = dossier.document.costs.get(dossier.spec.arms[arm].name)
     if cost is None:
         return 0.0
-    line = Line(cost.a_s, cost.b_s)
-    return cost_usd(line, cost.scale, dossier.document.reference_rows, prices_usd_per_hour[spec.backend])
+    line, price = Line(cost.a_s, cost.b_s), deciding_price(dossier, arm, prices_usd_per_hour)
+    return cost_usd(line, cost.scale, dossier.document.reference_rows, price)

@@ -8,21 +8,22 @@ from numpy.typing import NDArray
 from scipy import optimize
 from scipy.special import expit, logit
 
-from bandits.claim import (
-    Money,
-    certified_gap,
-    effect_threshold,
-    level_ends,
-    margin_of,
-    margin_usd,
-    solve_level,
-)
+from bandits.aims import Net
+from bandits.claim import effect_thresholds, level_ends, margin_of, margin_usd, solve_level, upper_rates
 
 Floats = NDArray[np.float64]
 
 
 def noise(rate: float) -> float:
     return math.sqrt(rate * (1 - rate))
+
+
+def thresholds(base: Floats, share: Floats, ends: Floats, cost_l: float, costs: list[float], margin: float) -> Floats:
+    """The effects that challengers at these costs need to earn the margin more than a leader at that cost."""
+    every = np.array([cost_l, *costs])
+    aim = Net(1.0, every, np.zeros(every.size), lambda _: margin)
+    targets = np.array([aim.target(challenger, 0, 0, ends) for challenger in range(1, every.size)])
+    return effect_thresholds(base, share, ends, targets)
 
 
 def test_the_margin_follows_the_noise() -> None:
@@ -72,7 +73,7 @@ def test_the_threshold_is_where_the_challenger_earns_the_margin_more(
     base, share, margin = np.array([-0.5, 0.0, 0.8]) + float(logit(theta)), np.array([0.2, 0.5, 0.3]), 0.03
     ends = level_ends(theta, sd, is_cycle_seen=True)
 
-    found = effect_threshold(base, share, ends, Money(1.0, cost_l, np.array(costs)), margin)
+    found = thresholds(base, share, ends, cost_l, costs, margin)
 
     for x, cost in zip(found, costs, strict=True):
         wanted = []
@@ -96,17 +97,16 @@ def test_the_threshold_is_where_the_challenger_earns_the_margin_more(
 
 def test_equal_costs_in_one_stratum_by_hand() -> None:
     # theta .5 known exactly, margin 10 %: the challenger needs .55, a logit of ln(.55/.45) = .2007.
-    found = effect_threshold(np.zeros(1), np.ones(1), np.array([0.5]), Money(1.0, 0.0, np.zeros(1)), 0.1)
+    found = thresholds(np.zeros(1), np.ones(1), np.array([0.5]), 0.0, [0.0], 0.1)
 
     assert found == pytest.approx([math.log(0.55 / 0.45)])
 
 
 def test_too_dear_for_any_rate_and_better_for_free() -> None:
-    money = Money(1.0, 0.4, np.array([0.95, 0.0]))
-    found = effect_threshold(np.zeros(1), np.ones(1), np.array([0.5]), money, 0.01)
+    found = thresholds(np.zeros(1), np.ones(1), np.array([0.5]), 0.4, [0.95, 0.0], 0.01)
     assert found[0] == math.inf
     # A leader that loses money: an arm that costs nothing is better by the margin even when never rewarded.
-    found = effect_threshold(np.zeros(1), np.ones(1), np.array([0.5]), Money(1.0, 0.9, np.zeros(1)), 0.01)
+    found = thresholds(np.zeros(1), np.ones(1), np.array([0.5]), 0.9, [0.0], 0.01)
     assert found[0] == -math.inf
 
 
@@ -117,20 +117,17 @@ def test_before_a_full_cycle_the_level_may_swing() -> None:
     assert level_ends(0.9, 0.1, is_cycle_seen=False).max() < 1.0
 
 
-def test_the_certified_gap_by_hand() -> None:
-    # The leader earns .5 - .1 = .4; at most logit(.55) above it the challenger earns .55 - .05 = .5: a quarter more.
-    bound = np.array([math.log(0.55 / 0.45), -5.0])
-    money = Money(1.0, 0.1, np.array([0.05, 0.05]))
+def test_highest_rates_follow_from_bounds_of_the_effects() -> None:
+    half, one = np.array([0.5]), np.ones(1)
+    found = upper_rates(np.zeros(1), one, half, np.array([math.log(0.55 / 0.45), -math.inf, math.inf]))
+    assert found[:, 0] == pytest.approx([0.55, 0.0, 1.0])
 
-    assert certified_gap(np.zeros(1), np.ones(1), np.array([0.5]), money, bound) == pytest.approx(0.25)
+    # Two strata whose level is shifted to the leader's rate: the threshold's own inverse.
+    base, share, ends = np.array([-3.0, 0.5]), np.array([0.3, 0.7]), np.array([0.2, 0.4])
+    targets = np.array([[0.3, 0.3]])
+    x = effect_thresholds(base, share, ends[:1], targets[:, :1])
+    assert upper_rates(base, share, ends[:1], x) == pytest.approx(np.array([[0.3]]))
 
 
-def test_the_certified_gap_at_its_edges() -> None:
-    one, half = np.ones(1), np.array([0.5])
-    assert certified_gap(np.zeros(1), one, half, Money(1.0, 0.1, np.zeros(0)), np.zeros(0)) == 0.0
-    # Even a perfect challenger at this cost is no better.
-    assert certified_gap(np.zeros(1), one, half, Money(1.0, 0.1, np.array([0.7])), np.array([math.inf])) == 0.0
-    assert certified_gap(np.zeros(1), one, half, Money(1.0, 0.1, np.zeros(1)), np.array([math.inf])) == pytest.approx(
-        1.5
-    )
-    assert certified_gap(np.zeros(1), one, half, Money(1.0, 0.5, np.zeros(1)), np.zeros(1)) == math.inf
+def test_without_challengers_nothing_is_asked() -> None:
+    assert effect_thresholds(np.zeros(1), np.ones(1), np.array([0.5]), np.zeros((0, 1))).shape == (0,)

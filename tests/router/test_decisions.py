@@ -60,12 +60,12 @@ def test_after_a_rotation_the_old_key_still_verifies_and_the_new_one_signs() -> 
         without.verify(old.sign(decision))
 
 
-def test_only_experiment_decisions_are_learned() -> None:
+def test_only_decisions_of_an_experiment_or_an_observation_are_learned() -> None:
     decision = Decision(Mode.EXPERIMENT, 0, 7, 1, 2**30, 3, 4, 5, 1, bytes(16))
 
     learned = [mode for mode in Mode if dataclasses.replace(decision, mode=mode).is_learned]
 
-    assert learned == [Mode.EXPERIMENT]
+    assert learned == [Mode.EXPERIMENT, Mode.OBSERVE]
 
 
 def test_a_request_id_gives_the_same_point_on_every_gateway_and_none_without_the_key() -> None:

@@ -158,15 +158,10 @@ def test_a_range_that_does_not_fit_its_type_is_refused(reward: dict[str, Any], m
 @pytest.mark.parametrize(
     ("changes", "place"),
     [
-        ({"mode": "always_on"}, "mode"),
-        ({"mode": "observe"}, "mode"),
-        ({"objective": {"value_usd": 1, "kind": "ratio"}}, "objective.kind"),
         ({"objective": {"value_usd": 1, "reward": {"feedback": "conversions"}}}, "objective.reward.feedback"),
         ({"policy": {"sticky": True}}, "policy.sticky"),
         ({"policy": {"segments": ["country"]}}, "policy.segments"),
         ({"guardrails": [{"metric": "error_ratio", "max": 0.01}]}, "guardrails"),
-        ({"stop": {"sprint": None}}, "stop.sprint"),
-        ({"arms": [ARMS[0], ARMS[1] | {"reward_group": "two"}]}, "arms"),
     ],
 )
 def test_what_this_version_can_not_do_is_refused_not_ignored(changes: dict[str, Any], place: str) -> None:

@@ -328,14 +328,14 @@ def test_settings_without_effect_are_listed(tmp_path: Path) -> None:
     data = read_yaml(DOZEN_LINES)
     data["backends"]["tfs"]["location"] = "aws/us-east-1"
     data["admin"] = {"tokens": [{"name": "ops", "role": "viewer", "sha256": "0" * 64}]}
-    data["experiments"][0]["policy"] = {"hold": "1m"}
+    data["experiments"][0]["reopen_on"] = []
 
     lines = load(tmp_path, yaml.safe_dump(data)).unused()
 
     assert [line.partition(" ")[0] for line in lines] == [
         "admin.tokens.ops.role",
         "backends.tfs.location",
-        "experiments.digits.policy.hold",
+        "experiments.digits.reopen_on",
     ]
 
 

@@ -1,0 +1,30 @@
+"""What more data would be worth: the expected gain of choosing again after them, before they are seen.
+
+Source: bandit-science.md, Part II §3.5 (EVSI). There arms are independent; here the differences to the leader are
+taken from the joint draws, so that what all arms have in common is worth nothing. Shapes: D draws, K arms.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+def sample_worth(earned: Floats, leader: int, trials: Floats, more: Floats) -> float:
+    """Return the expected gain per prediction of choosing after `more` outcomes (K,) on top of `trials` (K,).
+
+    `earned` (D, K) are joint draws of what a prediction of each live arm earns. The difference of an arm and the leader
+    is known as well as the thinner of the two allows: its precision is trials_k trials_l / (trials_k + trials_l).
+    """
+    mean = earned.mean(axis=0)
+    ahead = mean - mean[leader]
+    now, then = (_joint(count, leader) for count in (trials, trials + more))
+    learned = np.sqrt(np.divide(then - now, then, out=np.zeros_like(then), where=then > 0.0))
+    deviation = (earned - mean) - (earned[:, [leader]] - mean[leader])
+    later = (ahead + learned * deviation).max(axis=1)
+    return max(0.0, float(later.mean() - ahead.max()))
+
+
+def _joint(count: Floats, leader: int) -> Floats:
+    total = count + count[leader]
+    return np.asarray(np.divide(count * count[leader], total, out=np.zeros_like(count), where=total > 0.0), np.float64)

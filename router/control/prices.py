@@ -1,0 +1,43 @@
+"""The prices decided by: a change reaches the weights at once, a further one waits, unless it is larger.
+
+Feeds flap, and every move of the weights has its price in cold caches and new blocks (design §9).
+"""
+
+import math
+from collections.abc import Mapping
+
+import msgspec
+
+
+class HeldPrice(msgspec.Struct, frozen=True):
+    """The price decided by, since when (unix s; None: it has never moved), and how far it moved then, as a log."""
+
+    usd_per_hour: float
+    moved_at: float | None = None
+    step: float = 0.0
+
+
+def follow(
+    held: Mapping[str, HeldPrice], prices_usd_per_hour: Mapping[str, float], now: float, hold_s: float
+) -> dict[str, HeldPrice]:
+    """Return the prices to decide by from now on, for every key that has a price."""
+    return {key: _followed(held.get(key), price, now, hold_s) for key, price in prices_usd_per_hour.items()}
+
+
+def _followed(held: HeldPrice | None, price: float, now: float, hold_s: float) -> HeldPrice:
+    if held is None:
+        return HeldPrice(price)
+    step = _distance(held.usd_per_hour, price)
+    if step == 0.0:
+        return held
+    is_free = held.moved_at is None or now - held.moved_at >= hold_s
+    return HeldPrice(price, now, step) if is_free or step > held.step else held
+
+
+def _distance(before: float, after: float) -> float:
+    """Return |log(after / before)|; from or to nothing is further than anything finite, and JSON can carry it."""
+    if before == after:
+        return 0.0
+    if min(before, after) <= 0.0:
+        return 1e9
+    return abs(math.log(after / before))
