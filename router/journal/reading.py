@@ -87,12 +87,14 @@ class _Columns:
             row = self.weights[raw] = len(self.shares) - 1
             for name in self.shares[row]:
                 self.arms.setdefault(name, len(self.arms))
+        if self.shares[row].get(line.arm) != line.propensity:
+            raise msgspec.ValidationError("the propensity is not that of the weights beside it")
         key = int(line.nonce_hash, 16)
         self.keys.append(key)
         self.units.append(int(line.unit_hash, 16) if line.unit_hash else key)
         self.has_units |= bool(line.unit_hash)
         self.time.append(line.time)
-        self.arm.append(self.arms.setdefault(line.arm, len(self.arms)))
+        self.arm.append(self.arms[line.arm])
         self.row.append(row)
         self.segment.append(line.segment)
         self.propensity.append(line.propensity)

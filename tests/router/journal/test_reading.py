@@ -118,6 +118,17 @@ def test_torn_and_foreign_lines_are_counted(tmp_path: Path) -> None:
     assert (found.time.size, found.unreadable) == (1, 5)
 
 
+def test_a_decision_that_contradicts_itself_is_not_used(tmp_path: Path) -> None:
+    stranger = decision(3, propensities=msgspec.Raw(b'{"v9":1.0}'))
+    folder = journal(
+        tmp_path, decision(1), decision(2, propensity=0.7), stranger, decision(4, propensities=msgspec.Raw(b"7"))
+    )
+
+    found = read(folder)
+
+    assert (found.time.size, found.unreadable) == (1, 3)
+
+
 def test_files_of_others_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "notes.jsonl").write_text("hello\n")
 
