@@ -158,5 +158,5 @@ class Journal(Document):
     folder: Annotated[str, AfterValidator(_check_folder)] | None = None
     # All of it: a replay can be no better than its log. 0: none is kept.
     sample: float = Field(default=1.0, ge=0, le=1)
-    # 1 GiB: the last three million decisions, of all workers together; the oldest go first.
+    # 1 GiB: the last two million decisions and their rewards, of all workers together; the oldest go first.
     max_bytes: int = Field(default=2**30, ge=2**20)
