@@ -53,13 +53,13 @@ def assess(question: Question, cache: GridCache | None = None) -> Assessment:
     gate = examine(belief, table.aim, models, rivals, leader, question.stop.alpha)
     unready = readiness.reasons(question, table.outcomes, belief.rate)
     scale = table.aim.scale(leader)
-    is_drained = can_end and not unready and place.remaining <= question.stop.delta * scale
+    is_drained = not unready and place.remaining <= question.stop.delta * scale
     is_over = is_drained and len(question.arms) > 1 and bool(table.is_live.any() and gate.refuted[rivals].all())
     sprint_shares = _sprint_shares(table, gate)
     facts = _sprint(table, gate, sprint_shares, is_wanted=is_drained and not is_over)
     shares = _weigh(table, sprint_shares if facts.is_running else None)
     value_usd = question.objective.value_usd
-    leaving = _leaving(table, gate.refuted, scale, is_ready=can_end and not unready, is_over=is_over)
+    leaving = _leaving(table, gate.refuted, scale, is_ready=not unready, is_over=is_over)
     return Assessment(
         weights=shares,
         p_best=place.p_best,

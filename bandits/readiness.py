@@ -25,6 +25,8 @@ def reasons(question: Question, outcomes: Outcomes, rate: Floats) -> tuple[str, 
     """Return why nothing may be decided yet; empty when all is there. `rate` and the outcomes are per model (G,)."""
     stop, age_s = question.stop, question.age_s
     missing: list[str] = []
+    if question.policy.mode != "experiment":
+        missing.append(f"mode {question.policy.mode} never ends")
     if age_s < stop.min_age_s:
         missing.append(f"{age_s:.0f} s old, stop.min_age is {stop.min_age_s:.0f} s")
     if stop.cycle_s is not None and age_s < stop.min_cycles * stop.cycle_s:

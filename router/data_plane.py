@@ -212,7 +212,7 @@ class DataPlane:
                 self._metrics.snapshot_age_seconds.labels(live.snapshot.name).set(
                     max(0.0, self._unix_now() - live.snapshot.published_at)
                 )
-                if live.snapshot.mode == Mode.EXPERIMENT:
+                if Mode(live.snapshot.mode).is_learned:
                     self._measurements.ask_for_probes(live, self._dispatchers)
 
     def _note_store(self, *, away: str) -> None:

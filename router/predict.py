@@ -151,7 +151,7 @@ class Predictor:
         point, nonce = self._draw(snapshot.epoch, context, is_sticky=snapshot.is_sticky)
         arm = bisect.bisect_right(live.cumulative, point)
         mode = Mode(snapshot.mode)
-        if mode is Mode.EXPERIMENT:
+        if mode.is_learned:
             self._ledger.assign(snapshot.epoch, snapshot.block, live.cumulative, arm)
         self._budget.earn()
         try:
@@ -183,7 +183,7 @@ class Predictor:
         """Have the arm answer; whatever else becomes of a request that was drawn is counted in the arm's cell."""
         place = (live.snapshot.epoch, arm)
         cell = Cell(*place, live.snapshot.block)
-        is_learned = mode is Mode.EXPERIMENT
+        is_learned = mode.is_learned
         self.in_flight[place] += 1
         try:
             return await self._dispatch(live.targets[arm], request, context)
@@ -210,7 +210,7 @@ class Predictor:
         route = snapshot.arms[arm]
         cost = pico_usd(answer.charged_ns, self._prices[route.backend])
         cell = Cell(snapshot.epoch, arm, snapshot.block)
-        is_learned = mode is Mode.EXPERIMENT
+        is_learned = mode.is_learned
         self._ledger.add(
             cell,
             decisions=int(is_learned),

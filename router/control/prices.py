@@ -5,8 +5,12 @@ Feeds flap, and every move of the weights has its price in cold caches and new b
 
 import math
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
+
+# There and back again are equally far, but for the last digits of a logarithm.
+_ROUNDING: Final = 1e-9
 
 
 class HeldPrice(msgspec.Struct, frozen=True):
@@ -31,7 +35,8 @@ def _followed(held: HeldPrice | None, price: float, now: float, hold_s: float) -
     if step == 0.0:
         return held
     is_free = held.moved_at is None or now - held.moved_at >= hold_s
-    return HeldPrice(price, now, step) if is_free or step > held.step else held
+    is_larger = step > held.step * (1.0 + _ROUNDING)
+    return HeldPrice(price, now, step) if is_free or is_larger else held
 
 
 def _distance(before: float, after: float) -> float:

@@ -177,7 +177,7 @@ class World:
             known = count if self.reported == 1.0 else int(self.rng.binomial(count, self.reported))
             steps = self._reward_steps(arm, known)
             cell = self.cells.setdefault((arm, snapshot.block), dict.fromkeys(FIELDS, 0))
-            if snapshot.mode == Mode.EXPERIMENT:
+            if Mode(snapshot.mode).is_learned:
                 cell["decisions"] += count
                 cell["rewards"] += known
                 cell["reward_q"] += int(steps.sum())

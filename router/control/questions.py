@@ -1,0 +1,78 @@
+"""What the arithmetic is asked at a refresh: sums, costs and times of an experiment, as the learner knows them."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bandits.experiment import age_s, receives
+from bandits.life import Life
+from bandits.question import ArmFacts, Question
+from bandits.sums import Sums
+from router.control.dossier import Document, Dossier
+from router.control.seen import Seen, deciding_cost_usd
+
+# Requests that can't be padded are never probes; after so many decisions the calibration has to do.
+_UNPROBED_MAX: Final = 2_000
+_DAY_S: Final = 86_400.0
+
+
+def _sums_of(dossier: Dossier, seen: Seen) -> Sums:
+    """Return the sums of the blocks that were opened here."""
+    # A block we never opened is another leader's, whose dossier was lost with its store.
+    known = {
+        key: cell for key, cell in seen.cells.items() if cell["decisions"] and 0 < key[1] <= dossier.document.block
+    }
+    return Sums.from_cells(known, len(dossier.spec.arms))
+
+
+def question_of(dossier: Dossier, life: Life, seen: Seen, now: float) -> Question:
+    """Return the question of this refresh, but for its alarms; `now` in unix s."""
+    arms, document = dossier.spec.arms, dossier.document
+    live = receives(life)
+    sums = _sums_of(dossier, seen)
+    decisions = sums.decisions.sum(axis=0)
+    starts_s = _starts_s(document, life, sums)
+    return Question(
+        arms=tuple(
+            ArmFacts(
+                name=arm.name,
+                cost_usd=deciding_cost_usd(dossier, place, seen.prices_usd_per_hour),
+                is_live=live[place],
+                max_share=arm.max_share,
+                is_cost_known=_is_probed(document, arm.name) or decisions[place] >= _UNPROBED_MAX,
+                group=arm.reward_group,
+            )
+            for place, arm in enumerate(arms)
+        ),
+        control=life.control,
+        sums=sums,
+        open_block=document.block,
+        age_s=age_s(life, now),
+        objective=dossier.spec.objective_rules(),
+        policy=dossier.spec.policy_rules(),
+        stop=dossier.spec.stop_rules(),
+        blocks_closed=max(0, document.block - 1),
+        open_share=min(1.0, max(0.0, now - max(document.block_starts, default=now)) / dossier.spec.policy.block),
+        starts_s=starts_s,
+        is_sprint=np.isin(sums.blocks, document.sprint_blocks),
+        requests_per_day=_requests_per_day(sums, starts_s, age_s(life, now)),
+    )
+
+
+def _starts_s(document: Document, life: Life, sums: Sums) -> NDArray[np.float64]:
+    """Return the age at which each row's block began; never falling, even when the clock was set back."""
+    starts = np.array([document.block_starts[block - 1] for block in sums.blocks], np.float64)
+    return np.maximum.accumulate(np.maximum(starts - (life.started_at or 0.0), 0.0))
+
+
+def _requests_per_day(sums: Sums, starts_s: NDArray[np.float64], age: float) -> float:
+    """Return the present traffic: that of the blocks begun within the last day, or of all there are."""
+    rows = starts_s >= min(age - _DAY_S, starts_s.max(initial=0.0))
+    span_s = age - float(starts_s[rows].min(initial=age))
+    return float(sums.decisions[rows].sum()) / span_s * _DAY_S if span_s > 0.0 else 0.0
+
+
+def _is_probed(document: Document, arm: str) -> bool:
+    cost = document.costs.get(arm)
+    return cost is not None and cost.is_probed
