@@ -348,4 +348,6 @@ def test_a_thousand_rows_are_joined_to_few() -> None:
     assert cohorts.decisions.shape[0] <= 192
     # The 700 young rows are all there, and 96 of the old.
     assert cohorts.decisions[:, 2].sum() == late.decisions[1344 - 700 - 96 :].sum()
+    # Where one joined row ends the next begins.
+    assert cohorts.ages.begin[:-1] == pytest.approx(cohorts.ages.end[1:], abs=1e-5)
     assert 7e4 / law.rate[:2] == pytest.approx(np.array([50.0, 2e4]), rel=0.1)

@@ -181,6 +181,19 @@ def test_the_marginal_likelihood_is_what_sampling_finds(seed: int) -> None:
     assert gap == pytest.approx(np.zeros(3), abs=4 * np.sqrt(2) * max(errors) + 0.02)
 
 
+def test_the_marginal_likelihood_is_laplace_to_the_letter() -> None:
+    segments = random_segments(np.random.default_rng(4), 3, 2, 5, 50)
+    expected, found = [], []
+    for spread in SPREADS:
+        fit, model = fit_segments(segments, spread, PRIOR, STRENGTH), Model(segments, spread)
+        point = np.concatenate([fit.overall.alpha, fit.beta.ravel()])
+        volume = np.linalg.slogdet(model.information(point))[1] - 2 * np.linalg.slogdet(model.prior)[1]
+        expected.append(model.log_density(point, model.means(fit.overall.alpha)) - volume / 2)
+        found.append(fit.log_marginal)
+
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
 def simulated(rng: np.random.Generator, effects: Floats, each: int, rows: int = 20) -> list[Outcomes]:
     """`each` requests a stratum and arm, with a level that moves; effects (G, K)."""
     found = []
@@ -287,6 +300,21 @@ def test_from_the_last_fit_one_comes_to_the_same() -> None:
     # A fit of other arms is no start.
     other = refresh(simulated(rng, np.zeros((3, 4)), 50), PRIOR, STRENGTH, last)
     assert (other.beta.shape, other.refreshes) == ((3, 4), 0)
+
+
+def test_a_start_far_off_leads_to_the_same() -> None:
+    # Newton's steps from where all are rewarded would overshoot by far.
+    trials = np.full((3, 2), 1000.0)
+    rewarded, silent = ([outcomes_of(trials, share * trials)] * 2 for share in (1.0, 0.001))
+    last = refresh(rewarded, PRIOR, STRENGTH, None)
+
+    found = refresh(silent, PRIOR, STRENGTH, last)
+
+    cold = fit_segments(silent, last.spread, PRIOR, STRENGTH)
+    assert found.overall.eta == pytest.approx(cold.overall.eta, abs=1e-8)
+    found = refresh([outcomes_of(trials, trials * [0.0, 1.0])] * 2, PRIOR, STRENGTH, last)
+    back = refresh([outcomes_of(trials, trials * [1.0, 0.0])] * 2, PRIOR, STRENGTH, found)
+    assert back.overall.eta == pytest.approx(found.overall.eta[::-1], abs=1e-8)
 
 
 def cells(table: list[list[list[float]]]) -> Floats:
