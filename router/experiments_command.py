@@ -48,6 +48,9 @@ def show_experiment(name: str, admin: AdminUrl = _ADMIN, token: Token = "", as_j
     if remaining.get("q95") is not None:
         sys.stdout.write(f"value remaining: {remaining['q95']:.2%} of the leader's (drained below ")
         sys.stdout.write(f"{remaining['threshold']:.2%})\n")
+    # An operator's first question; empty once the end is decided.
+    for waiting in state.get("not_ready") or ():
+        sys.stdout.write(f"waits for: {_plain(str(waiting))}\n")
     columns = (
         *("name", "state", "weight", "decisions", "rewards", "rate", "prediction_cost_usd"),
         *("value_usd", "value_usd_low", "value_usd_high", "best_probability"),

@@ -22,15 +22,21 @@ class BodyRefused(Exception):
         self.problem, self.detail = kind, detail
 
 
-async def read_body(request: web.Request, bytes_max: int) -> bytes:
-    """Read a body within its bounds in size and time; BodyRefused for one beyond them, or compressed."""
+async def read_body(request: web.Request, bytes_max: int, limit: str = "limits.message_bytes") -> bytes:
+    """Read a body within its bounds in size and time; BodyRefused for one beyond them, or compressed.
+
+    `limit` is what the bound is called where it is refused.
+    """
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise BodyRefused(Problem.ENCODED, "a compressed body is not accepted: send it without Content-Encoding")
     try:
         async with asyncio.timeout(BODY_S):
-            return await request.read()
-    except web.HTTPRequestEntityTooLarge as error:
-        raise BodyRefused(Problem.TOO_LARGE, f"the body is larger than limits.message_bytes = {bytes_max}") from error
+            body = bytearray()
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > bytes_max:
+                    raise BodyRefused(Problem.TOO_LARGE, f"the body is larger than {limit} = {bytes_max}")
+            return bytes(body)
     except TimeoutError as error:
         raise BodyRefused(Problem.TIMEOUT, f"the body did not arrive within {BODY_S:g} s") from error
 

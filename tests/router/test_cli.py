@@ -144,6 +144,7 @@ class AdminStub(http.server.BaseHTTPRequestHandler):
                 "phase": "running",
                 "leader": "v2",
                 "reason": "[red]\x1b[31m",
+                "not_ready": ["5 blocks are needed\x1b[0m"],
                 "value_remaining": {"q95": 0.021, "threshold": 0.01, "drained": False},
                 "arms": [{"name": "v1", "state": "eligible", "weight": 0.25, "rate": None, "value_usd": 1e-6}],
             },
@@ -191,6 +192,7 @@ def test_an_experiment_is_shown_and_controls_nothing_of_the_terminal(admin: dict
     assert "reason: [red]?[31m" in done.stdout
     assert "leader: v2" in done.stdout
     assert "value remaining: 2.10% of the leader's (drained below 1.00%)" in done.stdout
+    assert "waits for: 5 blocks are needed?[0m" in done.stdout
     assert "0.25" in done.stdout
     assert "\x1b" not in done.stdout
 

@@ -266,7 +266,7 @@ async def test_too_many_lines_are_refused(bench: Bench) -> None:
     with pytest.raises(Refusal) as caught:
         await bench.client.http("POST", "/v1/rewards:batch", b"x\n" * 10_001)
 
-    _check_problem(caught.value, 413, "too_large", "10001 rewards in one call; at most 10000")
+    _check_problem(caught.value, 413, "too_large", "10001 lines in one call; at most 10000")
 
 
 def _check_problem(refusal: Refusal, status: int, label: str, words: str) -> None:

@@ -32,7 +32,13 @@ class Rewards(MemoryStore):
 class Behind:
     """All of it, with an experiment on `digits` whose arms share equally. Mutable: the parts."""
 
-    def __init__(self, fails: Mapping[Servable, ServingError] | None = None, *, parts: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        fails: Mapping[Servable, ServingError] | None = None,
+        *,
+        parts: Sequence[int] = (),
+        message_bytes: int = MESSAGE_BYTES,
+    ) -> None:
         self.dispatcher = Instant(fails)
         self.store = Rewards()
         self.bench: Bench = bench({BACKEND: self.dispatcher}, [snapshot(*(parts or (PARTS // 2, PARTS // 2)))])
@@ -48,7 +54,7 @@ class Behind:
         self.rewards = RewardRoutes(
             rewards=desk,
             access=Access(token_sha256=(), is_reward_open=False),
-            message_bytes=MESSAGE_BYTES,
+            message_bytes=message_bytes,
             durability="standard",
         )
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,6 +11,8 @@ import aiohttp
 import pytest
 
 from router.fronts.http import HttpFront, serve_http
+from router.fronts.rewards import BODY_BYTES_MAX
+from router.rewards import REWARDS_PER_CALL_MAX
 from router.snapshot import PARTS
 from serving.errors import BackendError, Code, DeadlineExceeded, QueueFull, ServingError, Unavailable
 from serving.upstream import Servable
@@ -29,7 +32,7 @@ class Client:
         self.session, self.url, self.front = session, url, front
 
     async def call(
-        self, method: str, path: str, sent: str | bytes | None = None, **headers: str
+        self, method: str, path: str, sent: str | bytes | io.BytesIO | None = None, **headers: str
     ) -> tuple[int, Any, dict[str, str]]:
         """Return status, body (read as JSON, where it is), and headers in small letters."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -275,6 +278,27 @@ async def test_batch_answers_a_line_for_each_line_in_their_order() -> None:
     answers = lines(raw)
     assert (status, headers["content-type"].split(";")[0]) == (200, "application/x-ndjson")
     assert [answer["status"] for answer in answers] == [202, 400, 422, 200, 202]
+
+
+@pytest.mark.parametrize("route", ["/v1/rewards", "/v1/rewards:batch"])
+async def test_rewards_have_a_bound_of_their_own_below_that_of_predictions(route: str) -> None:
+    behind = Behind(message_bytes=2 * BODY_BYTES_MAX)
+    async with serving(behind) as client:
+        refused, problem, _ = await client.call("POST", route, io.BytesIO(b"\n" * (BODY_BYTES_MAX + 1)))
+        taken, _, _ = await client.call("POST", route, io.BytesIO(b" " * BODY_BYTES_MAX))
+
+    assert (refused, problem["type"]) == (413, "urn:turpin:problem:too_large")
+    assert problem["detail"] == f"the body is larger than what rewards may take = {BODY_BYTES_MAX}"
+    assert taken in (200, 400)
+
+
+async def test_batch_of_too_many_lines_is_refused_even_when_they_are_empty() -> None:
+    async with serving(Behind()) as client:
+        status, problem, _ = await client.call("POST", "/v1/rewards:batch", b"\n" * REWARDS_PER_CALL_MAX + b"x")
+        at_most, raw, _ = await client.call("POST", "/v1/rewards:batch", b"x" + b"\n" * 3)
+
+    assert (status, problem["detail"]) == (413, "10001 lines in one call; at most 10000")
+    assert (at_most, len(lines(raw))) == (200, 1)
 
 
 async def test_while_the_store_is_away_rewards_are_to_come_again_and_predictions_go_on() -> None:
