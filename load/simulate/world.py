@@ -18,6 +18,8 @@ REFRESH = 1000
 BLOCK = 5000
 # A run is one process's work for seconds; longer worlds are mistakes of a unit.
 REQUESTS_MAX = 100_000_000
+# So many times the length of the world is never.
+BEYOND = 4.0
 
 
 def _whole(value: object) -> object:
@@ -139,6 +141,11 @@ class World(_Part):
     cycle: Cycle | None = None
     changes: Annotated[tuple[Change, ...], Strict(False)] = ()
     stop: Stop | None = None
+
+    @property
+    def window_told(self) -> float:
+        """The window the learner is told: with none, one that nothing in this world outlives."""
+        return self.window if self.window is not None else BEYOND * self.requests
 
     @model_validator(mode="after")
     def _check(self) -> Self:
