@@ -28,6 +28,10 @@ def test_the_first_configuration_loads_and_is_a_dozen_lines(tmp_path: Path) -> N
     assert len(text.splitlines()) <= 13
 
 
+def test_nothing_is_left_to_be_filled_in() -> None:
+    assert not re.findall(r"\b[A-Z]+_[A-Z]+\b", re.sub(r"TURPIN_[A-Z_]+", "", README))
+
+
 def test_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 

@@ -1,5 +1,7 @@
 """What probes say of an arm's cost: the dossier keeps it while there are too few of them to say anything."""
 
+from dataclasses import replace
+
 import pytest
 
 from bandits.experiment import begin, step
@@ -20,6 +22,27 @@ SPEC = {
 }
 # Each took twice as long as alone.
 SLOW = (4, 0.012)
+
+
+def test_what_was_decided_keeps_the_costs_it_was_decided_on() -> None:
+    # Shown beside one another, a value of the decision and a cost of later would contradict each other.
+    spec = validate(Experiment, SPEC)
+    life = step(begin(("v1", "v2"), 0, spec.end_rules()), Start(0.0, who="test")).life
+    life = replace(life, phase="concluded", winner=0, outcome="kept")
+    document = Document(
+        spec=spec.model_dump(mode="json"),
+        epoch=1,
+        life=to_json(life),
+        costs={"v1": ArmCost(0.002, 0.001, scale=3.0)},
+        reference_rows=4,
+    )
+    beat = ExperimentBeat(1, (ArmBeat(0, probes=(SLOW,) * 15, batch_rows={64: 500}), ArmBeat(0)))
+    seen = Seen(cells={}, beats=[beat], prices_usd_per_hour={"a": 1.0}, calibrated={}, events=[])
+
+    done = refresh(Dossier("digits", 1, document, spec, life), seen, version=1, now=1.0)
+
+    assert done.dossier.document.costs == document.costs
+    assert done.dossier.document.reference_rows == 4
 
 
 @pytest.mark.parametrize(("probes", "scale"), [(0, 3.0), (1, 3.0), (4, 3.0), (5, 2.0), (15, 2.0)])
