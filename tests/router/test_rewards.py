@@ -92,7 +92,7 @@ def test_reward_is_counted_in_the_block_of_its_decision_whenever_it_comes() -> N
     assert on.sums() == {(1, 3): {"rewards": 1, "reward_q": q, "reward_q2": q * q, "delay_ms": 12_500}}
 
 
-@pytest.mark.parametrize("mode", [mode for mode in Mode if mode is not Mode.EXPERIMENT])
+@pytest.mark.parametrize("mode", [mode for mode in Mode if not mode.is_learned])
 def test_reward_of_a_decision_beside_the_experiment_is_accepted_and_kept_apart(mode: Mode) -> None:
     on = Bench()
 
