@@ -14,7 +14,7 @@ from tests.system.test_whole_line import LINES, RATES
 from tests.system.traffic import Nature, Traffic, counted
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 async def test_second_gateway_takes_over_and_ends_the_experiment(tmp_path: Path) -> None:
     async with DigitsServer(LINES) as server:
         settings = configuration(tmp_path, server.address, experiments=[LASTING])

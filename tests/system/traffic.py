@@ -14,6 +14,8 @@ from tests.system.gateway import Gateway, until
 
 # Long enough not to spin while nobody listens, short against every start of a gateway.
 _PAUSE_S: Final = 0.05
+# Longer than any test lets a gateway be away, its own time limit included.
+_AWAY_S: Final = 180.0
 
 
 class Nature:
@@ -65,7 +67,8 @@ class Traffic:
                 if not mine:
                     self.failed.append(f"{'REST' if is_rest else 'gRPC'}: {error!r}")
                 await asyncio.sleep(_PAUSE_S)
-                await until("the gateway's return", lambda: not self.is_away)
+                # As long as the test lets it be away: the other gateway may end the experiment first.
+                await until("the gateway's return", lambda: not self.is_away, patience_s=_AWAY_S)
                 continue
             if self._take(answer):
                 mine.add(answer.decision)
