@@ -1,5 +1,6 @@
 """From beliefs to shares of traffic: floor, caps, exact integer propensities, and the draw itself."""
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
@@ -39,6 +40,23 @@ def cumulative(parts: Sequence[int]) -> tuple[int, ...]:
 def choose(running: Sequence[int], point: int) -> int:
     """Return the arm whose slice of 0..2**31-1 holds the point; an arm of 0 parts is never returned."""
     return bisect_right(running, point)
+
+
+def race(uniforms: Sequence[float], parts: Sequence[int]) -> int:
+    """Return the arm that wins a race: the shortest of exponential times, an arm of more parts running faster.
+
+    `uniforms` are the unit's own, one per arm, in (0, 1]: over units, each arm wins with its share. A unit moves only
+    from an arm to one whose parts have grown more. So changed weights move at most 2 d / (1 + d) of the units, where d is
+    the total variation distance, the least that must move; with two arms, and when only one arm's odds against the others
+    have changed, exactly d. Without memory nothing can do better for all changes (Bavarian et al. 2016).
+    """
+    best, shortest = 0, math.inf
+    for arm, share in enumerate(parts):
+        if share:
+            time = -math.log(uniforms[arm]) / share
+            if time < shortest:
+                best, shortest = arm, time
+    return best
 
 
 def floored(weights: Floats, is_live: Bools, floor: float) -> Floats:

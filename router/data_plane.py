@@ -19,7 +19,7 @@ from router import heartbeat, snapshot
 from router.call_counts import CallCounts
 from router.config import Config
 from router.config.fields import split_address
-from router.decisions import Keyring, Mode
+from router.decisions import Keyring
 from router.fronts.access import Access
 from router.fronts.grpc import GrpcFront
 from router.fronts.http import DRAIN_S, HttpFront, serve_http
@@ -33,6 +33,7 @@ from router.predict import Predictor
 from router.rewards import RewardDesk
 from router.routes import Routes
 from router.store import Store, StoreUnavailable
+from router.trials import Trials
 from serving.batcher import BatchLimits
 from serving.dispatcher import BatchRecord, Dispatcher
 from serving.upstream import GrpcUpstream, Upstream
@@ -81,6 +82,7 @@ class DataPlane:
         self._is_store_away = False
         self._routes = Routes({name: tuple(backend.models) for name, backend in config.backends.items()})
         self._ledger = Ledger()
+        self._trials = Trials()
         self._measurements = Measurements(tuple(config.backends), metrics)
         self._calls = CallCounts(self._routes, self._ledger)
         self._upstreams = upstreams(config)
@@ -100,6 +102,7 @@ class DataPlane:
             dispatchers=self._dispatchers,
             keys=keys,
             ledger=self._ledger,
+            trials=self._trials,
             metrics=metrics,
             prices_usd_per_hour={name: backend.price_usd_per_hour for name, backend in config.backends.items()},
             retry_ratio=config.limits.retry_budget,
@@ -212,7 +215,7 @@ class DataPlane:
                 self._metrics.snapshot_age_seconds.labels(live.snapshot.name).set(
                     max(0.0, self._unix_now() - live.snapshot.published_at)
                 )
-                if Mode(live.snapshot.mode).is_learned:
+                if live.mode.is_learned:
                     self._measurements.ask_for_probes(live, self._dispatchers)
 
     def _note_store(self, *, away: str) -> None:
@@ -225,11 +228,19 @@ class DataPlane:
         else:
             log.info("store back")
 
+    async def _count_trials(self) -> None:
+        """Tell the store of units that are new here; those it knew are counted with what is not learned from."""
+        while trials := self._trials.waiting():
+            results = await self._store.add_rewards(trials)
+            for cell in self._trials.settle(trials, results):
+                self._ledger.add(cell, unlearned_decisions=1)
+
     async def _flush(self, *, is_last: bool = False) -> bool:
-        parcel = self._ledger.parcel()
         lives = list(self._routes.by_model.values())
         beat = b"" if is_last else heartbeat.encode(self._measurements.heartbeat(lives, self._predictor.in_flight))
         try:
+            await self._count_trials()
+            parcel = self._ledger.parcel()
             await self._store.flush(self._name, parcel.sequence, parcel.deltas, beat, self._unix_now())
         except StoreUnavailable as error:
             self._note_store(away=str(error))

@@ -14,6 +14,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from router.store.contract import Cell
+
 _FORMAT = 1
 _BODY = struct.Struct(">BBBBQHIIIQI16s")
 _MAC_BYTES = 16
@@ -21,6 +23,11 @@ TOKEN_CHARS = 94
 # Domain separation: the same key signs tokens and hashes request ids, and neither may be taken for the other.
 _TOKEN_PERSON = b"turpin-token"
 _POINT_PERSON = b"turpin-point"
+_UNIT_PERSON = b"turpin-unit"
+# One digest of 64 bytes gives eight numbers of 64 bits.
+_NUMBERS = struct.Struct(">8Q")
+_PER_DIGEST = 8
+_STEP = 2.0**-53
 # A key shorter than this could be guessed; blake2b takes at most 64 bytes, longer ones are hashed down.
 KEY_BYTES_MIN = 16
 
@@ -35,6 +42,7 @@ class Mode(enum.IntEnum):
     SETTLED = 5
     OBSERVE = 6
     SHADOW = 7
+    REPEAT = 8  # sticky: the unit has had its trial
 
     @property
     def is_learned(self) -> bool:
@@ -61,6 +69,11 @@ class Decision:
     def is_learned(self) -> bool:
         """Whether rewards of this decision enter the statistics."""
         return self.mode.is_learned
+
+    @property
+    def cell(self) -> Cell:
+        """Where the decision and its rewards are counted."""
+        return Cell(self.epoch, self.arm, self.block)
 
 
 class BadToken(Exception):
@@ -129,6 +142,16 @@ class Keyring:
         """Hash a request id or a unit to 20 bytes that nobody without the key can predict: a draw, then a nonce."""
         message = epoch.to_bytes(8) + len(purpose).to_bytes(1) + purpose + value
         return hashlib.blake2b(message, digest_size=20, key=self._point_key, person=_POINT_PERSON).digest()
+
+    def uniforms(self, epoch: int, unit: bytes, count: int) -> list[float]:
+        """Hash a unit to `count` numbers, evenly spread over (0, 1); the first of them do not depend on the count."""
+        found: list[float] = []
+        for page in range(-(-count // _PER_DIGEST)):
+            message = b"".join((epoch.to_bytes(8), page.to_bytes(1), unit))
+            digest = hashlib.blake2b(message, key=self._point_key, person=_UNIT_PERSON).digest()
+            # The middles of 2^53 steps: never 0, never 1, each exact in a double.
+            found += [((number >> 11) + 0.5) * _STEP for number in _NUMBERS.unpack(digest)]
+        return found[:count]
 
 
 def _key_tag(key_id: str) -> int:

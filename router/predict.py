@@ -5,13 +5,12 @@ call, split) · 5 one retry on control within budget · 6 token and counts · 7 
 """
 
 import asyncio
-import bisect
-import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from router.choice import Choice, Context, choose
 from router.decisions import Decision, Keyring, Mode
 from router.journal import Journal
 from router.ledger import Ledger
@@ -19,11 +18,14 @@ from router.metrics import Metrics
 from router.routes import Live, Routes
 from router.snapshot import PARTS
 from router.store import Cell
+from router.trials import Trials, trial_of
 from serving import wire
 from serving.cost import pico_usd
 from serving.dispatcher import Answer, Dispatcher
 from serving.errors import BackendError, Code, InvalidArgument, ServingError, Unavailable
 from serving.upstream import Servable
+
+__all__ = ["DEADLINE_DEFAULT_S", "Context", "Predictor", "Reply", "RetryBudget", "read_timeout"]
 
 # A request without a deadline of its own gets TF Serving's REST default.
 DEADLINE_DEFAULT_S: Final = 30.0
@@ -41,15 +43,6 @@ def read_timeout(text: str) -> float:
         most = 10**_TIMEOUT_DIGITS_MAX - 1
         raise InvalidArgument(f"turpin-timeout-ms must be a whole number from 1 to {most}, got {text[:20]!r}")
     return int(text) * 1e-3
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What a front knows of a request beside its body; `deadline` in the clock of the loop."""
-
-    deadline: float
-    unit: bytes = b""
-    request_id: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +91,10 @@ class Predictor:
         retry_ratio: float,
         unix_now: Callable[[], float],
         clock: Callable[[], float],
+        trials: Trials | None = None,
         journal: Journal | None = None,
     ) -> None:
-        """`clock` measures durations, in seconds."""
+        """`clock` measures durations, in seconds; `trials` are those of sticky experiments."""
         self._clock = clock
         self._routes = routes
         self._dispatchers = dispatchers
@@ -110,6 +104,7 @@ class Predictor:
         self._prices = prices_usd_per_hour
         self._unix_now = unix_now
         self._budget = RetryBudget(retry_ratio)
+        self._trials = trials or Trials()
         self._journal = journal
         self.in_flight: Counter[tuple[int, int]] = Counter()
 
@@ -126,6 +121,8 @@ class Predictor:
             return Reply(answer.response.SerializeToString(), backend_s)
         choice = spec.WhichOneof("version_choice")
         is_entry = choice is None or (choice == "version_label" and spec.version_label in live.snapshot.entry_labels)
+        if live.snapshot.is_sticky and not context.unit:
+            context = replace(context, unit=bytes(request.client_id))
         return await (self._decide if is_entry else self._pinned)(live, request, context)
 
     async def _pinned(self, live: Live, request: wire.Message, context: Context) -> Reply:
@@ -148,34 +145,24 @@ class Predictor:
 
     async def _decide(self, live: Live, request: wire.Message, context: Context) -> Reply:
         snapshot = live.snapshot
-        point, nonce = self._draw(snapshot.epoch, context, is_sticky=snapshot.is_sticky)
-        arm = bisect.bisect_right(live.cumulative, point)
-        mode = Mode(snapshot.mode)
-        if mode.is_learned:
+        choice = choose(live, context, self._keys, self._trials, self._unix_now())
+        arm = choice.arm
+        # All requests of a unit are one draw: they say nothing about how often an arm is drawn.
+        if choice.mode.is_learned and not choice.unit:
             self._ledger.assign(snapshot.epoch, snapshot.block, live.cumulative, arm)
         self._budget.earn()
         try:
-            answer, backend_s = await self._on_arm(live, arm, mode, request, context)
+            answer, backend_s = await self._on_arm(live, arm, choice.mode, request, context)
         except ServingError as error:
             if arm == snapshot.serving or not _is_retryable(error) or not self._budget.spend():
                 raise
             self._metrics.retries.labels(snapshot.name).inc()
-            arm, mode = snapshot.serving, Mode.FALLBACK
-            answer, backend_s = await self._on_arm(live, arm, mode, request, context)
-        token = self._record(live, arm, mode, answer, nonce, unit=context.unit if snapshot.is_sticky else b"")
+            arm = snapshot.serving
+            choice = choice._replace(arm=arm, mode=Mode.FALLBACK)
+            answer, backend_s = await self._on_arm(live, arm, choice.mode, request, context)
+        token = self._record(live, choice, answer)
         answer.response.model_spec.name = snapshot.model
         return Reply(answer.response.SerializeToString(), backend_s, token, snapshot.arms[arm].name, snapshot.name)
-
-    def _draw(self, epoch: int, context: Context, *, is_sticky: bool) -> tuple[int, bytes]:
-        """Return a point in 0..PARTS-1 and a nonce; both repeat when a request with an id is retried."""
-        if context.request_id:
-            digest = self._keys.point(epoch, b"request", context.request_id)
-            point, nonce = int.from_bytes(digest[:4]) % PARTS, digest[4:]
-        else:
-            point, nonce = secrets.randbits(31), secrets.token_bytes(16)
-        if is_sticky and context.unit:
-            point = int.from_bytes(self._keys.point(epoch, b"unit", context.unit)[:4]) % PARTS
-        return point, nonce
 
     async def _on_arm(
         self, live: Live, arm: int, mode: Mode, request: wire.Message, context: Context
@@ -204,17 +191,18 @@ class Predictor:
         answer = await self._dispatchers[target.backend].predict(target, request, context.deadline)
         return answer, self._clock() - started
 
-    def _record(self, live: Live, arm: int, mode: Mode, answer: Answer, nonce: bytes, *, unit: bytes) -> str:
-        """Count the decision, note it in the journal, and sign it; `unit` is empty unless it was drawn."""
-        snapshot = live.snapshot
+    def _record(self, live: Live, choice: Choice, answer: Answer) -> str:
+        """Count the decision, note it in the journal, and sign it."""
+        snapshot, arm, mode = live.snapshot, choice.arm, choice.mode
         route = snapshot.arms[arm]
         cost = pico_usd(answer.charged_ns, self._prices[route.backend])
         cell = Cell(snapshot.epoch, arm, snapshot.block)
-        is_learned = mode.is_learned
+        # A unit's trial is counted when the store has heard of it.
+        is_trial = mode.is_learned and bool(choice.unit)
         self._ledger.add(
             cell,
-            decisions=int(is_learned),
-            unlearned_decisions=int(not is_learned),
+            decisions=int(mode.is_learned and not is_trial),
+            unlearned_decisions=int(not mode.is_learned),
             rows=answer.rows,
             busy_ns=answer.charged_ns,
             cost_pico_usd=cost,
@@ -232,10 +220,12 @@ class Predictor:
             block=snapshot.block,
             time_us=int(self._unix_now() * 1e6),
             rows=answer.rows,
-            nonce=nonce,
+            nonce=choice.nonce,
         )
+        if is_trial:
+            self._trials.begin(trial_of(decision, snapshot))
         if self._journal is not None:
-            self._journal.decided(decision, snapshot, cost, unit)
+            self._journal.decided(decision, snapshot, cost, choice.unit)
         return self._keys.sign(decision)
 
     @staticmethod

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
@@ -13,7 +13,8 @@ from router.journal import Journal
 from router.metrics import Metrics
 from router.problems import Problem
 from router.routes import Live, Routes
-from router.store import Cell, Fields, Reward, RewardResult, Store, StoreUnavailable
+from router.store import Fields, Reward, RewardResult, Store, StoreUnavailable
+from router.trials import trial_of
 
 # Clocks of gateways may differ by this much; a token from further in the future is not one of ours.
 _SKEW_S: Final = 300.0
@@ -51,6 +52,13 @@ class _Checked:
     reward: Reward
     experiment: str
     age_s: float
+    # Sticky: the claim that the decision is its unit's trial.
+    trial: Reward | None = None
+
+    def apart(self) -> "_Checked":
+        """Return the claim as one that is kept, and not learned from."""
+        fields = {"unlearned_rewards": 1, "unlearned_reward_q": self.reward.fields["reward_q"]}
+        return replace(self, reward=replace(self.reward, fields=fields))
 
 
 class RewardDesk:
@@ -76,14 +84,14 @@ class RewardDesk:
     async def record(self, claims: Sequence[Claim]) -> list[Outcome]:
         """Record claims in one durable step; one outcome each, in order. Never raises for what a client sent."""
         checked = [self._check(claim) for claim in claims]
-        rewards = [item.reward for item in checked if isinstance(item, _Checked)]
         results: list[RewardResult] = []
         away = ""
-        if rewards:
-            try:
-                results = await self._store.add_rewards(rewards)
-            except StoreUnavailable as error:
-                away = str(error)
+        try:
+            checked = await self._set_trials_apart(checked)
+            rewards = [item.reward for item in checked if isinstance(item, _Checked)]
+            results = await self._store.add_rewards(rewards) if rewards else []
+        except StoreUnavailable as error:
+            away = str(error)
         remaining = iter(results)
         outcomes = [
             item if isinstance(item, Outcome) else self._outcome(item, None if away else next(remaining), away)
@@ -93,6 +101,19 @@ class RewardDesk:
             label = outcome.problem.label if outcome.problem else ("recorded" if outcome.status == 202 else "duplicate")
             self._metrics.rewards.labels(label).inc()
         return outcomes
+
+    async def _set_trials_apart(self, checked: list[_Checked | Outcome]) -> list[_Checked | Outcome]:
+        """Learn only from decisions that are their unit's trial: whoever comes second is kept apart."""
+        trials = [item.trial for item in checked if isinstance(item, _Checked) and item.trial is not None]
+        if not trials:
+            return checked
+        results = iter(await self._store.add_rewards(trials))
+        return [
+            item.apart()
+            if isinstance(item, _Checked) and item.trial is not None and next(results) is RewardResult.CONFLICT
+            else item
+            for item in checked
+        ]
 
     def _check(self, claim: Claim) -> _Checked | Outcome:
         try:
@@ -119,7 +140,10 @@ class RewardDesk:
         value = _value(claim, decision, live)
         if isinstance(value, Outcome):
             return value
-        return _Checked(self._reward(claim, decision, live, value, age_s), live.snapshot.name, age_s)
+        reward = self._reward(claim, decision, live, value, age_s)
+        is_trial = live.snapshot.is_sticky and decision.is_learned
+        trial = trial_of(decision, live.snapshot) if is_trial else None
+        return _Checked(reward, live.snapshot.name, age_s, trial)
 
     @staticmethod
     def _reward(claim: Claim, decision: Decision, live: Live, value: float, age_s: float) -> Reward:
@@ -129,7 +153,7 @@ class RewardDesk:
         if decision.is_learned:
             fields = {"rewards": 1, "reward_q": q, "reward_q2": q * q, "delay_ms": max(0, int(age_s * 1e3))}
         return Reward(
-            cell=Cell(decision.epoch, decision.arm, decision.block),
+            cell=decision.cell,
             nonce=decision.nonce,
             event=claim.event,
             value=value,

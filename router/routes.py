@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from router.decisions import Mode
 from router.snapshot import Snapshot
 from serving.errors import ModelNotFound
 from serving.upstream import Servable
@@ -15,9 +16,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """A snapshot made ready for choosing: running sums of the weights, and a target per arm."""
+    """A snapshot made ready for choosing: its mode, the weights and their running sums, and a target per arm."""
 
     snapshot: Snapshot
+    mode: Mode
+    parts: tuple[int, ...]
     cumulative: tuple[int, ...]
     targets: tuple[Servable, ...]
 
@@ -26,6 +29,8 @@ class Live:
         """Prepare a snapshot."""
         return cls(
             snapshot,
+            Mode(snapshot.mode),
+            tuple(arm.parts for arm in snapshot.arms),
             tuple(itertools.accumulate(arm.parts for arm in snapshot.arms)),
             tuple(Servable(arm.backend, arm.model, arm.version) for arm in snapshot.arms),
         )

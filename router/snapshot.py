@@ -45,6 +45,9 @@ class Snapshot(msgspec.Struct, frozen=True):
     value_usd: float | None = None
     feedback: str = "explicit"
     call_max_s: float | None = None  # a call upstream that takes longer is counted as slow
+    # Sticky: a unit counts once within this time; in an experiment without an end it may count again afterwards.
+    unit_memory_s: float = 14 * 86400.0
+    units_return: bool = False
     view: msgspec.Raw = msgspec.Raw(b"null")
 
 

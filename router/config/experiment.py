@@ -140,6 +140,10 @@ def _split_problems(experiment: Experiment) -> Iterable[Problem]:
         yield Problem(
             ("arms",), "the max_share of all arms add up to less than 1: some traffic would have nowhere to go"
         )
+    metrics = [guardrail.metric for guardrail in experiment.guardrails]
+    for position, metric in enumerate(metrics):
+        if metric in metrics[:position]:
+            yield Problem(("guardrails", position, "metric"), f"'{metric}' is there twice; one bound is enough")
     for position, label in enumerate(experiment.entry_labels):
         if not label or label in experiment.entry_labels[:position]:
             yield Problem(("entry_labels", position), f"must be a label that is not there yet; got {shown(label)}")
@@ -163,9 +167,7 @@ def _not_yet(experiment: Experiment) -> Iterable[Problem]:
     objective, policy = experiment.objective, experiment.policy
     asked: tuple[tuple[bool, Place, str], ...] = (
         (objective.reward.feedback != "explicit", ("objective", "reward", "feedback"), "explicit"),
-        (policy.sticky, ("policy", "sticky"), "false"),
         (bool(policy.segments), ("policy", "segments"), "[]"),
-        (bool(experiment.guardrails), ("guardrails",), "[]"),
     )
     for is_asked, place, only in asked:
         if is_asked:

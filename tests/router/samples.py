@@ -15,6 +15,7 @@ from router.predict import Context, Predictor, Reply
 from router.routes import Routes
 from router.snapshot import PARTS, ArmRoute, Snapshot
 from router.store import Cell
+from router.trials import Trials
 from serving import wire
 from serving.dispatcher import Answer, Dispatcher
 from serving.errors import ServingError
@@ -98,6 +99,7 @@ class Bench:
     ledger: Ledger
     metrics: Metrics
     keys: Keyring = field(default_factory=lambda: Keyring(KEYS))
+    trials: Trials = field(default_factory=Trials)
 
     def count(self, name: str, **labels: str) -> float:
         """The value of a metric; 0 while there is no such series."""
@@ -111,12 +113,13 @@ def bench(
     retry_ratio: float = 0.2,
     clock: Callable[[], float] = lambda: 0.0,
     journal: Journal | None = None,
+    trials: Trials | None = None,
 ) -> Bench:
     """Build a predictor over dispatchers by backend; each backend is configured with a model of its own name."""
     routes = Routes({backend: (backend,) for backend in dispatchers})
     for one in snapshots:
         routes.update(one)
-    keys, ledger, metrics = Keyring(KEYS), Ledger(), Metrics()
+    keys, ledger, metrics, trials = Keyring(KEYS), Ledger(), Metrics(), trials or Trials()
     predictor = Predictor(
         routes=routes,
         dispatchers=dispatchers,
@@ -127,9 +130,10 @@ def bench(
         retry_ratio=retry_ratio,
         unix_now=lambda: NOW,
         clock=clock,
+        trials=trials,
         journal=journal,
     )
-    return Bench(predictor, routes, ledger, metrics, keys)
+    return Bench(predictor, routes, ledger, metrics, keys, trials)
 
 
 def body(model: str = MODEL, *, version: int | None = None, label: str = "", first: int = 0, rows: int = 2) -> bytes:
