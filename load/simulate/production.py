@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from bandits.evidence import GridCache
 from bandits.experiment import begin, step
+from bandits.health import HealthCache
 from bandits.life import ArmWarmed, Command, Event, Start, Unload, Unloaded, Warm, to_json
 from load.simulate.policy import Cells, News, Turn, Verdict
-from load.simulate.world import World
+from load.simulate.world import BEYOND, World
 from router.config.document import validate
 from router.config.experiment import Experiment
 from router.config.fields import format_duration
-from router.control.dossier import ArmCost, Document, Dossier
+from router.control.dossier import ArmCost, Document, Dossier, Numbers
 from router.control.learner import Refreshed, refresh
 from router.control.seen import Seen
 from router.decisions import Decision, Mode
@@ -35,15 +36,12 @@ _COST: Final = ArmCost(a_s=1.0, b_s=0.0)
 _PROBES: Final = ((1, 1.0),) * PROBES_COUNTED
 # Once out of it, an arm is loaded by nobody: nothing waits for a grace.
 _GRACE: Final = "0s"
-# The longest an experiment may take, and how long it must wait when it may not end: beyond the end of the world.
-_BEYOND: Final = 4.0
 
 
 def experiment_of(world: World) -> Experiment:
     """Return the experiment the learner is told to run; BadInput where an experiment could not be so."""
     names = [f"arm-{number}" for number in range(len(world.arms))]
-    never_s = _BEYOND * world.requests
-    window_s = world.window if world.window is not None else never_s
+    never_s = BEYOND * world.requests
     wanted = {} if world.stop is None else world.stop.model_dump(exclude_none=True)
     cycle_s = wanted.pop("cycle", None)
     min_age_s = wanted.pop("min_age", 0.0) if world.stop is not None else never_s
@@ -69,7 +67,7 @@ def experiment_of(world: World) -> Experiment:
             "reward": {
                 "type": "binary" if world.reward.law == "binary" else "continuous",
                 "range": world.reward.range,
-                "window": _duration(window_s),
+                "window": _duration(world.window_told),
                 "feedback": world.feedback,
             },
         },
@@ -98,7 +96,7 @@ class Production:
         life = step(draft, Start(_START_S, who="the simulator")).life
         document = Document(spec=spec.model_dump(mode="json"), epoch=1, life=to_json(life))
         self._dossier = Dossier(spec.name, 1, document, spec, life)
-        self._cache = GridCache()
+        self._cache, self._health = GridCache(), HealthCache()
         self._under_way: tuple[Command, ...] = tuple(Warm(number) for number in range(len(spec.arms)))
         self._version = 0
         self._refreshed: Refreshed | None = None
@@ -120,7 +118,9 @@ class Production:
             events=events,
         )
         self._version += 1
-        self._refreshed = refresh(self._dossier, seen, version=self._version, now=now_s, cache=self._cache)
+        self._refreshed = refresh(
+            self._dossier, seen, version=self._version, now=now_s, cache=self._cache, health=self._health
+        )
         self._note(self._dossier, self._refreshed.dossier, now)
         self._dossier = self._refreshed.dossier
         self._under_way = self._refreshed.commands
@@ -132,6 +132,11 @@ class Production:
         life = self._dossier.life
         leader = life.winner if life.winner is not None else life.leader
         return Verdict(life.control if leader is None else leader, self._stopped_at, tuple(self._retired))
+
+    @property
+    def numbers(self) -> Numbers | None:
+        """What the last assessment said; None before the first."""
+        return self._dossier.document.numbers
 
     def _work(self, now_s: float) -> tuple[list[Event], dict[str, ArmCost]]:
         """Let the model servers do what is under way; return what happened, and what was calibrated."""

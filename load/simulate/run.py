@@ -36,8 +36,8 @@ class Result:
     path: Floats = field(default_factory=lambda: np.empty((0, 0)))
 
 
-# Called after each refresh with the moment, the sums, and the weights from then on.
-Watcher = Callable[[int, Cells, Turn], None]
+# Called after each refresh with the moment, the sums so far, the policy, and the weights from then on.
+Watcher = Callable[[int, Cells, Policy, Turn], None]
 
 
 def run(world: World, seed: int, number: int = 0, *, has_path: bool = False, watch: Watcher | None = None) -> Result:
@@ -54,7 +54,7 @@ def run(world: World, seed: int, number: int = 0, *, has_path: bool = False, wat
         now = end
         turn = policy.turn(now, play.counted.cells, play.deliver(now), play.truth.costs_usd(now))
         if watch is not None:
-            watch(now, play.counted.cells, turn)
+            watch(now, play.counted.cells, policy, turn)
     verdict = policy.verdict()
     return Result(
         regret=play.regret,

@@ -81,8 +81,12 @@ class Truth:
         return np.array([arm.cost_usd for arm in self._arms_at(at)])
 
     def best(self, at: int) -> list[int]:
-        """Return the arms of highest value at this moment; equal to a billionth of it."""
-        value = self._span(at, at).value
+        """Return the arms of highest value, as they are at this moment but over the whole rhythm.
+
+        Values are equal to a billionth. At one hour of the day another arm may be better than over the day.
+        """
+        arms = self._arms_at(at)
+        value = np.array([arm.rate - arm.cost_usd / self._world.value_usd for arm in arms])
         return [int(arm) for arm in np.flatnonzero(value >= value.max() - 1e-9 * max(1e-9, abs(float(value.max()))))]
 
     def _arms_at(self, at: int) -> tuple[Arm, ...]:

@@ -82,17 +82,28 @@ class Policy(Document):
     hold: Duration = 10 * MINUTE
     # `always_on` forgets beyond a day, the cycle of most traffic.
     memory: Duration = Field(default=DAY, gt=0)
-    # Each request is drawn for itself; sticky only where a person would notice a change.
+    # Each request is drawn for itself; sticky only where a person would notice a change. Then each unit counts once, with
+    # its first decision: as many outcomes as there are units, however many requests they make.
     sticky: bool = False
     segments: Annotated[tuple[str, ...], Strict(False)] = ()
     prior: Prior = Prior()
 
 
 class Guardrail(Document):
-    """A bound that no arm may cross, however much it earns."""
+    """A bound that no arm may cross, however much it earns: while one is known to, nothing is retired.
+
+    `error_ratio`: of an arm's calls to its backend the share that fails, clients' own faults left out.
+    `backend_p99_ms`: what no more than one call in a hundred may take longer than.
+    """
 
     metric: Literal["error_ratio", "backend_p99_ms"]
     max: float = Field(gt=0, description="the largest value allowed")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.metric == "error_ratio" and self.max >= 1:
+            refuse([Problem(("max",), f"must be less than 1 for error_ratio; got {self.max:g}")])
+        return self
 
 
 class Sprint(Document):

@@ -15,6 +15,7 @@ import structlog
 
 from bandits.evidence import GridCache
 from bandits.experiment import begin, step
+from bandits.health import HealthCache
 from bandits.life import EndRules, Event, Note, Start, to_json
 from router import heartbeat, snapshot
 from router.config import Config
@@ -60,7 +61,7 @@ class Leader:
         self._dossiers: dict[str, Dossier] = {}
         self._versions: dict[str, int] = {}
         # By epoch; as many as there are experiments.
-        self._caches: dict[int, GridCache] = {}
+        self._caches: dict[int, tuple[GridCache, HealthCache]] = {}
         # In loop time: from then on the heartbeats are complete.
         self._heard_at = 0.0
         self._lifecycle: Lifecycle | None = None
@@ -180,8 +181,10 @@ class Leader:
             is_complete=asyncio.get_running_loop().time() >= self._heard_at,
         )
         version = self._versions.get(name, 0) + 1
-        cache = self._caches.setdefault(epoch, GridCache())
-        done = await asyncio.to_thread(refresh, dossier, seen, version=version, now=self._unix_now(), cache=cache)
+        cache, health = self._caches.setdefault(epoch, (GridCache(), HealthCache()))
+        done = await asyncio.to_thread(
+            refresh, dossier, seen, version=version, now=self._unix_now(), cache=cache, health=health
+        )
         saved = await self._save(dossier, done, fence)
         await self._store.publish(name, version, snapshot.encode(done.snapshot), fence)
         self._versions[name] = version

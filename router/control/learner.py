@@ -5,24 +5,24 @@ No IO and no clock: the leader reads, calls `refresh`, and writes what it return
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from bandits.assess import assess
 from bandits.evidence import GridCache
-from bandits.experiment import age_s, mode, receives, step, underway
+from bandits.experiment import mode, receives, step, underway
+from bandits.health import HealthCache
 from bandits.life import ArmIdle, Assessed, Command, Event, Life, Note, Tick
-from bandits.question import ArmFacts, Assessment, Question
-from bandits.sums import Sums
+from bandits.question import Assessment
 from bandits.weights import to_parts
-from router.control.dossier import Document, Dossier
+from router.control.alarms import alarms_of, call_max_s
+from router.control.dossier import Dossier
 from router.control.prices import follow
+from router.control.questions import question_of
 from router.control.report import numbers_of, state_view
-from router.control.seen import Seen, deciding_cost_usd
+from router.control.seen import Seen
 from router.decisions import Mode
 from router.snapshot import PARTS, ArmRoute, Snapshot, view_of
 from serving.cost import PROBES_NEEDED, Line, probe_scale, reference_rows
@@ -32,9 +32,6 @@ _BLOCK_MOVE_MAX: Final = 0.1
 # A probe scale that wavers by less than this is noise (its median of 15 has a spread of 7-16 %, performance.md): the
 # dossier is not rewritten for it.
 _SCALE_MOVE_MIN: Final = 0.02
-# Requests that can't be padded are never probes; after so many decisions the calibration has to do.
-_UNPROBED_MAX: Final = 2_000
-_DAY_S: Final = 86_400.0
 _MODES: Final = {
     "warmup": Mode.WARMUP,
     "experiment": Mode.EXPERIMENT,
@@ -54,10 +51,18 @@ class Refreshed:
     notes: tuple[Note, ...]
 
 
-def refresh(dossier: Dossier, seen: Seen, *, version: int, now: float, cache: GridCache | None = None) -> Refreshed:
+def refresh(
+    dossier: Dossier,
+    seen: Seen,
+    *,
+    version: int,
+    now: float,
+    cache: GridCache | None = None,
+    health: HealthCache | None = None,
+) -> Refreshed:
     """Learn from what was seen, let the life go on, and decide the weights of snapshot `version`; `now` in unix s.
 
-    The cache only saves time; it must have been used for this experiment's epoch alone.
+    The caches only save time; they must have been used for this experiment's epoch alone.
     """
     dossier = _measure(dossier, seen)
     prices = follow(dossier.document.prices, seen.prices_usd_per_hour, now, dossier.spec.policy.hold)
@@ -67,10 +72,13 @@ def refresh(dossier: Dossier, seen: Seen, *, version: int, now: float, cache: Gr
     for event in (*seen.events, *_idle(dossier, seen, now), Tick(now)):
         life = _step(life, event, notes)
     if mode(life) == "experiment":
-        question = _question(dossier, life, seen, now)
+        question = question_of(dossier, life, seen, now)
+        alarms = alarms_of(dossier.with_life(life), seen.cells, question.sums, now, health)
+        ringing = tuple(alarm for alarm in alarms if alarm.is_ringing)
+        question = replace(question, alarms=tuple(alarm.words for alarm in ringing))
         assessment = assess(question, cache)
         life = _step(life, _assessed(assessment, now), notes)
-        dossier = dossier.with_changes(numbers=numbers_of(assessment, question.requests_per_day))
+        dossier = dossier.with_changes(numbers=numbers_of(assessment, question.requests_per_day, ringing))
     dossier = dossier.with_life(life)
     parts = _parts(dossier, life)
     dossier = _roll_block(dossier, parts, now)
@@ -108,59 +116,6 @@ def _measure(dossier: Dossier, seen: Seen) -> Dossier:
         sizes.update(beat.arms[leader].batch_rows)
     rows = reference_rows(document.reference_rows, sizes) if sizes else document.reference_rows
     return dossier.with_changes(costs=costs, reference_rows=rows)
-
-
-def _question(dossier: Dossier, life: Life, seen: Seen, now: float) -> Question:
-    arms, document = dossier.spec.arms, dossier.document
-    live = receives(life)
-    # A block we never opened is another leader's, whose dossier was lost with its store.
-    known = {key: cell for key, cell in seen.cells.items() if cell["decisions"] and 0 < key[1] <= document.block}
-    sums = Sums.from_cells(known, len(arms))
-    decisions = sums.decisions.sum(axis=0)
-    starts_s = _starts_s(document, life, sums)
-    return Question(
-        arms=tuple(
-            ArmFacts(
-                name=arm.name,
-                cost_usd=deciding_cost_usd(dossier, place, seen.prices_usd_per_hour),
-                is_live=live[place],
-                max_share=arm.max_share,
-                is_cost_known=_is_probed(document, arm.name) or decisions[place] >= _UNPROBED_MAX,
-                group=arm.reward_group,
-            )
-            for place, arm in enumerate(arms)
-        ),
-        control=life.control,
-        sums=sums,
-        open_block=document.block,
-        age_s=age_s(life, now),
-        objective=dossier.spec.objective_rules(),
-        policy=dossier.spec.policy_rules(),
-        stop=dossier.spec.stop_rules(),
-        blocks_closed=max(0, document.block - 1),
-        open_share=min(1.0, max(0.0, now - max(document.block_starts, default=now)) / dossier.spec.policy.block),
-        starts_s=starts_s,
-        is_sprint=np.isin(sums.blocks, document.sprint_blocks),
-        requests_per_day=_requests_per_day(sums, starts_s, age_s(life, now)),
-    )
-
-
-def _starts_s(document: Document, life: Life, sums: Sums) -> NDArray[np.float64]:
-    """Return the age at which each row's block began; never falling, even when the clock was set back."""
-    starts = np.array([document.block_starts[block - 1] for block in sums.blocks], np.float64)
-    return np.maximum.accumulate(np.maximum(starts - (life.started_at or 0.0), 0.0))
-
-
-def _requests_per_day(sums: Sums, starts_s: NDArray[np.float64], age: float) -> float:
-    """Return the present traffic: that of the blocks begun within the last day, or of all there are."""
-    rows = starts_s >= min(age - _DAY_S, starts_s.max(initial=0.0))
-    span_s = age - float(starts_s[rows].min(initial=age))
-    return float(sums.decisions[rows].sum()) / span_s * _DAY_S if span_s > 0.0 else 0.0
-
-
-def _is_probed(document: Document, arm: str) -> bool:
-    cost = document.costs.get(arm)
-    return cost is not None and cost.is_probed
 
 
 def _assessed(assessment: Assessment, now: float) -> Assessed:
@@ -262,11 +217,15 @@ def _snapshot(dossier: Dossier, parts: Sequence[int], version: int, now: float, 
             for arm, share in zip(spec.arms, parts, strict=True)
         ),
         is_sticky=spec.policy.sticky,
+        # Where nothing is forgotten a unit counts once until the longest duration is over.
+        unit_memory_s=spec.stop.max_duration if spec.mode == "experiment" else spec.policy.memory,
+        units_return=spec.mode != "experiment",
         reward_low=spec.objective.reward.range[0],
         reward_high=spec.objective.reward.range[1],
         window_s=spec.objective.reward.window,
         reference_rows=document.reference_rows,
         value_usd=spec.objective.value_usd,
         feedback=spec.objective.reward.feedback,
+        call_max_s=call_max_s(spec),
         view=view_of(view),
     )

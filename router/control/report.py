@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from bandits.alarm import Alarm
 from bandits.experiment import age_s
 from bandits.question import Assessment
 from bandits.sums import STEPS
@@ -15,8 +16,9 @@ from router.control.seen import Seen, deciding_cost_usd, deciding_price
 from router.snapshot import PARTS
 
 
-def numbers_of(assessment: Assessment, requests_per_day: float) -> Numbers:
-    """Return what is kept of an assessment; what is infinite or unknown is None, for JSON knows neither."""
+def numbers_of(assessment: Assessment, requests_per_day: float, ringing: Sequence[Alarm] = ()) -> Numbers:
+    """Return what is kept of an assessment, and of the alarms that ring beside it; what is infinite or unknown is None,
+    for JSON knows neither."""
     sprint = assessment.sprint
     return Numbers(
         leader=assessment.leader,
@@ -35,7 +37,8 @@ def numbers_of(assessment: Assessment, requests_per_day: float) -> Numbers:
             sprint.is_running, _finite(sprint.requests), _finite(sprint.price_usd), sprint.spent_usd, sprint.refused
         ),
         alarms=tuple(
-            AlarmNumbers(alarm.name, alarm.arm, alarm.log_e, alarm.bar_log, alarm.words) for alarm in assessment.drift
+            AlarmNumbers(alarm.name, alarm.arm, alarm.log_e, alarm.bar_log, alarm.words)
+            for alarm in (*ringing, *assessment.drift)
         ),
     )
 

@@ -10,7 +10,7 @@ import pytest
 from bandits.assess import assess
 from bandits.question import Assessment, Question
 from load.simulate import production
-from load.simulate.policy import Cells, Turn
+from load.simulate.policy import Cells, Policy, Turn
 from load.simulate.pool import Task, results
 from load.simulate.run import Result, run
 from load.simulate.world import World
@@ -96,7 +96,7 @@ def sums_of(of: World, seed: int = 5) -> tuple[dict[str, int], list[Turn]]:
     turns: list[Turn] = []
     last: list[Cells] = []
 
-    def watch(_: int, cells: Cells, turn: Turn) -> None:
+    def watch(_: int, cells: Cells, __: Policy, turn: Turn) -> None:
         turns.append(turn)
         last[:] = [cells]
 

@@ -1,6 +1,7 @@
 """What the alarms are asked: complete sums only, and only questions that the experiment can be asked."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -16,18 +17,17 @@ from router.control.alarms import alarms_of, call_max_s
 from router.control.dossier import Dossier
 from router.ledger import Ledger
 from router.store import FIELDS
-from tests.router.control.world import EPOCH, START, Cells, seeded, spec
+from serving.cost import Line
+from tests.router.control.world import EPOCH, START, Cells, World, seeded, spec
 
 BLOCK_S = 60.0
 PARTS = to_parts([0.5, 0.5])
 
 
-def dossier(blocks: int = 8, guardrails: Any = None, **changes: Any) -> Dossier:
+def dossier(blocks: int = 8, guardrails: Sequence[Guardrail] = ()) -> Dossier:
     """Two arms; blocks of a minute, the last of them open; a window of 10 s."""
-    made = seeded(spec(arms=2, **changes))
-    if guardrails is not None:
-        # Built without its checks: this version's configuration may refuse them.
-        made = msgspec.structs.replace(made, spec=made.spec.model_copy(update={"guardrails": guardrails}))
+    made = seeded(spec(arms=2))
+    made = msgspec.structs.replace(made, spec=made.spec.model_copy(update={"guardrails": guardrails}))
     return made.with_changes(block_starts=tuple(START + BLOCK_S * block for block in range(blocks)))
 
 
@@ -201,3 +201,36 @@ def test_guardrails_are_asked_of_arms_that_get_traffic() -> None:
     ]
     assert guards[0].words == "error_ratio of arm v1: 60 of 1000 calls, 6.000%, 1.000% may be"
     assert guards[1].words == "backend_p99_ms of arm v1: 10 of 1000 calls, 1.000%, 1.000% may be"
+
+
+def test_while_an_alarm_rings_nothing_ends_and_the_state_says_why() -> None:
+    world = World(spec(arms=2), [0.5, 0.9], [Line(0.001, 0.0), Line(0.001, 0.0)])
+    world.run(lambda world: world.phase == "running")
+    for _ in range(90):
+        # Of v1's rewards every third is lost on its way.
+        for (arm, _), cell in world.cells.items():
+            if arm == 0 and cell["rewards"] > 2 * cell["decisions"] / 3:
+                cell["rewards"] = cell["rewards"] * 2 // 3
+                cell["reward_q"] = cell["reward_q"] // STEPS * 2 // 3 * STEPS
+                cell["reward_q2"] = cell["reward_q"] * STEPS
+        world.tick()
+
+    view = world.view()
+    assert world.phase == "running"
+    assert [(alarm["name"], alarm["arm"]) for alarm in view["alarms"]] == [("reporting_rate", "v1")]
+    assert f"alarm: {view['alarms'][0]['words']}" in view["not_ready"]
+    assert view["alarms"][0]["evidence_log"] >= view["alarms"][0]["bar_log"]
+
+
+def test_without_an_alarm_the_same_experiment_ends() -> None:
+    world = World(spec(arms=2), [0.5, 0.9], [Line(0.001, 0.0), Line(0.001, 0.0)])
+
+    world.run(lambda world: world.phase == "concluded", most_s=120)
+
+    assert world.view()["alarms"] == []
+
+
+def test_workers_are_told_the_bound_of_a_slow_call() -> None:
+    wanted = spec(arms=2).model_copy(update={"guardrails": (Guardrail(metric="backend_p99_ms", max=80),)})
+
+    assert World(wanted, [0.5, 0.9], [Line(0.001, 0.0)] * 2).tick().snapshot.call_max_s == 0.08
