@@ -41,6 +41,8 @@ async def test_locked_store_stops_no_prediction_and_loses_no_reward(tmp_path: Pa
             traffic.acknowledged[token] = 1.0
             assert await client.reward(token, 1.0) == 202
             await counted(gateway, traffic)
+            # The control process comes to the store in turns of its own, later than the workers.
+            await until("both processes' word", lambda: gateway.log_file.read_text().count("store back") == 2)
             log = await gateway.stop()
 
     assert caught.value.code == 503
