@@ -71,7 +71,7 @@ TABLE: Final[Mapping[str, Declared]] = {
         _histogram("overhead_seconds", "What the gateway adds to the backend's time and the queue.", _OVERHEAD_S),
         _histogram("backend_duration_seconds", "Upstream calls.", _REQUEST_S, "backend", "model", "version", "code"),
         _counter("decisions_total", "Requests by the arm that was chosen, and why.", *_ARM, "mode"),
-        _counter("rewards_total", "Rewards by what became of them.", "result"),
+        _counter("rewards_total", "Rewards by what became of them; a call refused unread counts once.", "result"),
         _histogram("reward_delay_seconds", "From a decision to its reward.", _DELAY_S, "experiment"),
         _gauge("pending_rewards", "Decisions without a reward so far.", *_ARM),
         _gauge("arm_weight_ratio", "Share of the traffic an arm gets.", *_ARM),

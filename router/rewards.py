@@ -81,6 +81,10 @@ class RewardDesk:
         self._metrics = metrics
         self._unix_now = unix_now
 
+    def refused(self, kind: Problem) -> None:
+        """Count a call, or a line of one, that was refused before a claim could be read from it."""
+        self._metrics.rewards.labels(kind.label).inc()
+
     async def record(self, claims: Sequence[Claim]) -> list[Outcome]:
         """Record claims in one durable step; one outcome each, in order. Never raises for what a client sent."""
         checked = [self._check(claim) for claim in claims]

@@ -38,13 +38,13 @@ class RewardRoutes:
             app.router.add_route("*", path, _wrong_method)
 
     async def _one(self, request: web.Request) -> web.Response:
-        refusal = self._access.refuse_reward(request)
+        refusal = self._refusal(request)
         if refusal is not None:
             return refusal
         try:
             claim = _read(await read_body(request, *self._limit), "body")
         except BodyRefused as error:
-            return problem(error.problem, error.detail)
+            return self._refused(error.problem, error.detail)
         (outcome,) = await self._rewards.record([claim])
         if outcome.problem is not None:
             return problem(outcome.problem, outcome.detail)
@@ -52,15 +52,15 @@ class RewardRoutes:
 
     async def _batch(self, request: web.Request) -> web.Response:
         """Record many rewards, a JSON object a line; answer a line for each, in order."""
-        refusal = self._access.refuse_reward(request)
+        refusal = self._refusal(request)
         if refusal is not None:
             return refusal
         try:
             body = await read_body(request, *self._limit)
         except BodyRefused as error:
-            return problem(error.problem, error.detail)
+            return self._refused(error.problem, error.detail)
         if (count := body.rstrip().count(b"\n") + 1) > REWARDS_PER_CALL_MAX:
-            return problem(Problem.TOO_LARGE, f"{count} lines in one call; at most {REWARDS_PER_CALL_MAX}")
+            return self._refused(Problem.TOO_LARGE, f"{count} lines in one call; at most {REWARDS_PER_CALL_MAX}")
         lines = [line for line in body.split(b"\n") if line.strip()]
         answers = await self._record(lines)
         is_away = bool(answers) and all(answer["status"] == Problem.STORE_AWAY.status for answer in answers)
@@ -82,6 +82,7 @@ class RewardRoutes:
                 places.append(place)
                 answers.append({})
             except BodyRefused as error:
+                self._rewards.refused(error.problem)
                 answers.append(error.problem.document(error.detail))
         for place, outcome in zip(places, await self._rewards.record(claims), strict=True):
             if outcome.problem is not None:
@@ -89,6 +90,18 @@ class RewardRoutes:
             else:
                 answers[place] = {"status": outcome.status, **self._accepted(outcome)}
         return answers
+
+    def _refusal(self, request: web.Request) -> web.Response | None:
+        """Return the refusal of a caller who may not record rewards, counted as one; None if it may go on."""
+        refusal = self._access.refuse_reward(request)
+        if refusal is not None:
+            self._rewards.refused(Problem.UNAUTHENTICATED)
+        return refusal
+
+    def _refused(self, kind: Problem, detail: str) -> web.Response:
+        """Refuse a call before it was read: it counts as one, whatever it held."""
+        self._rewards.refused(kind)
+        return problem(kind, detail)
 
     def _accepted(self, outcome: Outcome) -> dict[str, object]:
         result: dict[str, object] = {"durability": self._durability, "learned": outcome.is_learned}

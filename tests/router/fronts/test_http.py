@@ -250,10 +250,12 @@ async def test_rewards_of_rows_are_one_reward() -> None:
     ids=range(13),
 )
 async def test_reward_that_is_refused_is_a_problem_with_a_type(sent: bytes, status: int, label: str) -> None:
-    async with serving(Behind()) as client:
+    behind = Behind()
+    async with serving(behind) as client:
         found, problem, headers = await client.call("POST", "/v1/rewards", sent)
 
     assert (found, problem["status"], problem["type"]) == (status, status, f"urn:turpin:problem:{label}")
+    assert behind.bench.count("turpin_rewards_total", result=label) == 1.0
     assert headers["content-type"].startswith("application/problem+json")
     assert set(problem) == {"type", "title", "status", "detail"}
 
@@ -263,7 +265,8 @@ def lines(raw: bytes) -> list[dict[str, Any]]:
 
 
 async def test_batch_answers_a_line_for_each_line_in_their_order() -> None:
-    async with serving(Behind()) as client:
+    behind = Behind()
+    async with serving(behind) as client:
         tokens = [await client.decision() for _ in range(2)]
         sent = [
             json.dumps({"decision": tokens[0], "reward": 1}),
@@ -278,6 +281,8 @@ async def test_batch_answers_a_line_for_each_line_in_their_order() -> None:
     answers = lines(raw)
     assert (status, headers["content-type"].split(";")[0]) == (200, "application/x-ndjson")
     assert [answer["status"] for answer in answers] == [202, 400, 422, 200, 202]
+    results = ("recorded", "malformed", "invalid", "duplicate")
+    assert [behind.bench.count("turpin_rewards_total", result=result) for result in results] == [2.0, 1.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("route", ["/v1/rewards", "/v1/rewards:batch"])
