@@ -15,6 +15,7 @@ from typing import Final
 import structlog
 import uvloop
 
+from router.admin.service import listen
 from router.aggregate import Aggregate
 from router.clock import unix_now
 from router.config import Config
@@ -22,8 +23,6 @@ from router.config.fields import split_address
 from router.control.leader import Leader
 from router.data_plane import DataPlane, Ports, upstreams
 from router.decisions import Keyring
-from router.fronts.admin import Admin
-from router.fronts.http import serve_http
 from router.keys import decision_keys
 from router.link import Configure
 from router.logs import configure_logs
@@ -80,21 +79,15 @@ async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
             for targets in control.values():
                 for upstream in targets:
                     stack.push_async_callback(upstream.close)
-            admin = Admin(
+            admin_port = await listen(
+                config,
+                stack,
                 store=store,
                 aggregate=aggregate,
                 metrics=metrics,
                 is_ready=lambda: gateway.is_ready,
                 unix_now=unix_now,
             )
-            host, port = split_address(config.listen.admin)
-            runner, admin_port = await serve_http(admin.application(), host, port, is_shared=False)
-            stack.push_async_callback(runner.cleanup)
-            if config.listen.metrics is not None:
-                extra, _ = await serve_http(
-                    admin.metrics_application(), *split_address(config.listen.metrics), is_shared=False
-                )
-                stack.push_async_callback(extra.cleanup)
             leader = Leader(config, store=store, upstreams=control, unix_now=unix_now)
             async with asyncio.TaskGroup() as tasks:
                 leading = tasks.create_task(leader.run(), name="leader")

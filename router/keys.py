@@ -24,7 +24,7 @@ def decision_keys(config: Config) -> tuple[tuple[str, bytes], ...]:
         return ((_MADE_ID, secrets.token_bytes(_SECRET_BYTES)),)
     path = Path("/" + config.store.partition(":")[2].lstrip("/") + ".key")
     try:
-        secret = _made_once(path)
+        secret = made_once(path, secrets.token_bytes(_SECRET_BYTES))
     except OSError as error:
         raise OSError(f"can't make or read {path}, the key that signs decisions: {error.strerror}") from error
     if len(secret) != _SECRET_BYTES:
@@ -32,15 +32,15 @@ def decision_keys(config: Config) -> tuple[tuple[str, bytes], ...]:
     return ((_MADE_ID, secret),)
 
 
-def _made_once(path: Path) -> bytes:
-    """Return what the file holds, after making it if nobody has yet."""
+def made_once(path: Path, fresh_content: bytes) -> bytes:
+    """Return what the file holds, after making it (mode 0600) if nobody has yet."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(_SECRET_BYTES))
+            file.write(fresh_content)
             os.fsync(file.fileno())
-        # A link appears whole or not at all, and never replaces the key another process made first.
+        # A link appears whole or not at all, and never replaces the secret another process made first.
         os.link(fresh, path)
     except FileExistsError:
         pass

@@ -21,14 +21,19 @@ class Problem(enum.Enum):
     NOT_FOUND = ("not_found", 404, "There is no such thing")
     METHOD = ("method_not_allowed", 405, "This route has other methods")
     CONFLICT = ("conflict", 409, "Another reward was recorded already")
+    STATE = ("state_conflict", 409, "The state does not allow it")
     LATE = ("late", 410, "The reward window has closed")
     UNKNOWN_EPOCH = ("unknown_epoch", 410, "The experiment of this decision is over and forgotten")
+    STALE = ("stale", 412, "It was changed meanwhile: read it again")
     TOO_LARGE = ("too_large", 413, "The body is too large")
     ENCODED = ("encoded", 415, "Send the body unencoded")
+    MEDIA = ("media_type", 415, "Send JSON")
     INVALID = ("invalid", 422, "A value is not acceptable")
     TIMEOUT = ("timeout", 408, "The body took too long to arrive")
+    KEY_REUSED = ("key_reused", 422, "The Idempotency-Key was used for another request")
+    UNCONDITIONAL = ("unconditional", 428, "Say which revision is to be changed")
     FAULT = ("fault", 500, "A fault of the gateway")
-    STORE_AWAY = ("store_away", 503, "The store can't take rewards now: send this again")
+    STORE_AWAY = ("store_away", 503, "The store can't be used now: send this again")
 
     @property
     def label(self) -> str:

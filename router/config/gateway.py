@@ -13,7 +13,7 @@ from router.config import environment
 from router.config.document import BadInput, Document, Place, Problem, read_yaml, refuse, shown, there_are, validate
 from router.config.experiment import Experiment
 from router.config.experiment_files import backend_problems, model_problems, read_experiments
-from router.config.fields import Name, Secret, hide_unless_revealed
+from router.config.fields import Name, Secret, hide_unless_revealed, is_loopback
 from router.config.settings import Admin, Backend, Journal, Limits, Listen, Rewards
 from router.config.unused import unused_settings
 from router.decisions import KEY_BYTES_MIN, Keyring
@@ -64,7 +64,7 @@ class Config(Document):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        refuse([*_store_problems(self), *_served_problems(self)])
+        refuse([*_store_problems(self), *_admin_problems(self), *_served_problems(self)])
         return self
 
     def keys(self, environ: Mapping[str, str] = os.environ) -> tuple[tuple[str, bytes], ...]:
@@ -82,6 +82,12 @@ def _store_problems(config: Config) -> Iterable[Problem]:
         yield Problem(("workers",), message)
     if config.store.startswith("redis") and not config.decision_keys:
         yield Problem(("decision_keys",), "is missing: gateways that share a Redis must share the key that signs")
+
+
+def _admin_problems(config: Config) -> Iterable[Problem]:
+    if not is_loopback(config.listen.admin) and not config.admin.tokens:
+        message = "must be a loopback address without admin.tokens; listen.metrics may show /metrics to all"
+        yield Problem(("listen", "admin"), f"{message}; got {shown(config.listen.admin)}")
 
 
 def _served_problems(config: Config) -> Iterable[Problem]:

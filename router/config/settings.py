@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Strict, model_validator
 
 from router.config.document import Document, Problem, refuse, shown
-from router.config.fields import Address, AutoCount, Name, hide_unless_revealed, is_loopback, split_address
+from router.config.fields import Address, AutoCount, Name, hide_unless_revealed, split_address
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -52,11 +52,6 @@ class Listen(Document):
             if port and port in seen:
                 problems.append(Problem((name,), f"port {port} is listen.{seen[port]}'s already"))
             seen.setdefault(port, name)
-        if not is_loopback(self.admin):
-            message = (
-                "must be a loopback address, as no tokens are checked yet; listen.metrics may show /metrics to all"
-            )
-            problems.append(Problem(("admin",), f"{message}; got {shown(self.admin)}"))
         refuse(problems)
         return self
 
@@ -125,10 +120,29 @@ class Token(Document):
 class Admin(Document):
     """Who may use the admin API, and under which host names it answers."""
 
+    # None: on loopback reading is open, and writing wants the token that is made at the first start.
     tokens: Annotated[tuple[Token, ...], Strict(False)] = ()
-    # Names other than these in the Host header are refused: a web page elsewhere could point its name at us.
+    # Names other than these in the Host header are refused: a web page elsewhere could point its name at us. The address
+    # a call comes in on, and loopback, are always ours.
     hosts: Annotated[tuple[str, ...], Strict(False)] = ("localhost",)
     console: bool = True
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [token.name for token in self.tokens]
+        digests = [token.sha256 for token in self.tokens]
+        problems = [
+            Problem(("tokens", place, "name"), f"'{name}' is there twice; the audit tells callers apart by name")
+            for place, name in enumerate(names)
+            if name in names[:place]
+        ]
+        problems += [
+            Problem(("tokens", place, "sha256"), "is there twice; each caller needs a token of its own")
+            for place, digest in enumerate(digests)
+            if digest in digests[:place]
+        ]
+        refuse(problems)
+        return self
 
 
 class Rewards(Document):

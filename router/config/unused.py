@@ -7,8 +7,6 @@ from router.config.document import Document
 
 # (place, why it does nothing); `*` stands for every entry. Each goes when its part is built.
 _UNUSED: Final = (
-    ("admin.tokens.*.role", "tokens are asked for rewards only; the admin API answers on loopback and asks for none"),
-    ("admin.hosts", "host names are not checked yet"),
     ("backends.*.rest", "requests are not proxied to a REST port yet"),
     ("backends.*.location", "locations are not used yet"),
     ("backends.*.egress_usd_per_gib", "egress is not charged yet"),

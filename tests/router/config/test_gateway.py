@@ -333,7 +333,6 @@ def test_settings_without_effect_are_listed(tmp_path: Path) -> None:
     lines = load(tmp_path, yaml.safe_dump(data)).unused()
 
     assert [line.partition(" ")[0] for line in lines] == [
-        "admin.tokens.ops.role",
         "backends.tfs.location",
         "experiments.digits.reopen_on",
     ]

@@ -12,9 +12,13 @@ import pytest
 from aiohttp import web
 
 from bandits.life import Note
+from router.admin.application import application
+from router.admin.gate import Gate
+from router.admin.health import Health
+from router.admin.reading import Reading
 from router.aggregate import Aggregate
+from router.config.settings import Admin
 from router.control.dossier import encode
-from router.fronts.admin import Admin
 from router.fronts.http import serve_http
 from router.metrics import Metrics, snapshot
 from router.snapshot import encode as encode_snapshot
@@ -34,13 +38,23 @@ class Bench:
         self.store, self.metrics, self.aggregate = MemoryStore(), Metrics(), Aggregate()
         self.is_ready = True
         self.world = World(spec(), (0.90, 0.93, 0.935), (Line(0.001, 0.0002), Line(0.001, 0.0), Line(0.001, 0.001)))
-        self.admin = Admin(
+        self.gate = Gate(Admin())
+        self.health = Health(
             store=self.store,
             aggregate=self.aggregate,
             metrics=self.metrics,
             is_ready=lambda: self.is_ready,
-            unix_now=lambda: self.world.now + 1.5,
+            unix_now=self.now,
         )
+
+    def now(self) -> float:
+        """A moment after the last refresh."""
+        return self.world.now + 1.5
+
+    def application(self) -> web.Application:
+        """The admin port."""
+        reading = Reading(store=self.store, unix_now=self.now)
+        return application(self.gate, self.health.handlers(), reading.handlers())
 
     async def publish(self, ticks: int) -> None:
         """Let the experiment go on, and write what a leader writes."""
@@ -84,7 +98,7 @@ def ask(path: str, *, ticks: int = 10, on: Bench | None = None, method: str = "G
 
     async def play() -> Answer:
         await bench.publish(ticks)
-        async with listening(bench.admin.application()) as session:
+        async with listening(bench.application()) as session:
             return await get(session, path, method, **headers)
 
     return asyncio.run(play())
@@ -166,7 +180,7 @@ def test_store_that_is_away_is_said_so_with_a_time_to_come_again(path: str) -> N
     async def play() -> tuple[Answer, Answer]:
         await on.publish(5)
         await on.store.close()
-        async with listening(on.admin.application()) as session:
+        async with listening(on.application()) as session:
             return await get(session, path), await get(session, "/metrics")
 
     refused, scraped = asyncio.run(play())
@@ -183,7 +197,7 @@ def test_snapshot_that_can_not_be_read_is_a_fault_that_hides_nothing_else() -> N
         await on.publish(5)
         fence = await on.store.lease("leader", on.world.now, 1e9)
         await on.store.publish("digits-3", 6, b'{"later": "version"}', fence or 0)
-        async with listening(on.admin.application()) as session:
+        async with listening(on.application()) as session:
             return await get(session, f"{EXPERIMENTS}/digits-3/state"), await get(session, "/metrics")
 
     (status, problem, _), scraped = asyncio.run(play())
@@ -227,7 +241,7 @@ def test_readiness_is_that_of_the_workers(is_ready: bool, status: int) -> None:
 async def test_port_of_its_own_for_metrics_shows_nothing_else() -> None:
     on = Bench()
     await on.publish(5)
-    async with listening(on.admin.metrics_application()) as session:
+    async with listening(on.health.metrics_application(on.gate)) as session:
         statuses = {path: (await get(session, path))[0] for path in ("/metrics", EXPERIMENTS, "/healthz")}
 
     assert statuses == {"/metrics": 200, EXPERIMENTS: 404, "/healthz": 404}

@@ -1,0 +1,53 @@
+"""The routes of the admin port in one table: method, path, the least role that may call it, and what it is for."""
+
+import enum
+import re
+from dataclasses import dataclass
+from typing import Final
+
+
+class Role(enum.IntEnum):
+    """What a caller may do; each role may do what those before it may."""
+
+    ANYBODY = 0  # no token is asked for, and none is looked at
+    VIEWER = 1
+    OPERATOR = 2
+    ADMIN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row. `path` holds its variables in braces; `name` says which handler answers."""
+
+    method: str
+    path: str
+    role: Role
+    name: str
+    about: str
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether the route changes anything."""
+        return self.method != "GET"
+
+
+_E: Final = "/admin/v1/experiments"
+
+ROUTES: Final = (
+    Route("GET", "/healthz", Role.ANYBODY, "healthz", "whether the process lives"),
+    Route("GET", "/readyz", Role.ANYBODY, "readyz", "whether requests are served"),
+    Route("GET", "/metrics", Role.VIEWER, "metrics", "metrics of all processes of this gateway"),
+    Route("GET", "/admin/v1/version", Role.ANYBODY, "version", "which version of Turpin answers"),
+    Route("GET", "/admin/v1/audit", Role.VIEWER, "audit", "who changed what, why, and how it was before"),
+    Route("GET", _E, Role.VIEWER, "list_experiments", "all experiments in brief"),
+    Route("GET", f"{_E}/{{name}}", Role.VIEWER, "show_experiment", "one experiment as specified"),
+    Route("GET", f"{_E}/{{name}}/state", Role.VIEWER, "state", "the numbers behind its decisions"),
+    Route("GET", f"{_E}/{{name}}/history", Role.VIEWER, "history", "what happened to it, with causes and numbers"),
+)
+
+_VARIABLE = re.compile(r"\{(\w+)\}")
+
+
+def pattern(path: str) -> str:
+    """Return the path as aiohttp matches it: a variable ends at a slash, and at the colon before a verb."""
+    return _VARIABLE.sub(r"{\1:[^{}/:]+}", path)
