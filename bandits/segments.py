@@ -5,7 +5,8 @@ for each arm. The spread sg between segments is chosen by its marginal likelihoo
 all segments learn together, with it each goes its own way. For binary rewards.
 
 What is needed: the integers of `bandits.sums` per (arm, block, segment), and from them one `strata.Outcomes` a segment,
-merged as for the one posterior (`strata.merge`). A store's cell has no segment; `cell_arm` folds it into the arm.
+merged as for the one posterior (`strata.merge`). A store's cell has no segment;
+`sums.cell_arm` folds it into the arm.
 
 In a refresh: `fit = refresh(outcomes, prior_mean, prior_strength, fit)`; `fit.segments[g]` gives each segment's weights,
 `fit.overall` what is shown and stopped on. The gate of the whole runs on the strata of all segments one after another,
@@ -24,23 +25,13 @@ from scipy.special import expit
 
 from bandits.posterior import LEVEL_SD, LEVEL_STEP_MAX, STEP_MAX, STEPS_MAX, TAU, TOLERANCE, LogitFit
 from bandits.strata import Outcomes
+from bandits.sums import SEGMENTS_MAX
 
 Floats = NDArray[np.float64]
 
-# Declared values of a key, such as countries: more would be a context, which a router can't see (design §8).
-SEGMENTS_MAX = 16
 # The spreads sg between segments that are compared, how often, and the first (Part I §G).
 SPREADS = (0.01, 0.03, 0.1, 0.3)
 REFRESHES_PER_CHOICE = 10
-# Cells of segment g hold arm k under the number k + 256 g: arms may be added, and segment 0 is what it was without.
-ARMS_PER_SEGMENT = 256
-
-
-def cell_arm(arm: int, segment: int) -> int:
-    """Return the arm's number in a store's cell for this segment."""
-    if not (0 <= arm < ARMS_PER_SEGMENT and 0 <= segment < SEGMENTS_MAX):
-        raise ValueError(f"arm must be in 0..255 and segment in 0..{SEGMENTS_MAX - 1}, got {arm} and {segment}")
-    return arm + ARMS_PER_SEGMENT * segment
 
 
 @dataclass(frozen=True, slots=True, eq=False)

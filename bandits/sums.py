@@ -13,6 +13,19 @@ from numpy.typing import NDArray
 
 Int64s = NDArray[np.int64]
 
+# Values of a segment key, the rest among them: more would be a context, which a router can't see (design §8).
+SEGMENTS_MAX = 16
+# Cells of segment g hold arm k under the number k + 256 g: arms may be added, and segment 0 is what it was without.
+ARMS_PER_SEGMENT = 256
+
+
+def cell_arm(arm: int, segment: int) -> int:
+    """Return the arm's number in a store's cell for this segment."""
+    if not (0 <= arm < ARMS_PER_SEGMENT and 0 <= segment < SEGMENTS_MAX):
+        raise ValueError(f"arm must be in 0..255 and segment in 0..{SEGMENTS_MAX - 1}, got {arm} and {segment}")
+    return arm + ARMS_PER_SEGMENT * segment
+
+
 # A reward is stored in steps of 2^-16 of its range: exact squares of 2.1e9 rewards fit into 63 bits (Part I §I).
 STEPS = 1 << 16
 

@@ -19,33 +19,39 @@ class Context:
     deadline: float
     unit: bytes = b""
     request_id: bytes = b""
+    segment: bytes = b""
 
 
 # A tuple is made in a third of the time of a dataclass, once a request.
 class Choice(NamedTuple):
-    """The arm's number, the mode of the decision, its nonce, and the unit that was drawn (empty: the request was)."""
+    """The numbers of arm and segment, the mode of the decision, its nonce, and the unit that was drawn (empty: the
+    request was)."""
 
     arm: int
+    segment: int
     mode: Mode
     nonce: bytes
     unit: bytes = b""
 
 
 def choose(live: Live, context: Context, keys: Keyring, trials: Trials, now: float) -> Choice:
-    """Draw an arm. A request with an id gets the same decision when it is sent again; so does, if sticky, a unit, while
-    weights stand. Without an id or a unit each draw is new.
+    """Draw an arm by the weights of the request's segment. A request with an id gets the same decision when it is sent
+    again; so does, if sticky, a unit, while weights stand. Without an id or a unit each draw is new.
     """
     snapshot, mode = live.snapshot, live.mode
+    segment = live.segment_of.get(context.segment, 0)
+    split = live.splits[segment]
     request = context.request_id
     # Four bytes for the draw, sixteen for the nonce.
     random = keys.point(snapshot.epoch, b"request", request) if request else secrets.token_bytes(20)
     nonce = random[4:]
     if not snapshot.is_sticky:
-        return Choice(bisect.bisect_right(live.cumulative, int.from_bytes(random[:4]) % PARTS), mode, nonce)
+        arm = bisect.bisect_right(split.cumulative, int.from_bytes(random[:4]) % PARTS)
+        return Choice(arm, segment, mode, nonce)
     # Who names no unit is one of its own: its request, or this draw.
     unit = context.unit or nonce
-    arm = race(keys.uniforms(snapshot.epoch, unit, len(live.parts)), live.parts)
+    arm = race(keys.uniforms(snapshot.epoch, unit, len(split.parts)), split.parts)
     tag = tag_of(keys, snapshot, unit, now)
     if mode.is_learned and not trials.is_new(tag):
         mode = Mode.REPEAT
-    return Choice(arm, mode, nonce[: -len(tag)] + tag, unit)
+    return Choice(arm, segment, mode, nonce[: -len(tag)] + tag, unit)

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bandits.sums import cell_arm
 from router.store.contract import Cell
 
 _FORMAT = 1
@@ -52,7 +53,10 @@ class Mode(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One arm chosen for one request; `parts` / 2^31 is the probability with which it was chosen."""
+    """One arm chosen for one request; `parts` / 2^31 is the probability with which it was chosen in its segment.
+
+    Segment 0 takes what belongs to no other; without segments it is all there is.
+    """
 
     mode: Mode
     segment: int
@@ -73,7 +77,7 @@ class Decision:
     @property
     def cell(self) -> Cell:
         """Where the decision and its rewards are counted."""
-        return Cell(self.epoch, self.arm, self.block)
+        return Cell(self.epoch, cell_arm(self.arm, self.segment), self.block)
 
 
 class BadToken(Exception):

@@ -62,6 +62,7 @@ def _histogram(name: str, help_: str, buckets: tuple[float, ...], *labels: str) 
 
 
 _ARM: Final = ("experiment", "arm")
+_SEGMENT: Final = ("experiment", "segment")
 TABLE: Final[Mapping[str, Declared]] = {
     declared.name: declared
     for declared in (
@@ -71,12 +72,15 @@ TABLE: Final[Mapping[str, Declared]] = {
         _histogram("overhead_seconds", "What the gateway adds to the backend's time and the queue.", _OVERHEAD_S),
         _histogram("backend_duration_seconds", "Upstream calls.", _REQUEST_S, "backend", "model", "version", "code"),
         _counter("decisions_total", "Requests by the arm that was chosen, and why.", *_ARM, "mode"),
+        _counter("segment_decisions_total", "Requests by their segment; other: none of the declared.", *_SEGMENT),
         _counter("rewards_total", "Rewards by what became of them; a call refused unread counts once.", "result"),
         _histogram("reward_delay_seconds", "From a decision to its reward.", _DELAY_S, "experiment"),
         _gauge("pending_rewards", "Decisions without a reward so far.", *_ARM),
         _gauge("arm_weight_ratio", "Share of the traffic an arm gets.", *_ARM),
         _gauge("arm_best_probability_ratio", "Probability that an arm earns most.", *_ARM),
         _gauge("arm_value_usd", "Value per prediction: worth of the reward less cost.", *_ARM),
+        _gauge("segment_arm_weight_ratio", "Share of a segment's traffic an arm gets.", *_SEGMENT, "arm"),
+        _gauge("segment_arm_value_usd", "Value per prediction in a segment.", *_SEGMENT, "arm"),
         _gauge("arm_state", "1 for the state an arm is in, 0 for the others.", *_ARM, "state"),
         _gauge("experiment_phase", "1 for the phase an experiment is in, 0 for the others.", "experiment", "phase"),
         _gauge(
@@ -114,12 +118,15 @@ class Metrics:
         self.overhead_seconds = self._make(Histogram, "overhead_seconds")
         self.backend_seconds = self._make(Histogram, "backend_duration_seconds")
         self.decisions = self._make(Counter, "decisions_total")
+        self.segment_decisions = self._make(Counter, "segment_decisions_total")
         self.rewards = self._make(Counter, "rewards_total")
         self.reward_delay_seconds = self._make(Histogram, "reward_delay_seconds")
         self.pending_rewards = self._make(Gauge, "pending_rewards")
         self.arm_weight = self._make(Gauge, "arm_weight_ratio")
         self.arm_best_probability = self._make(Gauge, "arm_best_probability_ratio")
         self.arm_value_usd = self._make(Gauge, "arm_value_usd")
+        self.segment_arm_weight = self._make(Gauge, "segment_arm_weight_ratio")
+        self.segment_arm_value_usd = self._make(Gauge, "segment_arm_value_usd")
         self.arm_state = self._make(Gauge, "arm_state")
         self.experiment_phase = self._make(Gauge, "experiment_phase")
         self.experiment_value_remaining = self._make(Gauge, "experiment_value_remaining_ratio")
@@ -190,6 +197,12 @@ class Metrics:
             _set(self.prediction_cost_usd, labels, arm["prediction_cost_usd"])
             _set(self.pending_rewards, labels, arm["pending"])
             _set(self.experiment_evidence_log, labels, arm["evidence_log"])
+        # A leader of an earlier version says nothing of segments.
+        for segment in state.get("segments", ()):
+            for arm in segment["arms"]:
+                place = (experiment, segment["name"], arm["name"])
+                _set(self.segment_arm_weight, place, arm["weight"])
+                _set(self.segment_arm_value_usd, place, arm["value_usd"])
 
     def forget_experiment(self, experiment: str) -> None:
         """Drop the gauges of an experiment this process shows no more; counters stay, for they must never go back."""

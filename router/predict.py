@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from bandits.sums import cell_arm
 from router.choice import Choice, Context, choose
 from router.decisions import Decision, Keyring, Mode
 from router.journal import Journal
@@ -149,28 +150,30 @@ class Predictor:
         arm = choice.arm
         # All requests of a unit are one draw: they say nothing about how often an arm is drawn.
         if choice.mode.is_learned and not choice.unit:
-            self._ledger.assign(snapshot.epoch, snapshot.block, live.cumulative, arm)
+            cumulative = live.splits[choice.segment].cumulative
+            self._ledger.assign(snapshot.epoch, snapshot.block, cumulative, arm, choice.segment)
         self._budget.earn()
         try:
-            answer, backend_s = await self._on_arm(live, arm, choice.mode, request, context)
+            answer, backend_s = await self._on_arm(live, choice, request, context)
         except ServingError as error:
             if arm == snapshot.serving or not _is_retryable(error) or not self._budget.spend():
                 raise
             self._metrics.retries.labels(snapshot.name).inc()
             arm = snapshot.serving
             choice = choice._replace(arm=arm, mode=Mode.FALLBACK)
-            answer, backend_s = await self._on_arm(live, arm, choice.mode, request, context)
+            answer, backend_s = await self._on_arm(live, choice, request, context)
         token = self._record(live, choice, answer)
         answer.response.model_spec.name = snapshot.model
         return Reply(answer.response.SerializeToString(), backend_s, token, snapshot.arms[arm].name, snapshot.name)
 
     async def _on_arm(
-        self, live: Live, arm: int, mode: Mode, request: wire.Message, context: Context
+        self, live: Live, choice: Choice, request: wire.Message, context: Context
     ) -> tuple[Answer, float]:
         """Have the arm answer; whatever else becomes of a request that was drawn is counted in the arm's cell."""
-        place = (live.snapshot.epoch, arm)
-        cell = Cell(*place, live.snapshot.block)
-        is_learned = mode.is_learned
+        arm, epoch = choice.arm, live.snapshot.epoch
+        place = (epoch, arm)
+        cell = Cell(epoch, cell_arm(arm, choice.segment), live.snapshot.block)
+        is_learned = choice.mode.is_learned
         self.in_flight[place] += 1
         try:
             return await self._dispatch(live.targets[arm], request, context)
@@ -196,7 +199,7 @@ class Predictor:
         snapshot, arm, mode = live.snapshot, choice.arm, choice.mode
         route = snapshot.arms[arm]
         cost = pico_usd(answer.charged_ns, self._prices[route.backend])
-        cell = Cell(snapshot.epoch, arm, snapshot.block)
+        cell = Cell(snapshot.epoch, cell_arm(arm, choice.segment), snapshot.block)
         # A unit's trial is counted when the store has heard of it.
         is_trial = mode.is_learned and bool(choice.unit)
         self._ledger.add(
@@ -209,10 +212,12 @@ class Predictor:
         )
         self._metrics.decisions.labels(snapshot.name, route.name, mode.name.lower()).inc()
         self._metrics.cost_usd.labels(snapshot.name, route.name, "busy").inc(cost * 1e-12)
-        parts = route.parts if mode is not Mode.FALLBACK else PARTS
+        if snapshot.segments:
+            self._metrics.segment_decisions.labels(snapshot.name, snapshot.segments[choice.segment].name).inc()
+        parts = live.splits[choice.segment].parts[arm] if mode is not Mode.FALLBACK else PARTS
         decision = Decision(
             mode=mode,
-            segment=0,
+            segment=choice.segment,
             epoch=snapshot.epoch,
             arm=arm,
             parts=parts,

@@ -125,7 +125,7 @@ class RewardDesk:
         except BadToken as error:
             return _refused(Problem.FORGED, str(error))
         live = self._routes.by_epoch.get(decision.epoch)
-        if live is None or decision.arm >= len(live.snapshot.arms):
+        if live is None or decision.arm >= len(live.snapshot.arms) or decision.segment >= len(live.splits):
             return _refused(Problem.UNKNOWN_EPOCH, "the experiment of this decision is not known here (any more)")
         now = self._unix_now()
         age_s = now - decision.time_us * 1e-6

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import structlog
 
@@ -14,14 +15,29 @@ from serving.upstream import Servable
 log = structlog.get_logger(__name__)
 
 
+class Split(NamedTuple):
+    """Weights made ready for drawing: the arms' parts, and their running sums."""
+
+    parts: tuple[int, ...]
+    cumulative: tuple[int, ...]
+
+    @classmethod
+    def of(cls, parts: tuple[int, ...]) -> "Split":
+        """Prepare the parts of all arms."""
+        return cls(parts, tuple(itertools.accumulate(parts)))
+
+
 @dataclass(frozen=True, slots=True)
 class Live:
-    """A snapshot made ready for choosing: its mode, the weights and their running sums, and a target per arm."""
+    """A snapshot made ready for choosing: its mode, the weights of each segment, and a target per arm.
+
+    `segment_of` gives the place of a segment in `splits` by what requests carry; all others belong to the first.
+    """
 
     snapshot: Snapshot
     mode: Mode
-    parts: tuple[int, ...]
-    cumulative: tuple[int, ...]
+    splits: tuple[Split, ...]
+    segment_of: Mapping[bytes, int]
     targets: tuple[Servable, ...]
 
     @classmethod
@@ -30,8 +46,9 @@ class Live:
         return cls(
             snapshot,
             Mode(snapshot.mode),
-            tuple(arm.parts for arm in snapshot.arms),
-            tuple(itertools.accumulate(arm.parts for arm in snapshot.arms)),
+            tuple(Split.of(one.parts) for one in snapshot.segments)
+            or (Split.of(tuple(arm.parts for arm in snapshot.arms)),),
+            {one.name.encode(): place for place, one in enumerate(snapshot.segments) if place},
             tuple(Servable(arm.backend, arm.model, arm.version) for arm in snapshot.arms),
         )
 

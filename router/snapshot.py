@@ -22,6 +22,13 @@ class ArmRoute(msgspec.Struct, frozen=True):
     parts: int
 
 
+class SegmentRoute(msgspec.Struct, frozen=True):
+    """The parts of `PARTS` that each arm gets of a segment's requests; `name` is what they carry in `turpin-segment`."""
+
+    name: str
+    parts: tuple[int, ...]
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """What workers know of one experiment. Mutable state of the leader, frozen at `version`."""
 
@@ -48,6 +55,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     # Sticky: a unit counts once within this time; in an experiment without an end it may count again afterwards.
     unit_memory_s: float = 14 * 86400.0
     units_return: bool = False
+    # The first takes every request of no other; none: all requests are drawn by the arms' own parts, those of all traffic.
+    segments: tuple[SegmentRoute, ...] = ()
     view: msgspec.Raw = msgspec.Raw(b"null")
 
 

@@ -69,17 +69,19 @@ def _timed(method: Callable[[bytes, float], Awaitable[bytes]]) -> Handler:
 
 def _context(context: Any, now: float) -> Context:
     remaining = context.time_remaining()
-    unit = request_id = b""
+    unit = request_id = segment = b""
     for key, value in context.invocation_metadata() or ():
         if key == "turpin-unit":
             unit = _bytes(value)
         elif key == "turpin-request-id":
             request_id = _bytes(value)
+        elif key == "turpin-segment":
+            segment = _bytes(value)
         elif key == "turpin-timeout-ms" and remaining is None:
             remaining = read_timeout(value)
     if remaining is not None and remaining <= 0:
         raise DeadlineExceeded("the deadline had passed when the request arrived", "arrival")
-    return Context(now + (DEADLINE_DEFAULT_S if remaining is None else remaining), unit, request_id)
+    return Context(now + (DEADLINE_DEFAULT_S if remaining is None else remaining), unit, request_id, segment)
 
 
 def _bytes(value: str | bytes) -> bytes:

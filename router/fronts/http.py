@@ -109,6 +109,7 @@ class HttpFront:
             deadline,
             _header(request, "turpin-unit"),
             _header(request, "turpin-request-id"),
+            _header(request, "turpin-segment"),
         )
         reply = await self._predictor.predict(message.SerializeToString(), context)
         encode = functools.partial(rest.encode_predict, is_row=is_row)

@@ -1,5 +1,6 @@
 """Turns decisions and rewards into lines of the journal; decides which are in the sample."""
 
+from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 import msgspec
@@ -45,8 +46,9 @@ class Scribe:
         self._sample = sample
         self._heads: dict[int, bytes] = {}
         self._news: list[bytes] = []
-        # Per epoch the snapshot last met and its propensities: they change once a second, not with every decision.
-        self._met: dict[int, tuple[Snapshot, msgspec.Raw]] = {}
+        # Per epoch the snapshot last met and each segment's propensities: they change once a second, not with every
+        # decision.
+        self._met: dict[int, tuple[Snapshot, tuple[msgspec.Raw, ...]]] = {}
 
     @property
     def head(self) -> bytes:
@@ -77,8 +79,9 @@ class Scribe:
         known = self._met.get(epoch)
         if known is not None and known[0] is snapshot:
             return
-        shares = {arm.name: arm.parts / PARTS for arm in snapshot.arms}
-        self._met[epoch] = (snapshot, msgspec.Raw(msgspec.json.encode(shares)))
+        names = [arm.name for arm in snapshot.arms]
+        splits = [one.parts for one in snapshot.segments] or [tuple(arm.parts for arm in snapshot.arms)]
+        self._met[epoch] = (snapshot, tuple(_shares(names, parts) for parts in splits))
         head = lines.encode(
             lines.ExperimentLine(
                 experiment=snapshot.name,
@@ -88,7 +91,7 @@ class Scribe:
                 window_s=snapshot.window_s,
                 reward_low=snapshot.reward_low,
                 reward_high=snapshot.reward_high,
-                arms=tuple(shares),
+                arms=tuple(names),
             )
         )
         if self._heads.get(epoch) == head:
@@ -110,7 +113,7 @@ class Scribe:
             block=decision.block,
             arm=snapshot.arms[decision.arm].name,
             propensity=decision.parts / PARTS,
-            propensities=self._met[snapshot.epoch][1],
+            propensities=self._met[snapshot.epoch][1][decision.segment],
             mode=decision.mode.name.lower(),
             rows=decision.rows,
             cost_usd=item.cost_pico_usd / 1e12,
@@ -133,6 +136,10 @@ class Scribe:
             delay_s=item.delay_s,
             sample=self._sample,
         )
+
+
+def _shares(names: Sequence[str], parts: Sequence[int]) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode({name: part / PARTS for name, part in zip(names, parts, strict=True)}))
 
 
 def _hex(epoch: int) -> str:

@@ -11,16 +11,14 @@ from scipy.special import expit, logit, logsumexp
 
 from bandits.posterior import LEVEL_SD, TAU, fit_logit
 from bandits.segments import (
-    ARMS_PER_SEGMENT,
-    SEGMENTS_MAX,
     SPREADS,
     SegmentFit,
-    cell_arm,
     fit_segments,
     joined,
     refresh,
 )
 from bandits.strata import Outcomes
+from bandits.sums import ARMS_PER_SEGMENT, SEGMENTS_MAX, cell_arm
 
 Floats = NDArray[np.float64]
 PRIOR, STRENGTH = 0.3, 20.0
