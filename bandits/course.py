@@ -48,11 +48,12 @@ class Course:
         if (arm.state, arm.reason) == (state, why):
             return
         since = arm.since if arm.state == state else self.now
-        unloading = arm.is_unloading and state == "standby"
+        unloading = arm.is_unloading and state in ("draining", "standby")
         self.notes.append(Note(self.now, arm.name, arm.state, state, why, numbers or {}))
-        self._put(number, ArmLife(arm.name, state, since, why, unloading, arm.is_parked))
+        self.put(number, ArmLife(arm.name, state, since, why, unloading, arm.is_parked))
 
-    def _put(self, number: int, arm: ArmLife) -> None:
+    def put(self, number: int, arm: ArmLife) -> None:
+        """Replace what is known of an arm, without a note."""
         arms = self.life.arms
         self.life = replace(self.life, arms=(*arms[:number], arm, *arms[number + 1 :]))
 
@@ -81,7 +82,15 @@ class Course:
         state = self.life.arms[event.arm].state
         phase = self.life.resumes if self.life.phase == "paused" else self.life.phase
         is_open = phase in ("warmup", "running", "confirming")
+        # An order brought it back after the end, or to serve: nothing but that arm will do.
+        is_ordered = state == "warming" and (phase in ("draining", "concluded") or event.arm == self.life.successor)
         match event:
+            case ArmWarmed() if is_ordered:
+                self.move(event.arm, "eligible", "loaded, fits and is calibrated")
+                if event.arm == self.life.successor:
+                    self.crown(event.arm, "loaded and warm, as it was promoted")
+            case ArmFailed() if is_ordered:
+                self.move(event.arm, "warming", event.why)
             case ArmWarmed() if is_open and state in ("warming", "quarantined"):
                 self.move(event.arm, "eligible", "loaded, fits and is calibrated")
             case ArmFailed() if is_open and state == "warming" and event.arm == self.life.control:
@@ -103,7 +112,7 @@ class Course:
         life = self.life
         if life.phase == "warmup":
             self._end_warmup()
-        if life.phase in ("running", "confirming", "draining"):
+        if life.phase in ("running", "confirming", "draining", "concluded"):
             self._end_grace()
         if life.phase == "draining":
             self._end_draining()
@@ -131,9 +140,12 @@ class Course:
         if not rules.unload:
             return
         for number, arm in enumerate(self.life.arms):
+            if self.life.phase == "concluded" and arm.since < self.life.since:
+                # What was loaded at the end stays so, unless an operator takes it out afterwards.
+                continue
             is_leaving = arm.state == "standby" and not (arm.is_unloading or arm.is_parked)
             if is_leaving and self.now - arm.since >= rules.grace_s:
-                self._put(number, replace(arm, is_unloading=True))
+                self.put(number, replace(arm, is_unloading=True))
 
     def _end_draining(self) -> None:
         rest = ("draining", "standby") if self.life.rules.unload else ("draining",)
@@ -177,6 +189,23 @@ class Course:
             return False
         return states.count("eligible") > 1 or "quarantined" not in states
 
+    def crown(self, number: int, why: str) -> None:
+        """Make an eligible arm the one that serves, by an operator's word; the others go as losers do."""
+        life, name = self.life, self.life.arms[number].name
+        outcome: Outcome = "kept" if number == life.control else "replaced"
+        before = "" if life.winner is None else life.arms[life.winner].name
+        if before != name:
+            self.notes.append(Note(self.now, "winner", before, name, why))
+        self.life = replace(life, winner=number, outcome=outcome, successor=None, is_promoted=True)
+        if self.life.rules.action != "retire":
+            self.enter("concluded", f"{name} serves: {why}")
+            return
+        self.enter("draining", f"{name} serves: {why}")
+        for other, arm in enumerate(self.life.arms):
+            if other != number and arm.state == "eligible":
+                self.move(other, "draining", f"{name} serves in its place")
+        self.look_around()
+
     def _end(self, event: Assessed) -> None:
         life = self.life
         outcome: Outcome = "kept" if event.leader == life.control else "replaced"
@@ -192,6 +221,6 @@ class Course:
             if number != event.leader and arm.state == "eligible":
                 is_copy = number in event.park
                 if is_copy:
-                    self._put(number, replace(arm, is_parked=True))
+                    self.put(number, replace(arm, is_parked=True))
                 self.move(number, "draining", "a dearer copy of the winner" if is_copy else "lost", event.numbers)
         self.look_around()

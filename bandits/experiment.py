@@ -18,15 +18,25 @@ not fit the state (late, doubled, stale) change nothing. Phases (design §7) aga
 | Pause         | .      | paused           | paused                  | paused         | .                | .         |
 | Resume        | .      | .                | .                       | .              | where it was     | .         |
 | Archive       | .      | .                | .                       | .              | .                | archived  |
+| Drain         | .      | .                | eligible, quarantined   | same           | .                | same      |
+|               |        |                  | -> draining             |                |                  |           |
+| Retire        | .      | .                | as Drain, without grace | same           | .                | same      |
+| Restore       | .      | .                | loaded -> eligible,     | same           | .                | same      |
+|               |        |                  | else -> warming         |                |                  |           |
+| Promote       | .      | .                | warm -> the winner:     | same           | .                | draining  |
+|               |        |                  | draining or concluded   |                |                  |           |
 
 (*) Warmup becomes running when no arm is warming, control is eligible and so is a challenger.
 (**) A control that fails stays warming, and the experiment stays in warmup and says why: without it nothing compares.
 (+) Draining becomes concluded when no loser is left to drain or to unload.
+An arm that is warmed again by an order after the end, or to be promoted, stays warming when that fails, and is retried.
+Which orders are refused, and in which words, is in `bandits.orders`.
 A quarantined arm is never retired: sickness is no evidence about reward. Control is not retired before the end.
 """
 
 from typing import Literal, NamedTuple
 
+from bandits import orders
 from bandits.course import Course, age_s
 from bandits.life import (
     Archive,
@@ -38,12 +48,17 @@ from bandits.life import (
     Assessed,
     AwaitIdle,
     Command,
+    Drain,
     EndRules,
     Event,
     Life,
     Note,
+    Order,
     Pause,
+    Promote,
+    Restore,
     Resume,
+    Retire,
     Start,
     Tick,
     Unload,
@@ -72,7 +87,7 @@ def begin(names: tuple[str, ...], control: int, rules: EndRules) -> Life:
 
 def step(life: Life, event: Event) -> Step:
     """Apply one event. Raises ValueError for an arm that does not exist."""
-    if isinstance(event, ArmEvent) and not 0 <= event.arm < len(life.arms):
+    if isinstance(event, ArmEvent | Order) and not 0 <= event.arm < len(life.arms):
         raise ValueError(f"an event names arm {event.arm}, but arms are numbered 0..{len(life.arms) - 1}")
     course = Course(life, event.now)
     match event:
@@ -91,6 +106,8 @@ def step(life: Life, event: Event) -> Step:
             course.tick()
         case ArmWarmed() | ArmFailed() | ArmIdle() | Unloaded() | UnloadRefused():
             course.arm_event(event)
+        case Drain() | Restore() | Retire() | Promote():
+            orders.obey(course, event)
     before = underway(life)
     commands = tuple(command for command in underway(course.life) if command not in before)
     return Step(course.life, commands, tuple(course.notes))
@@ -125,7 +142,8 @@ def mode(life: Life) -> Mode:
         return "experiment"
     if phase == "paused":
         return "paused"
-    if phase != "draining" and (life.winner is None or life.rules.action == "notify"):
+    is_only_told = life.rules.action == "notify" and not life.is_promoted
+    if phase != "draining" and (life.winner is None or is_only_told):
         return "frozen"
     return "settled"
 

@@ -49,7 +49,8 @@ class Life:
 
     `started_at` (unix s) is when learning began; `resumes` the phase a paused experiment goes back to; `leader` and
     `weights` are the last assessed ones; `winner` and `outcome` are set when the end is decided, before the losers are
-    gone; `reason` says why the phase is what it is, or what it waits for.
+    gone; `reason` says why the phase is what it is, or what it waits for. `successor` is an arm that was promoted and
+    serves as soon as it is warm; `is_promoted`: an operator chose the winner.
     """
 
     arms: tuple[ArmLife, ...]
@@ -64,6 +65,8 @@ class Life:
     weights: tuple[float, ...] | None = None
     winner: int | None = None
     outcome: Outcome | None = None
+    successor: int | None = None
+    is_promoted: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a control that is no arm, and names that two arms share."""
@@ -171,8 +174,47 @@ class Archive:
     who: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """An operator takes an arm out: no traffic, then standby, and when its grace is over it is unloaded."""
+
+    now: float
+    arm: int
+    who: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """An operator wants an arm back: at once while it is loaded, else when it is loaded and warmed."""
+
+    now: float
+    arm: int
+    who: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """An operator wants an arm unloaded as soon as nothing is in flight, without its grace."""
+
+    now: float
+    arm: int
+    who: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Promote:
+    """An operator ends the experiment, or changes its end: this arm serves. Loaded and warmed if need be, routed to,
+    and only then the others go, as losers do."""
+
+    now: float
+    arm: int
+    who: str = ""
+
+
 ArmEvent = ArmWarmed | ArmFailed | ArmIdle | Unloaded | UnloadRefused
-Event = Start | ArmEvent | Assessed | Tick | Pause | Resume | Archive
+Order = Drain | Restore | Retire | Promote
+"""What operators want of arms; `bandits.orders` says which are refused, and why."""
+Event = Start | ArmEvent | Order | Assessed | Tick | Pause | Resume | Archive
 
 
 @dataclass(frozen=True, slots=True)
