@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from bandits import quarantine
 from bandits.life import (
     ArmEvent,
     ArmFailed,
@@ -50,7 +51,8 @@ class Course:
         since = arm.since if arm.state == state else self.now
         unloading = arm.is_unloading and state in ("draining", "standby")
         self.notes.append(Note(self.now, arm.name, arm.state, state, why, numbers or {}))
-        self.put(number, ArmLife(arm.name, state, since, why, unloading, arm.is_parked))
+        # How often it has rested is kept: what falls ill again soon rests longer.
+        self.put(number, ArmLife(arm.name, state, since, why, unloading, arm.is_parked, arm.rests))
 
     def put(self, number: int, arm: ArmLife) -> None:
         """Replace what is known of an arm, without a note."""
@@ -92,11 +94,13 @@ class Course:
             case ArmFailed() if is_ordered:
                 self.move(event.arm, "warming", event.why)
             case ArmWarmed() if is_open and state in ("warming", "quarantined"):
-                self.move(event.arm, "eligible", "loaded, fits and is calibrated")
+                self.move(
+                    event.arm, "eligible", "is well again" if state == "quarantined" else "loaded, fits, calibrated"
+                )
             case ArmFailed() if is_open and state == "warming" and event.arm == self.life.control:
                 self.move(event.arm, "warming", event.why)
             case ArmFailed() if is_open and state in ("warming", "eligible", "quarantined"):
-                self.move(event.arm, "quarantined", event.why)
+                self._lay_off(event)
             case ArmIdle() if state == "draining":
                 self.move(event.arm, "standby", "nothing in flight")
             case Unloaded() if state == "standby":
@@ -106,6 +110,14 @@ class Course:
             case _:
                 return
         self.look_around()
+
+    def _lay_off(self, event: ArmFailed) -> None:
+        arm = self.life.arms[event.arm]
+        is_new = arm.state != "quarantined"
+        after = (quarantine.laid_off if is_new else quarantine.still_sick)(arm, self.now, event.why)
+        if is_new or arm.is_trying or arm.reason != event.why:
+            self.notes.append(Note(self.now, arm.name, arm.state, "quarantined", event.why, event.numbers))
+        self.put(event.arm, after)
 
     def look_around(self) -> None:
         """Follow what has become complete: warming, a grace of nothing, draining."""
@@ -162,6 +174,10 @@ class Course:
             self.life = replace(life, outcome="undecided")
             self.enter("concluded", f"undecided after max_duration = {longest_s:g} s: weights frozen")
             return
+        if is_open:
+            for number, arm in enumerate(life.arms):
+                if quarantine.has_rested(arm, self.now):
+                    self.put(number, replace(arm, is_trying=True))
         self.look_around()
 
     def assessed(self, event: Assessed) -> None:

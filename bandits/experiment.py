@@ -8,13 +8,15 @@ not fit the state (late, doubled, stale) change nothing. Phases (design §7) aga
 | Start         | warmup | .                | .                       | .              | .                | .         |
 | ArmWarmed     | .      | eligible (*)     | quarantined -> eligible | .              | as where it was  | .         |
 | ArmFailed     | .      | quarantined (**) | eligible -> quarantined | .              | as where it was  | .         |
+|               |        |                  | (++); tried -> rests    |                |                  |           |
 | Assessed      | .      | .                | running <-> confirming, | .              | .                | .         |
 |               |        |                  | draining or concluded   |                |                  |           |
 | ArmIdle       | .      | .                | draining -> standby     | same (+)       | draining->standby| same      |
 | Unloaded      | .      | .                | standby -> retired      | same (+)       | standby->retired | same      |
 | UnloadRefused | .      | .                | reason kept             | same           | same             | same      |
 | Tick          | .      | .                | grace over -> unloading;| grace over ->  | .                | .         |
-|               |        |                  | max_duration: concluded | unloading      |                  |           |
+|               |        |                  | rest over -> tried;     | unloading      |                  |           |
+|               |        |                  | max_duration: concluded |                |                  |           |
 | Pause         | .      | paused           | paused                  | paused         | .                | .         |
 | Resume        | .      | .                | .                       | .              | where it was     | .         |
 | Archive       | .      | .                | .                       | .              | .                | archived  |
@@ -31,6 +33,7 @@ not fit the state (late, doubled, stale) change nothing. Phases (design §7) aga
 (+) Draining becomes concluded when no loser is left to drain or to unload.
 An arm that is warmed again by an order after the end, or to be promoted, stays warming when that fails, and is retried.
 Which orders are refused, and in which words, is in `bandits.orders`.
+(++) It rests 30 s, then is tried (`Try`), and rests twice as long each time it fails, at most an hour.
 A quarantined arm is never retired: sickness is no evidence about reward. Control is not retired before the end.
 """
 
@@ -61,6 +64,7 @@ from bandits.life import (
     Retire,
     Start,
     Tick,
+    Try,
     Unload,
     Unloaded,
     UnloadRefused,
@@ -122,6 +126,8 @@ def underway(life: Life) -> tuple[Command, ...]:
         # While others still warm, a challenger that failed may try again and catch up.
         if arm.state == "warming" or (life.phase == "warmup" and arm.state == "quarantined"):
             commands.append(Warm(number))
+        elif arm.state == "quarantined" and arm.is_trying and life.phase in ("running", "confirming"):
+            commands.append(Try(number))
         elif arm.state == "draining":
             commands.append(AwaitIdle(number))
         elif arm.state == "standby" and arm.is_unloading:

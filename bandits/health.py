@@ -1,4 +1,4 @@
-"""Whether the numbers can be trusted: traffic split as published, rewards coming back alike, arms within bounds.
+"""Whether the numbers can be trusted: traffic split as published, rewards coming back alike, advantages that last.
 
 `alarms` answers with one e-process per question, each over the whole epoch. Sums in, no memory but a cache. What they
 assume: the request is what was randomised, and each is a draw of its own. With sticky units it is not; leave `draws`
@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from bandits.alarm import Alarm, log_mean_exp, rated
 from bandits.evidence import Tables, log_likelihood
-from bandits.guardrails import Guard, guarded
 from bandits.heterogeneity import Effects, heterogeneity
 from bandits.running import RunningSums
 from bandits.sample_ratio import Draws, sample_ratio
 
-__all__ = ["Alarm", "Draws", "Effects", "Guard", "HealthCache", "Reports", "alarms"]
+__all__ = ["Alarm", "Draws", "Effects", "HealthCache", "Reports", "alarms"]
 
 Floats = NDArray[np.float64]
 
@@ -51,7 +50,6 @@ def alarms(
     draws: Draws | None = None,
     reports: Reports | None = None,
     effects: Effects | None = None,
-    guards: Sequence[Guard] = (),
     cache: HealthCache | None = None,
 ) -> tuple[Alarm, ...]:
     """Return the alarm of every question that can be asked, ringing or not, for arms of these names.
@@ -67,7 +65,7 @@ def alarms(
         found.append(_reporting(names, reports, cache.reports))
     if effects is not None:
         found.append(heterogeneity(names, effects, cache.effects))
-    return (*found, *(guarded(guard) for guard in guards))
+    return tuple(found)
 
 
 def _reporting(names: Sequence[str], reports: Reports, cache: RunningSums) -> Alarm:

@@ -33,7 +33,8 @@ class EndRules:
 @dataclass(frozen=True, slots=True)
 class ArmLife:
     """One arm's state, since when (unix s) and why. `is_unloading`: its grace is over, the model server is to let go.
-    `is_parked`: a copy of the winner, which stays loaded."""
+    `is_parked`: a copy of the winner, which stays loaded. In quarantine: how many rests in a row this is, until when
+    (unix s), and whether the arm is being tried; `bandits.quarantine` says when."""
 
     name: str
     state: ArmState = "pending"
@@ -41,6 +42,9 @@ class ArmLife:
     reason: str = ""
     is_unloading: bool = False
     is_parked: bool = False
+    rests: int = 0
+    rests_until: float | None = None
+    is_trying: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +98,12 @@ class ArmWarmed:
 
 @dataclass(frozen=True, slots=True)
 class ArmFailed:
-    """The arm can't be loaded, does not fit, or is no longer served."""
+    """The arm can't be loaded, does not fit, is no longer served, or has crossed a guardrail; `numbers` say how far."""
 
     now: float
     arm: int
     why: str
+    numbers: Mapping[str, float] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +230,13 @@ class Warm:
 
 
 @dataclass(frozen=True, slots=True)
+class Try:
+    """See whether a quarantined arm is well again; answer with ArmWarmed or ArmFailed."""
+
+    arm: int
+
+
+@dataclass(frozen=True, slots=True)
 class AwaitIdle:
     """See that the arm gets no traffic and wait until nothing is in flight; answer with ArmIdle."""
 
@@ -238,7 +250,7 @@ class Unload:
     arm: int
 
 
-Command = Warm | AwaitIdle | Unload
+Command = Warm | Try | AwaitIdle | Unload
 
 
 @dataclass(frozen=True, slots=True)

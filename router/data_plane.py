@@ -109,6 +109,7 @@ class DataPlane:
             unix_now=unix_now,
             clock=time.perf_counter,
             journal=self._journal,
+            ejections=self._measurements.ejections,
         )
         self._grpc, self._http = self._fronts(keys)
 

@@ -9,11 +9,13 @@ import msgspec
 
 
 class ArmBeat(msgspec.Struct, frozen=True):
-    """One arm on one worker: requests in flight, probes as (rows, seconds), and how many batches had how many rows."""
+    """One arm on one worker: requests in flight, probes as (rows, seconds), how many batches had how many rows, and how
+    many of the last calls had no answer at all."""
 
     in_flight: int
     probes: tuple[tuple[int, float], ...] = ()
     batch_rows: dict[int, int] = {}
+    unreached_in_a_row: int = 0
 
 
 class ExperimentBeat(msgspec.Struct, frozen=True):

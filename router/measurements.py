@@ -4,6 +4,7 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from router.ejections import Ejections
 from router.heartbeat import ArmBeat, ExperimentBeat, Heartbeat
 from router.metrics import Metrics
 from router.routes import Live
@@ -16,16 +17,19 @@ _BATCHES_KEPT: Final = 512
 
 
 class Measurements:
-    """Batches seen by one worker. Mutable: the last sizes per arm, and the probes of each backend."""
+    """Batches seen by one worker. Mutable: the last sizes per arm, the probes of each backend, and the arms whose backend
+    does not answer."""
 
     def __init__(self, backends: Sequence[str], metrics: Metrics) -> None:
         self._metrics = metrics
         self._schedules = {backend: ProbeSchedule() for backend in backends}
         self._sizes: dict[Servable, deque[int]] = {}
+        self.ejections = Ejections()
 
     def on_batch(self, record: BatchRecord) -> None:
         """Take note of a batch that came back, well or ill."""
         self._metrics.batch(record)
+        self.ejections.on_batch(record)
         if record.error is not None:
             if record.is_probe:
                 self._schedules[record.servable.backend].failed(record.servable, record.charged_ns)
@@ -54,11 +58,16 @@ class Measurements:
         return Heartbeat({live.snapshot.epoch: self._beat(live, in_flight) for live in lives})
 
     def _beat(self, live: Live, in_flight: Mapping[tuple[int, int], int]) -> ExperimentBeat:
+        for place, target in enumerate(live.targets):
+            # An arm that comes back from quarantine is not judged by calls from before it.
+            if not any(split.parts[place] for split in live.splits):
+                self.ejections.forget(target)
         arms = tuple(
             ArmBeat(
                 in_flight=in_flight.get((live.snapshot.epoch, place), 0),
                 probes=tuple(self._schedules[target.backend].measured.get(target, ())),
                 batch_rows=dict(Counter(self._sizes.get(target, ()))),
+                unreached_in_a_row=self.ejections.unreached_in_a_row(target),
             )
             for place, target in enumerate(live.targets)
         )

@@ -13,6 +13,7 @@ from typing import Final
 from bandits.sums import cell_arm
 from router.choice import Choice, Context, choose
 from router.decisions import Decision, Keyring, Mode
+from router.ejections import Ejections
 from router.journal import Journal
 from router.ledger import Ledger
 from router.metrics import Metrics
@@ -94,6 +95,7 @@ class Predictor:
         clock: Callable[[], float],
         trials: Trials | None = None,
         journal: Journal | None = None,
+        ejections: Ejections | None = None,
     ) -> None:
         """`clock` measures durations, in seconds; `trials` are those of sticky experiments."""
         self._clock = clock
@@ -107,6 +109,7 @@ class Predictor:
         self._budget = RetryBudget(retry_ratio)
         self._trials = trials or Trials()
         self._journal = journal
+        self.ejections = ejections or Ejections()
         self.in_flight: Counter[tuple[int, int]] = Counter()
 
     async def predict(self, body: bytes, context: Context) -> Reply:
@@ -153,6 +156,11 @@ class Predictor:
             cumulative = live.splits[choice.segment].cumulative
             self._ledger.assign(snapshot.epoch, snapshot.block, cumulative, arm, choice.segment)
         self._budget.earn()
+        if arm != snapshot.serving and self.ejections.is_out(live.targets[arm], self._clock()):
+            # No call is made, so none is taken from the budget of retries.
+            self._count_error(live, choice)
+            arm = snapshot.serving
+            choice = choice._replace(arm=arm, mode=Mode.FALLBACK)
         try:
             answer, backend_s = await self._on_arm(live, choice, request, context)
         except ServingError as error:
@@ -178,7 +186,7 @@ class Predictor:
         try:
             return await self._dispatch(live.targets[arm], request, context)
         except ServingError:
-            self._ledger.add(cell, **{"errors" if is_learned else "unlearned_errors": 1})
+            self._count_error(live, choice)
             raise
         except asyncio.CancelledError:
             # The client left. It leaves slow arms more often: uncounted, they would seem to be drawn too seldom.
@@ -187,6 +195,11 @@ class Predictor:
             raise
         finally:
             self.in_flight[place] -= 1
+
+    def _count_error(self, live: Live, choice: Choice) -> None:
+        """Count a drawn request that its arm did not answer."""
+        cell = Cell(live.snapshot.epoch, cell_arm(choice.arm, choice.segment), live.snapshot.block)
+        self._ledger.add(cell, **{"errors" if choice.mode.is_learned else "unlearned_errors": 1})
 
     async def _dispatch(self, target: Servable, request: wire.Message, context: Context) -> tuple[Answer, float]:
         """Send the request to a target and return the answer and the seconds it took."""

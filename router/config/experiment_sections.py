@@ -90,13 +90,14 @@ class Policy(Document):
 
 
 class Guardrail(Document):
-    """A bound that no arm may cross, however much it earns: while one is known to, nothing is retired.
+    """A bound that no arm may cross, however much it earns: one that does gets no traffic until it is well again.
 
     `error_ratio`: of an arm's calls to its backend the share that fails, clients' own faults left out.
     `backend_p99_ms`: what no more than one call in a hundred may take longer than.
+    `cost_usd_per_day`: what the arm may be billed within 24 hours.
     """
 
-    metric: Literal["error_ratio", "backend_p99_ms"]
+    metric: Literal["error_ratio", "backend_p99_ms", "cost_usd_per_day"]
     max: float = Field(gt=0, description="the largest value allowed")
 
     @model_validator(mode="after")

@@ -1,16 +1,13 @@
 """The alarms of an experiment: which sums each of them is asked about, and from when on those are complete."""
 
-from collections import Counter
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.experiment import receives
-from bandits.health import Alarm, Draws, Effects, Guard, HealthCache, Reports, alarms
+from bandits.health import Alarm, Draws, Effects, HealthCache, Reports, alarms
 from bandits.sample_ratio import LAMBDAS
 from bandits.sums import STEPS, Sums
-from router.config.experiment import Experiment
 from router.control.dossier import Document, Dossier
 from router.control.seen import Cells
 from router.ledger import moment_cell
@@ -18,8 +15,6 @@ from router.ledger import moment_cell
 # So long after a block's end none of its requests is on its way any more: twenty times the deadline of a request that
 # names none. What was drawn and has not ended by then was lost.
 _ENDED_S: Final = 600.0
-# p99: so many calls may take longer.
-_SLOW_SHARE_MAX: Final = 0.01
 
 
 def alarms_of(
@@ -50,14 +45,8 @@ def alarms_of(
         reports=Reports(decisions, rewards) if is_by_request and is_explicit else None,
         # Without an end advantages are expected to change; then drift is watched instead.
         effects=effects if spec.mode == "experiment" else None,
-        guards=_guards(dossier, cells),
         cache=cache,
     )
-
-
-def call_max_s(spec: Experiment) -> float | None:
-    """Return the time beyond which workers count a call as slow; None without a guardrail on it."""
-    return min((one.max * 1e-3 for one in spec.guardrails if one.metric == "backend_p99_ms"), default=None)
 
 
 def _ended_before(document: Document, blocks: NDArray[np.int64], moment: float) -> NDArray[np.bool_]:
@@ -84,21 +73,3 @@ def _draws(document: Document, arms: int, cells: Cells, now: float) -> Draws:
 def _moment(cells: Cells, arm: int, place: int, epoch: int) -> int:
     _, *where = moment_cell(epoch, arm, place)
     return cells.get((where[0], where[1]), {}).get("log_moment", 0)
-
-
-def _guards(dossier: Dossier, cells: Cells) -> list[Guard]:
-    """Return the guardrails of all arms that get traffic."""
-    if not dossier.spec.guardrails:
-        return []
-    totals: Counter[tuple[int, str]] = Counter()
-    for (arm, _), cell in cells.items():
-        totals.update({(arm, name): cell.get(name, 0) for name in ("calls", "failed_calls", "slow_calls")})
-    return [
-        Guard(one.metric, dossier.spec.arms[arm].name, totals[arm, field], totals[arm, "calls"], share_max)
-        for arm, is_live in enumerate(receives(dossier.life))
-        if is_live
-        for one in dossier.spec.guardrails
-        for field, share_max in [
-            ("failed_calls", one.max) if one.metric == "error_ratio" else ("slow_calls", _SLOW_SHARE_MAX)
-        ]
-    ]

@@ -91,6 +91,7 @@ class Document(msgspec.Struct, frozen=True):
     numbers: Numbers | None = None
     prices: dict[str, HeldPrice] = {}  # per backend, those decided by
     sprint_blocks: tuple[int, ...] = ()  # blocks whose weights were those of a sprint
+    guarded_from: dict[str, dict[str, int]] = {}  # per arm, the calls that guardrails no longer count
 
     @property
     def block(self) -> int:

@@ -17,8 +17,9 @@ from bandits.health import HealthCache
 from bandits.life import ArmIdle, Assessed, Command, Event, Life, Note, Tick
 from bandits.question import Assessment
 from bandits.weights import to_parts
-from router.control.alarms import alarms_of, call_max_s
+from router.control.alarms import alarms_of
 from router.control.dossier import Dossier
+from router.control.guards import call_max_s, counted_from, sick
 from router.control.prices import follow
 from router.control.questions import question_of
 from router.control.report import numbers_of, state_view
@@ -71,6 +72,9 @@ def refresh(
     life = dossier.life
     for event in (*seen.events, *_idle(dossier, seen, now), Tick(now)):
         life = _step(life, event, notes)
+    for failed in sick(dossier, life, seen.cells, seen.beats, now):
+        life = _step(life, failed, notes)
+    dossier = dossier.with_changes(guarded_from=counted_from(dossier, life, seen.cells))
     if mode(life) == "experiment":
         question = question_of(dossier, life, seen, now)
         alarms = alarms_of(dossier.with_life(life), seen.cells, question.sums, now, health)

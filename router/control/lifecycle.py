@@ -11,9 +11,11 @@ from typing import Final
 
 import structlog
 
-from bandits.life import ArmFailed, ArmWarmed, Command, Event, Unload, Unloaded, UnloadRefused, Warm
+from bandits.life import ArmFailed, ArmWarmed, Command, Event, Try, Unload, Unloaded, UnloadRefused, Warm
 from router.config.settings import Backend
 from router.control.dossier import ArmCost, Dossier
+from router.control.guards import call_max_s
+from router.control.trial import try_arm
 from serving import fleet, wire
 from serving.calibrate import calibrate
 from serving.cost import Line
@@ -79,8 +81,10 @@ class Lifecycle:
         for command in new:
             if isinstance(command, Unload):
                 self._begin(dossier, (command,), self._unload(dossier, command.arm))
+            elif isinstance(command, Try):
+                self._begin(dossier, (command,), self._try(dossier, command.arm))
 
-    def _begin(self, dossier: Dossier, commands: Sequence[Warm | Unload], work: Awaitable[None]) -> None:
+    def _begin(self, dossier: Dossier, commands: Sequence[Warm | Try | Unload], work: Awaitable[None]) -> None:
         keys = {(dossier.name, command) for command in commands}
         self._under_way |= keys
 
@@ -97,9 +101,9 @@ class Lifecycle:
 
         self._tasks.create_task(run(), name=f"{dossier.name}: {commands}")
 
-    async def _failed(self, dossier: Dossier, commands: Sequence[Warm | Unload], why: str) -> None:
+    async def _failed(self, dossier: Dossier, commands: Sequence[Warm | Try | Unload], why: str) -> None:
         for command in commands:
-            kind = ArmFailed if isinstance(command, Warm) else UnloadRefused
+            kind = UnloadRefused if isinstance(command, Unload) else ArmFailed
             self._tell(dossier, kind(self._unix_now(), command.arm, why))
         # The command stays under way for this long, so that it is not begun again at once.
         await asyncio.sleep(_RETRY_S)
@@ -137,6 +141,22 @@ class Lifecycle:
         if unfit:
             # The commands stay under way for this long, so that they are not begun again at once.
             await asyncio.sleep(_RETRY_S)
+
+    async def _try(self, dossier: Dossier, arm: int) -> None:
+        """See whether an arm is well again; one that was never calibrated warms."""
+        if dossier.spec.arms[arm].name not in dossier.document.costs:
+            await self._warm(dossier, (arm,))
+            return
+        target = self._target(dossier, arm)
+        bound_s = call_max_s(dossier.spec)
+        await try_arm(
+            target,
+            self._upstreams[target.backend],
+            rows=dossier.document.reference_rows,
+            call_max_s=bound_s,
+            timeout_s=max(_CALL_S, bound_s or 0.0),
+        )
+        self._tell(dossier, ArmWarmed(self._unix_now(), arm))
 
     def _calibrated(self, dossier: Dossier, arm: int, result: Line | ServingError) -> list[ArmFailed]:
         """Tell of an arm that is warm, or return why it is not, having told that too."""

@@ -9,6 +9,7 @@ import msgspec
 
 from bandits.alarm import Alarm
 from bandits.experiment import age_s
+from bandits.life import ArmLife
 from bandits.question import Assessment
 from bandits.sums import STEPS
 from router.control.dossier import AlarmNumbers, ArmNumbers, Dossier, Numbers, SprintNumbers
@@ -128,6 +129,7 @@ def _arm(dossier: Dossier, seen: Seen, total: Counter[str], parts: Sequence[int]
         "state": arm.state,
         "reward_group": dossier.spec.arms[place].reward_group,
         "reason": arm.reason,
+        "quarantine": _quarantine(arm),
         "weight": parts[place] / PARTS,
         "decisions": decisions,
         "rows": total["rows"],
@@ -148,6 +150,13 @@ def _arm(dossier: Dossier, seen: Seen, total: Counter[str], parts: Sequence[int]
         "refuted": assessed and assessed.is_refuted,
         "score": assessed and assessed.score,
     }
+
+
+def _quarantine(arm: ArmLife) -> dict[str, Any] | None:
+    """Return when a quarantined arm is tried again (unix s); `reason` says what it is there for."""
+    if arm.state != "quarantined":
+        return None
+    return {"rests": arm.rests, "next_try_at": arm.rests_until, "is_trying": arm.is_trying}
 
 
 def _money(numbers: Numbers | None) -> dict[str, Any]:

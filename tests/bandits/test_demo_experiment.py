@@ -9,7 +9,20 @@ import pytest
 from bandits.assess import ArmFacts, Question, assess
 from bandits.evidence import GridCache
 from bandits.experiment import age_s, begin, receives, step, underway
-from bandits.life import ArmIdle, ArmWarmed, Assessed, AwaitIdle, EndRules, Life, Start, Tick, Unload, Unloaded, Warm
+from bandits.life import (
+    ArmIdle,
+    ArmWarmed,
+    Assessed,
+    AwaitIdle,
+    EndRules,
+    Life,
+    Start,
+    Tick,
+    Try,
+    Unload,
+    Unloaded,
+    Warm,
+)
 from bandits.rules import Objective, Policy, StopRule
 from bandits.sums import STEPS, Sums
 from bandits.weights import PARTS, to_parts
@@ -88,7 +101,7 @@ def serve(life: Life, now: float) -> Life:
                     life = step(life, ArmIdle(now, arm)).life
                 case Unload(arm):
                     life = step(life, Unloaded(now, arm)).life
-                case Warm(arm):
+                case Warm(arm) | Try(arm):
                     life = step(life, ArmWarmed(now, arm)).life
     return life
 

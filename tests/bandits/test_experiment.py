@@ -26,6 +26,7 @@ from bandits.life import (
     Retire,
     Start,
     Tick,
+    Try,
     Unload,
     Unloaded,
     UnloadRefused,
@@ -204,6 +205,41 @@ def test_being_left_alone_by_sickness_is_no_victory() -> None:
     assert play(alone, over(4.0, leader=0)).phase == "confirming"
 
 
+def test_a_sick_arm_rests_twice_as_long_each_time_it_is_tried_in_vain() -> None:
+    now, life = 100.0, play(running(), ArmFailed(100.0, 1, "errors", {"calls": 9.0}))
+    for rest_s in (30.0, 60.0, 120.0):
+        assert underway(play(life, Tick(now + rest_s - 0.1))) == ()
+        now += rest_s
+        life = play(life, Tick(now))
+        assert underway(life) == (Try(1),)
+        life = play(life, ArmFailed(now, 1, "still errors"))
+
+    assert states(life) == ["eligible", "quarantined", "eligible"]
+    assert (life.arms[1].rests, life.arms[1].reason) == (4, "still errors")
+
+
+def test_an_arm_that_falls_ill_soon_after_its_return_rests_longer_and_later_begins_anew() -> None:
+    well = play(running(), ArmFailed(100.0, 1, "errors"), Tick(130.0), ArmWarmed(131.0, 1))
+    soon = play(well, ArmFailed(131.0 + 29.0, 1, "errors"))
+    later = play(well, ArmFailed(131.0 + 31.0, 1, "errors"))
+
+    assert states(well)[1] == "eligible"
+    assert (soon.arms[1].rests, later.arms[1].rests) == (2, 1)
+    assert (soon.arms[1].rests_until, later.arms[1].rests_until) == (160.0 + 60.0, 162.0 + 30.0)
+
+
+def test_a_clock_that_was_set_back_makes_nobody_rest_for_a_day() -> None:
+    sick = play(running(), ArmFailed(100_000.0, 1, "errors"))
+
+    assert underway(play(sick, Tick(10_000.0))) == (Try(1),)
+
+
+def test_quarantine_tells_cause_and_numbers() -> None:
+    notes = step(running(), ArmFailed(3.0, 1, "error_ratio of arm v2: …", {"calls": 9.0})).notes
+
+    assert notes == (Note(3.0, "v2", "eligible", "quarantined", "error_ratio of arm v2: …", {"calls": 9.0}),)
+
+
 def test_when_all_are_sick_control_serves() -> None:
     life = play(running(), *(ArmFailed(3.0, arm, "gone") for arm in range(3)))
 
@@ -327,9 +363,16 @@ def check_legal(life: Life) -> None:
         if arm.state in ("draining", "standby", "retired"):
             assert not traffic[number]
     for command in underway(life):
-        wanted = {Warm: ("warming", "quarantined"), AwaitIdle: ("draining",), Unload: ("standby",)}[type(command)]
+        wanted = {
+            Warm: ("warming", "quarantined"),
+            Try: ("quarantined",),
+            AwaitIdle: ("draining",),
+            Unload: ("standby",),
+        }[type(command)]
         assert life.arms[command.arm].state in wanted
-        assert isinstance(command, Warm) or not traffic[command.arm]
+        # Control alone is served while it is not known to be fit.
+        assert isinstance(command, Warm | Try) or not traffic[command.arm]
+        assert isinstance(command, Warm) or command.arm == life.control or not traffic[command.arm]
     if life.winner is not None:
         assert life.arms[life.winner].state == "eligible"
         assert life.outcome == ("kept" if life.winner == life.control else "replaced")
@@ -372,18 +415,17 @@ def test_a_shell_that_does_what_is_underway_always_reaches_the_end(history: Sequ
         life = life if event is None else step(life, event).life
     answers: dict[type[Command], type[ArmWarmed | ArmIdle | Unloaded]] = {
         Warm: ArmWarmed,
+        Try: ArmWarmed,
         AwaitIdle: ArmIdle,
         Unload: Unloaded,
     }
     now = 1e5
     for _ in range(12):
-        now += 100.0
+        # The longest rest is over each time.
+        now += 3600.0
         life = play(life, Start(now), Resume(now), Tick(now))
         for command in underway(life):
             life = step(life, answers[type(command)](now, command.arm)).life
-        for number, arm in enumerate(life.arms):
-            if arm.state == "quarantined":
-                life = step(life, ArmWarmed(now, number)).life
         life = step(life, over(now, leader=0)).life
 
     assert life.phase in ("concluded", "archived")

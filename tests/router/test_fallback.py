@@ -1,8 +1,11 @@
 """An arm that is away is answered for once, within a budget; whatever another arm could not do better is not retried."""
 
+from dataclasses import replace
+
 import pytest
 
 from router.decisions import Mode
+from router.ejections import IN_A_ROW
 from router.predict import Context
 from router.snapshot import PARTS
 from serving.errors import (
@@ -31,6 +34,7 @@ from tests.router.samples import (
     snapshot,
     spec_of,
 )
+from tests.router.test_call_counts import CALL
 
 ALL_TO_V2 = snapshot(0, PARTS)
 AWAY = [
@@ -65,6 +69,29 @@ def test_arm_that_is_away_is_answered_for_once_by_the_serving_one_and_not_learne
     assert (deltas[CELL_1]["decisions"], deltas[CELL_1]["unlearned_decisions"]) == (0, 1)
     assert on.count("turpin_retries_total", experiment="digits-2026") == 1.0
     assert on.count("turpin_decisions_total", experiment="digits-2026", arm="v1", mode="fallback") == 1.0
+
+
+def test_requests_of_an_arm_that_is_out_go_elsewhere_without_a_call_or_a_retry() -> None:
+    backend = Instant()
+    on = bench({BACKEND: backend}, [ALL_TO_V2])
+    for _ in range(IN_A_ROW):
+        on.predictor.ejections.on_batch(replace(CALL, servable=V2, error="unavailable"))
+    # One looks whether it is back; the next does not.
+    first, second = ask(on), ask(on)
+
+    assert [first.arm, second.arm] == ["v2", "v1"]
+    assert backend.servables == [V2, V1]
+    assert on.keys.verify(second.decision).mode is Mode.FALLBACK
+    assert counted(on)[CELL_2] | {"rows": 0, "busy_ns": 0, "cost_pico_usd": 0} == {
+        "assigned": 2,
+        "errors": 1,
+        "decisions": 1,
+        "unlearned_decisions": 0,
+        "rows": 0,
+        "busy_ns": 0,
+        "cost_pico_usd": 0,
+    }
+    assert on.count("turpin_retries_total", experiment="digits-2026") == 0.0
 
 
 def test_after_the_end_the_winner_answers_for_an_arm_that_is_away() -> None:

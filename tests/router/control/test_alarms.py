@@ -1,7 +1,6 @@
 """What the alarms are asked: complete sums only, and only questions that the experiment can be asked."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -13,7 +12,7 @@ from bandits.sample_ratio import LAMBDAS, log_moments
 from bandits.sums import STEPS, Sums
 from bandits.weights import cumulative, to_parts
 from router.config.experiment_sections import Guardrail
-from router.control.alarms import alarms_of, call_max_s
+from router.control.alarms import alarms_of
 from router.control.dossier import Dossier
 from router.ledger import Ledger
 from router.store import FIELDS
@@ -24,10 +23,9 @@ BLOCK_S = 60.0
 PARTS = to_parts([0.5, 0.5])
 
 
-def dossier(blocks: int = 8, guardrails: Sequence[Guardrail] = ()) -> Dossier:
+def dossier(blocks: int = 8) -> Dossier:
     """Two arms; blocks of a minute, the last of them open; a window of 10 s."""
     made = seeded(spec(arms=2))
-    made = msgspec.structs.replace(made, spec=made.spec.model_copy(update={"guardrails": guardrails}))
     return made.with_changes(block_starts=tuple(START + BLOCK_S * block for block in range(blocks)))
 
 
@@ -175,32 +173,6 @@ def test_moments_are_read_from_the_cells_in_which_workers_put_them() -> None:
     wanted = np.log(np.exp(np.array([[3], [5]]) * np.array(LAMBDAS) - moments).mean())
     assert alarm.log_e == pytest.approx(wanted, abs=1e-4)
     assert math.isfinite(alarm.log_e)
-
-
-def test_call_is_slow_beyond_the_tightest_bound() -> None:
-    bounds = [Guardrail(metric="backend_p99_ms", max=80), Guardrail(metric="error_ratio", max=0.01)]
-
-    assert call_max_s(dossier(guardrails=bounds).spec) == 0.08
-    assert call_max_s(dossier(guardrails=bounds[1:]).spec) is None
-
-
-def test_guardrails_are_asked_of_arms_that_get_traffic() -> None:
-    # Still warming: only control does.
-    of = dossier(guardrails=[Guardrail(metric="error_ratio", max=0.01), Guardrail(metric="backend_p99_ms", max=80)])
-    cells: Cells = {
-        (0, 1): {"calls": 900, "failed_calls": 50, "slow_calls": 9},
-        (0, 2): {"calls": 100, "failed_calls": 10, "slow_calls": 1},
-        (1, 1): {"calls": 100, "failed_calls": 99, "slow_calls": 99},
-    }
-
-    guards = [alarm for alarm in alarms_of(of, cells, Sums.empty(2), START) if "calls" in alarm.words]
-
-    assert [(alarm.name, alarm.arm, alarm.is_ringing) for alarm in guards] == [
-        ("error_ratio", "v1", True),
-        ("backend_p99_ms", "v1", False),
-    ]
-    assert guards[0].words == "error_ratio of arm v1: 60 of 1000 calls, 6.000%, 1.000% may be"
-    assert guards[1].words == "backend_p99_ms of arm v1: 10 of 1000 calls, 1.000%, 1.000% may be"
 
 
 def test_while_an_alarm_rings_nothing_ends_and_the_state_says_why() -> None:

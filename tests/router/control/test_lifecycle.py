@@ -5,11 +5,14 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
+import msgspec
 import pytest
 
-from bandits.life import ArmFailed, ArmWarmed, AwaitIdle, Command, Event, Unload, Unloaded, UnloadRefused, Warm
+from bandits.life import ArmFailed, ArmWarmed, AwaitIdle, Command, Event, Try, Unload, Unloaded, UnloadRefused, Warm
 from router.config.document import validate
+from router.config.experiment_sections import Guardrail
 from router.config.settings import Backend
+from router.control.dossier import ArmCost
 from router.control.lifecycle import Lifecycle
 from serving import wire
 from serving.errors import BackendError, Code, DeadlineExceeded, Unavailable
@@ -109,6 +112,46 @@ async def on_grpc(scenario: Play, *fakes: FakeTfs) -> None:
             upstreams.append(GrpcUpstream(fake.address))
             stack.push_async_callback(upstreams[-1].close)
         await play(scenario, *upstreams)
+
+
+CALIBRATED = DOSSIER.with_changes(costs={f"v{n}": ArmCost(0.001, 0.001) for n in (1, 2, 3)}, reference_rows=4)
+
+
+def tried(*upstreams: Upstream) -> tuple[Event, ...]:
+    """What comes of trying v2, calibrated before, with calls that may take 80 ms."""
+    guarded = CALIBRATED.spec.model_copy(update={"guardrails": (Guardrail(metric="backend_p99_ms", max=80),)})
+    found: list[Event] = []
+
+    async def scenario(on: Bench) -> None:
+        while not found:
+            on.lifecycle.pursue(msgspec.structs.replace(CALIBRATED, spec=guarded), [Try(1)])
+            await asyncio.sleep(0.01)
+            found.extend(on.lifecycle.take_events("digits"))
+
+    run(scenario, *upstreams)
+    return tuple(found)
+
+
+def test_quarantined_arm_that_answers_on_every_replica_is_well_again() -> None:
+    fakes = fake_tfs(), fake_tfs()
+
+    assert tried(*(Direct(fake) for fake in fakes)) == (ArmWarmed(NOW, 1),)
+    assert [fake.predicted for fake in fakes] == [[(2, 4)] * 5] * 2
+
+
+def test_quarantined_arm_that_fails_anywhere_stays_where_it_is() -> None:
+    away = Direct(fake_tfs(), "tfs:2")
+    away.fails = Unavailable("tfs:2 is away")
+
+    assert tried(Direct(fake_tfs()), away) == (ArmFailed(NOW, 1, "tfs:2 is away"),)
+
+
+def test_arm_that_was_never_calibrated_warms_when_it_is_tried() -> None:
+    async def scenario(on: Bench) -> None:
+        assert await on.told(1, Try(1)) == [ArmWarmed(NOW, 1)]
+        assert on.costs == {"v2"}
+
+    run(scenario, Direct(fake_tfs()))
 
 
 async def test_arms_warm_and_losers_unload_on_a_real_server() -> None:
