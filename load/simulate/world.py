@@ -16,8 +16,12 @@ from router.config.fields import AutoFloat
 # The reference's world: a look every 1,000 requests, and what 15 minutes are to it (bandit-science.md, Part II §2.3).
 REFRESH = 1000
 BLOCK = 5000
-# A run is one process's work for seconds; longer worlds are mistakes of a unit.
-REQUESTS_MAX = 100_000_000
+# Three years at 1,000 requests a second; longer worlds are mistakes of a unit.
+REQUESTS_MAX = 100_000_000_000
+# What one look tells is summed in steps of 2^-16, squared, in 64 bits.
+LOOK_MAX = 1_000_000_000
+# A run is one process's work: so many looks take a day.
+LOOKS_MAX = 100_000_000
 # So many times the length of the world is never.
 BEYOND = 4.0
 
@@ -28,6 +32,7 @@ def _whole(value: object) -> object:
 
 
 Requests = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=REQUESTS_MAX)]
+Look = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=LOOK_MAX)]
 Moment = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=REQUESTS_MAX)]
 Rate = Annotated[float, Field(ge=0, le=1)]
 Cost = Annotated[float, Field(ge=0)]
@@ -125,8 +130,8 @@ class World(_Part):
     """A whole world. `window` left out: no reward comes too late."""
 
     requests: Requests
-    refresh: Requests = REFRESH
-    block: Requests = BLOCK
+    refresh: Look = REFRESH
+    block: Look = BLOCK
     arms: Annotated[tuple[Arm, ...], Strict(False)] = Field(min_length=2, max_length=ARMS_MAX)
     # Regret is counted in rewards of this value: with no costs it does not matter.
     value_usd: Span = 1.0
@@ -150,6 +155,9 @@ class World(_Part):
     @model_validator(mode="after")
     def _check(self) -> Self:
         problems = []
+        if self.requests > LOOKS_MAX * self.refresh:
+            message = f"must be at least {-(-self.requests // LOOKS_MAX)} with {self.requests} requests"
+            problems.append(Problem(("refresh",), f"{message}; got {self.refresh}"))
         if self.floor * len(self.arms) > FLOOR_SUM_MAX:
             most = f"must be at most {FLOOR_SUM_MAX / len(self.arms):g} with {len(self.arms)} arms"
             problems.append(Problem(("floor",), f"{most}; got {self.floor:g}"))
