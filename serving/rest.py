@@ -4,9 +4,11 @@ Predict is in serving.rest_decode and serving.rest_encode, classify and regress 
 offered here. Source: tensorflow_serving/model_servers/http_rest_api_util.cc (commit 9d981c5c).
 """
 
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal, cast
 from urllib.parse import unquote_to_bytes
 
 from google.protobuf import json_format
@@ -26,6 +28,7 @@ __all__ = [
     "decode_regress",
     "encode_classify",
     "encode_metadata",
+    "encode_models",
     "encode_predict",
     "encode_regress",
     "encode_status",
@@ -33,7 +36,7 @@ __all__ = [
     "parse_route",
 ]
 
-Kind = Literal["predict", "classify", "regress", "status", "metadata"]
+Kind = Literal["predict", "classify", "regress", "status", "metadata", "models"]
 
 _TARGET: Final = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _FLAGS: Final = re.IGNORECASE | re.ASCII
@@ -47,7 +50,10 @@ _VERSION_DIGITS: Final = 19
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What a URL asks for, of which model; never both a version and a label, and neither means the latest."""
+    """What a URL asks for, of which model; never both a version and a label, and neither means the latest.
+
+    Of kind `models`, the list of them all, it names none.
+    """
 
     kind: Kind
     model: str
@@ -66,9 +72,11 @@ def parse_route(method: str, path: str) -> Route:
     match = pattern.fullmatch(path) if pattern else None
     if match is None:
         raise InvalidArgument(f"Malformed request: {method} {path}")
-    if match["model"] is None:
-        raise InvalidArgument("Missing model name in request.")
     version, label = match["version"], match["label"]
+    if match["model"] is None:
+        if version is None and label is None and match["kind"] is None:
+            return Route("models", "")
+        raise InvalidArgument("Missing model name in request.")
     return Route(
         kind=cast("Kind", (match["kind"] or "status").lower()),
         model=_decoded(match["model"], "model name"),
@@ -80,6 +88,12 @@ def parse_route(method: str, path: str) -> Route:
 def encode_status(response: Message) -> bytes:
     """Write a GetModelStatusResponse as TF Serving does: int64 as string, enums by name, zeros written."""
     return f"{_message_text(response)}\n".encode()
+
+
+def encode_models(statuses: Mapping[str, Message]) -> bytes:
+    """Write the list of models, each with its GetModelStatusResponse; TF Serving itself has no such list."""
+    models = [{"name": name, **_message_fields(status)} for name, status in sorted(statuses.items())]
+    return f"{json.dumps({'models': models}, indent=1, ensure_ascii=False)}\n".encode("utf-8", "replace")
 
 
 def encode_metadata(response: Message) -> bytes:
@@ -103,6 +117,13 @@ def _message_text(message: Message) -> str:
     """Write a message as protobuf's JSON, indented by 1 as its C++ printer does."""
     return json_format.MessageToJson(
         message, always_print_fields_with_no_presence=True, preserving_proto_field_name=True, indent=1
+    )
+
+
+def _message_fields(message: Message) -> dict[str, Any]:
+    """Give a message as the fields of the JSON that `_message_text` writes."""
+    return json_format.MessageToDict(
+        message, always_print_fields_with_no_presence=True, preserving_proto_field_name=True
     )
 
 

@@ -16,8 +16,8 @@ import typer
 if TYPE_CHECKING:
     # Importing this module must stay cheap, since it is part of every `turpin --help`; hence the imports in functions.
     from serving import wire
-    from serving.local.models import Engine
     from serving.local.options import EngineOptions, Ports, ServerOptions
+    from serving.local.versions import Engine
 
 # Exit status, as of every turpin command.
 _FAILED: Final = 1
@@ -72,6 +72,9 @@ AnyLabel = Annotated[
         "--allow_version_labels_for_unavailable_models", help="Accept new labels for versions not loaded yet."
     ),
 ]
+Cors = Annotated[
+    bool, typer.Option("--rest_api_enable_cors_support", help="Let pages of any origin call the REST API.")
+]
 
 
 def app(
@@ -87,6 +90,7 @@ def app(
     per_process_gpu_memory_fraction: GpuShare = 0.0,
     enable_serialization_as_tensor_content: AsContent = False,
     allow_version_labels_for_unavailable_models: AnyLabel = False,
+    rest_api_enable_cors_support: Cors = False,
 ) -> None:
     """Serve SavedModels with TensorFlow over TF Serving's gRPC and REST API, in tensorflow_model_server's place."""
     from serving.local.options import EngineOptions, ServerOptions
@@ -102,6 +106,7 @@ def app(
         poll_wait_s=file_system_poll_wait_seconds,
         threads=os.cpu_count() or 1,
         allow_labels_for_unavailable=allow_version_labels_for_unavailable_models,
+        is_cors=rest_api_enable_cors_support,
     )
     engine_options = EngineOptions(
         intra_op_threads=tensorflow_intra_op_parallelism,

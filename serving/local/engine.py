@@ -41,7 +41,7 @@ class SavedModelEngine:
     def __init__(self, path: str, options: EngineOptions) -> None:
         """Load the SavedModel with the tag `serve`; ServingError with TensorFlow's own words when that fails."""
         self._options = options
-        self._callables: dict[tuple[str, tuple[str, ...]], Run] = {}
+        self._callables: dict[tuple[tuple[str, ...], tuple[str, ...]], Run] = {}
         self._making = threading.Lock()
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=_session_config(options))
         try:
@@ -76,37 +76,33 @@ class SavedModelEngine:
             raise FailedPrecondition(f'Serving signature key "{name}" not found.')
         feeds = signature.feeds(request.inputs)
         outputs = signature.wanted(request.output_filter)
-        fetched = self._run(name, outputs, feeds)
+        fetched = self.run(signature.tensors, tuple(signature.outputs[alias] for alias in outputs), feeds)
         response = wire.PredictResponse()
         for alias, array in zip(outputs, fetched, strict=True):
-            response.outputs[alias].CopyFrom(
-                arrays.from_numpy(_as_array(array), as_content=self._options.answers_as_content)
-            )
+            response.outputs[alias].CopyFrom(arrays.from_numpy(array, as_content=self._options.answers_as_content))
         return response
+
+    def run(self, feeds: tuple[str, ...], fetches: tuple[str, ...], inputs: Sequence[Any]) -> Sequence[Any]:
+        """Put arrays into the tensors `feeds` and return the arrays of `fetches`."""
+        try:
+            run = self._callables.get((feeds, fetches)) or self._make_callable(feeds, fetches)
+            return [_as_array(each) for each in run(*inputs)]
+        except tf.errors.OpError as error:
+            raise _serving_error(error) from error
 
     def close(self) -> None:
         """Free the session; calls still under way end first."""
         self._callables.clear()
         self._session.close()
 
-    def _run(self, name: str, outputs: tuple[str, ...], feeds: Sequence[Any]) -> Sequence[Any]:
-        try:
-            run = self._callables.get((name, outputs)) or self._make_callable(name, outputs)
-            return run(*feeds)
-        except tf.errors.OpError as error:
-            raise _serving_error(error) from error
-
-    def _make_callable(self, name: str, outputs: tuple[str, ...]) -> Run:
-        signature = self._prepared[name]
-        feeds = [wanted.tensor for wanted in signature.inputs]
-        fetches = [signature.outputs[alias] for alias in outputs]
+    def _make_callable(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Run:
         make = make_callable if hasattr(self._session, "_make_callable_from_options") else make_plain_callable
         with self._making:
-            run = self._callables.get((name, outputs)) or make(self._session, feeds, fetches)
+            run = self._callables.get((feeds, fetches)) or make(self._session, feeds, fetches)
             while len(self._callables) >= CALLABLES_MAX:
                 # The oldest goes. A thread that is just in it holds its own reference.
                 del self._callables[next(iter(self._callables))]
-            self._callables[(name, outputs)] = run
+            self._callables[(feeds, fetches)] = run
         return run
 
 

@@ -27,6 +27,9 @@ class GrpcFront:
         """Return what is served: method path -> call. A method that is not here is answered UNIMPLEMENTED."""
         return {
             wire.PREDICT: self._threaded(wire.PredictRequest, answers.predict),
+            wire.CLASSIFY: self._threaded(wire.ClassificationRequest, answers.classify),
+            wire.REGRESS: self._threaded(wire.RegressionRequest, answers.regress),
+            wire.MULTI_INFERENCE: self._threaded(wire.MultiInferenceRequest, answers.multi_inference),
             wire.GET_MODEL_METADATA: self._threaded(wire.GetModelMetadataRequest, answers.model_metadata),
             wire.GET_MODEL_STATUS: self._status,
             wire.RELOAD_CONFIG: self._reload,

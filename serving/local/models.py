@@ -9,8 +9,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final
 
 from serving import wire
 from serving.errors import (
@@ -24,60 +23,9 @@ from serving.errors import (
 )
 from serving.local import config as configs
 from serving.local.config import ModelSource
+from serving.local.versions import Engine, Version, next_step
 
 log: Final = logging.getLogger(__name__)
-
-
-class Engine(Protocol):
-    """One loaded version of a model."""
-
-    signatures: Mapping[str, Any]  # name -> wire.SignatureDef
-
-    def predict(self, request: wire.Message) -> wire.Message:
-        """Answer a PredictRequest with a PredictResponse whose model_spec is still empty; ServingError when it can't."""
-        ...
-
-    def close(self) -> None:
-        """Free what the version holds; it is used no more."""
-        ...
-
-
-@dataclass(slots=True)
-class Version:
-    """One version and where it stands. Mutable: all but `version`, and only under the lock of `Models`."""
-
-    version: int
-    state: int = wire.START
-    error: ServingError | None = None  # why the load failed; kept with END for GetModelStatus
-    engine: Engine | None = None
-    users: int = 0  # calls under way in `engine`
-    has_failed: bool = False  # not tried again until it is no longer wanted once
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """The next change to one model: load a version or unload it."""
-
-    is_load: bool
-    version: int
-
-
-def next_step(wanted: Collection[int], versions: Mapping[int, Version]) -> Step | None:
-    """Decide the next change to one model: TF Serving's AvailabilityPreservingPolicy.
-
-    While a wanted version serves (or none is wanted), what is unwanted goes first, which frees memory; else a wanted
-    one is loaded, the highest number first, before the last old one goes.
-    """
-    serving = {number for number, version in versions.items() if version.state == wire.AVAILABLE}
-    unwanted = serving.difference(wanted)
-    if unwanted and (not wanted or serving.intersection(wanted)):
-        return Step(is_load=False, version=min(unwanted))
-    loadable = {
-        number
-        for number in wanted
-        if number not in versions or (versions[number].state == wire.END and not versions[number].has_failed)
-    }
-    return Step(is_load=True, version=max(loadable)) if loadable else None
 
 
 class Models:
@@ -116,6 +64,11 @@ class Models:
                 raise ModelNotFound(f"Could not find any versions of model {name}")
             chosen = sorted(versions, reverse=True) if version is None else [version]
             return [(number, versions[number].state, versions[number].error) for number in chosen]
+
+    def names(self) -> list[str]:
+        """Return the models that the configuration names and a version of was ever seen, sorted."""
+        with self._lock:
+            return sorted(name for name in self._sources if self._versions.get(name))
 
     def replace_config(self, sources: Mapping[str, ModelSource]) -> set[str]:
         """Take over a whole configuration and return the names of the models new in it; on an error nothing changes.

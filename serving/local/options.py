@@ -26,6 +26,7 @@ class ServerOptions:
     poll_wait_s: float = 1.0
     threads: int = 1  # calls that run in TensorFlow at the same time; cores, or they only hinder each other
     allow_labels_for_unavailable: bool = False
+    is_cors: bool = False  # REST answers pages of any origin
 
 
 @dataclass(frozen=True, slots=True)

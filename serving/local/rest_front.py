@@ -2,13 +2,12 @@
 
 import asyncio
 import logging
-import zlib
 from typing import Final
 
 from aiohttp import web
 
-from serving import rest, wire
-from serving.errors import DeadlineExceeded, InternalError, InvalidArgument, ServingError, Unimplemented
+from serving import rest, rest_bodies, rest_cors, wire
+from serving.errors import DeadlineExceeded, InternalError, InvalidArgument, ServingError
 from serving.local import answers
 from serving.local.models import Models
 from serving.local.workers import Workers
@@ -24,15 +23,14 @@ _BODY_MAX_BYTES: Final = 1 << 30
 # Of an idle connection, and of a request's headers: aiohttp has one timer for both, by default an hour.
 _KEEPALIVE_S: Final = 30.0
 
-_GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
-
 
 class RestFront:
     """An HTTP server on one port; `start` binds it, `stop` ends it with the calls under way answered."""
 
-    def __init__(self, models: Models, workers: Workers, grace_s: float) -> None:
-        """`grace_s`: what calls under way get at `stop`."""
+    def __init__(self, models: Models, workers: Workers, grace_s: float, *, is_cors: bool = False) -> None:
+        """`grace_s`: what calls under way get at `stop`. `is_cors`: pages from elsewhere may call."""
         self._models = models
+        self._headers = rest_cors.HEADERS if is_cors else {}
         self._workers = workers
         app = web.Application(client_max_size=_BODY_MAX_BYTES)
         app.router.add_route("*", "/{path:.*}", self._handle)
@@ -61,24 +59,35 @@ class RestFront:
         if not request.path.lower().startswith("/v1/"):
             return web.Response(status=404)
         try:
+            if request.method == "OPTIONS":
+                rest_cors.check_preflight(request.headers.get("Origin", ""))
+                return self._response(b"")
             async with asyncio.timeout(_TIMEOUT_S):
                 body = await request.read()
-                is_gzip = request.headers.get("Content-Encoding", "").lower() == "gzip"
+                is_gzip = rest_bodies.is_gzip(request.headers.get("Content-Encoding", ""))
                 answer = await self._workers.run(self._answer, request.method, request.raw_path, body, is_gzip)
-            return web.Response(body=answer, content_type="application/json")
+            return self._response(answer)
         except ServingError as error:
-            return _error(error)
+            return self._error(error)
         except TimeoutError:
-            return _error(DeadlineExceeded(f"no answer within {_TIMEOUT_S:.0f} s"))
+            return self._error(DeadlineExceeded(f"no answer within {_TIMEOUT_S:.0f} s"))
         except web.HTTPRequestEntityTooLarge:
-            return _error(InvalidArgument(f"the body has more than {_BODY_MAX_BYTES} bytes"))
+            return self._error(InvalidArgument(f"the body has more than {_BODY_MAX_BYTES} bytes"))
         except Exception as error:  # Bulkhead: one call must not end the service, nor be answered with a traceback.
             log.exception("call failed: %s %s", request.method, request.path)
-            return _error(InternalError(f"{type(error).__name__}; the model server's log says more"))
+            return self._error(InternalError(f"{type(error).__name__}; the model server's log says more"))
+
+    def _response(self, body: bytes, status: int = 200) -> web.Response:
+        return web.Response(status=status, body=body, content_type="application/json", headers=self._headers)
+
+    def _error(self, error: ServingError) -> web.Response:
+        return self._response(rest.error_body(error.message), error.code.http_status)
 
     def _answer(self, method: str, path: str, body: bytes, is_gzip: bool) -> bytes:
         """Answer one request, in a worker thread."""
         route = rest.parse_route(method, path)
+        if route.kind == "models":
+            return rest.encode_models(answers.model_list(self._models))
         spec = wire.ModelSpec(name=route.model)
         if route.version is not None:
             spec.version.value = route.version
@@ -89,9 +98,17 @@ class RestFront:
         if route.kind == "metadata":
             request = wire.GetModelMetadataRequest(model_spec=spec, metadata_field=["signature_def"])
             return rest.encode_metadata(answers.model_metadata(self._models, request))
-        if route.kind != "predict":
-            raise Unimplemented(f"{route.kind} is not supported by this model server yet; use predict")
-        return self._predict(spec, _inflated(body) if is_gzip else body)
+        body = rest_bodies.inflated(body, _BODY_MAX_BYTES) if is_gzip else body
+        if route.kind == "predict":
+            return self._predict(spec, body)
+        return self._examples(route.kind, spec, body)
+
+    def _examples(self, kind: rest.Kind, spec: wire.Message, body: bytes) -> bytes:
+        request = rest.decode_classify(body) if kind == "classify" else rest.decode_regress(body)
+        request.model_spec.MergeFrom(spec)
+        if kind == "classify":
+            return rest.encode_classify(answers.classify(self._models, request))
+        return rest.encode_regress(answers.regress(self._models, request))
 
     def _predict(self, spec: wire.Message, body: bytes) -> bytes:
         # Held over both steps: the signatures that the JSON is read by must be those of the version that runs.
@@ -101,21 +118,3 @@ class RestFront:
             request.model_spec.version.value = version
             response = engine.predict(request)
         return rest.encode_predict(response, is_row=is_row)
-
-
-def _inflated(body: bytes) -> bytes:
-    """Undo gzip, up to the limit for bodies."""
-    inflater = zlib.decompressobj(_GZIP_WINDOW)
-    try:
-        inflated = inflater.decompress(body, _BODY_MAX_BYTES)
-    except zlib.error as error:
-        raise InvalidArgument(f"Failed to uncompress request body: {error}") from error
-    if inflater.unconsumed_tail or not inflater.eof:
-        raise InvalidArgument(f"Failed to uncompress request body: cut short, or more than {_BODY_MAX_BYTES} bytes")
-    return inflated
-
-
-def _error(error: ServingError) -> web.Response:
-    return web.Response(
-        status=error.code.http_status, body=rest.error_body(error.message), content_type="application/json"
-    )

@@ -8,9 +8,10 @@ from typing import Final
 
 from serving.local.grpc_front import GrpcFront
 from serving.local.keeper import Keeper
-from serving.local.models import Engine, Models
+from serving.local.models import Models
 from serving.local.options import Ports, ServerOptions
 from serving.local.rest_front import RestFront
+from serving.local.versions import Engine
 from serving.local.workers import Workers
 
 log: Final = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ async def serve(
     keeper = Keeper(models, options.poll_wait_s)
     workers = Workers(options.threads)
     grpc_front = GrpcFront(models, keeper, workers, _GRACE_S)
-    rest_front = RestFront(models, workers, _GRACE_S)
+    rest_front = RestFront(models, workers, _GRACE_S, is_cors=options.is_cors)
     try:
         await keeper.start(options.config)
         grpc_port = await grpc_front.start(options.host, options.port)

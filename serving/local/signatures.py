@@ -29,6 +29,7 @@ class Signature:
     inputs: tuple[Input, ...]
     outputs: Mapping[str, str]  # alias -> tensor in the graph
     defaults: Mapping[str, wire.Message]
+    tensors: tuple[str, ...]  # those of the inputs
 
     @classmethod
     def of(cls, definition: wire.Message) -> "Signature":
@@ -37,6 +38,7 @@ class Signature:
             inputs=tuple(Input(alias, info.name, info.dtype) for alias, info in sorted(definition.inputs.items())),
             outputs={alias: info.name for alias, info in sorted(definition.outputs.items())},
             defaults=dict(definition.defaults),
+            tensors=tuple(info.name for _, info in sorted(definition.inputs.items())),
         )
 
     def feeds(self, inputs: Mapping[str, wire.Message]) -> list[NDArray[Any]]:

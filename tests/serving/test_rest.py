@@ -63,8 +63,13 @@ def test_other_urls_are_malformed(method: str, path: str) -> None:
     assert caught.value.message == f"Malformed request: {method} {path}"
 
 
-@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/versions/1", "/v1/models?x"])
-def test_there_is_no_list_of_models(path: str) -> None:
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models?x"])
+def test_without_a_name_all_models_are_meant(path: str) -> None:
+    assert parse_route("GET", path) == Route("models", "")
+
+
+@pytest.mark.parametrize("path", ["/v1/models/versions/1", "/v1/models/labels/x"])
+def test_version_of_no_model_is_refused(path: str) -> None:
     with pytest.raises(InvalidArgument, match=r"^Missing model name in request\.$"):
         parse_route("GET", path)
 

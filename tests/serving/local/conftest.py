@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from serving.local.models import Engine
 from serving.local.options import EngineOptions
+from serving.local.versions import Engine
 from tests.serving.local.saved_models import SavedModels, save_models
 
 

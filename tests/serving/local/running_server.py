@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from serving import wire
-from serving.local.models import Engine
 from serving.local.options import Ports, ServerOptions
 from serving.local.server import serve
+from serving.local.versions import Engine
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """A stand-in for TensorFlow's engine, and configurations in few words, for tests of what is around the engine."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,9 @@ class StandInEngine:
         self.entered.set()
         assert self.gate.wait(10)
         return wire.PredictResponse()
+
+    def run(self, feeds: tuple[str, ...], fetches: tuple[str, ...], inputs: Sequence[Any]) -> Sequence[Any]:
+        raise NotImplementedError
 
     def close(self) -> None:
         assert not self.is_closed

@@ -9,9 +9,9 @@ import pytest
 
 from serving import arrays, wire
 from serving.errors import Code, ServingError
-from serving.local.models import Engine
 from serving.local.options import EngineOptions
 from serving.local.signatures import Signature
+from serving.local.versions import Engine
 from tests.serving.local.saved_models import SavedModels
 
 pytestmark = pytest.mark.timeout(120)

@@ -7,7 +7,8 @@ import pytest
 from serving import wire
 from serving.errors import Code, FailedPrecondition, InvalidArgument, ModelNotFound
 from serving.local.config import ModelSource
-from serving.local.models import Models, Step, Version, next_step, not_available
+from serving.local.models import Models, not_available
+from serving.local.versions import Step, Version, next_step
 from tests.serving.local.stand_in import Loader, configured, put, spec, specific
 
 

@@ -14,7 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from serving import wire
-from serving.local.models import Engine
+from serving.local.versions import Engine
 from tests.serving.local.running_server import Running, running
 from tests.serving.local.saved_models import SavedModels
 from tests.serving.local.stand_in import Loader, as_message, put, specific
@@ -214,11 +214,13 @@ def test_wrong_calls_get_tf_servings_codes_and_words(stubs: Stubs) -> None:
 
 
 def test_garbage_unknown_methods_and_long_messages_are_answered_properly(stubs: Stubs) -> None:
-    predict, classify = (stubs.channel.unary_unary(path) for path in (wire.PREDICT, wire.CLASSIFY))
+    # Its proto is public, but TF Serving itself does not serve it.
+    session_run = "/tensorflow.serving.SessionService/SessionRun"
+    predict, unknown = (stubs.channel.unary_unary(path) for path in (wire.PREDICT, session_run))
     long = "z" * 3000
 
     assert refused(lambda: predict(b"\xff", timeout=TIMEOUT_S))[0] == "INVALID_ARGUMENT"
-    assert refused(lambda: classify(b"", timeout=TIMEOUT_S))[0] == "UNIMPLEMENTED"
+    assert refused(lambda: unknown(b"", timeout=TIMEOUT_S))[0] == "UNIMPLEMENTED"
     code, details = refused(lambda: stubs.predict("default", floats(1), signature=long))
     assert (code, details) == ("FAILED_PRECONDITION", (f'Serving signature key "{long}')[:1024] + "...TRUNCATED")
 
@@ -270,7 +272,7 @@ def test_rest_tells_status_and_metadata(server: Running) -> None:
     ("path", "body", "status", "words"),
     [
         ("/v1/foo", None, 400, "Malformed request: GET /v1/foo"),
-        ("/v1/models", None, 400, "Missing model name in request."),
+        ("/v1/models/versions/1", None, 400, "Missing model name in request."),
         ("/v1/models/nope:predict", {"instances": [1]}, 404, "Servable not found for request: Latest(nope)"),
         ("/v1/models/default/versions/9", None, 404, "Could not find version 9 of model default"),
         ("/v1/models/default/labels/x:predict", {"instances": [1]}, 400, "Unrecognized servable version label: x"),
@@ -278,7 +280,7 @@ def test_rest_tells_status_and_metadata(server: Running) -> None:
         ("/v1/models/default:predict", {"instances": ["a"]}, 400, "is not of expected type: float"),
         ("/v1/models/default:predict", {"signature_name": "z", "inputs": 1}, 400, '"z" not found in signature def'),
         ("/v1/models/odd:predict", {"inputs": {"a": [1, 2], "b": [1, 2, 3]}}, 400, "Incompatible shapes"),
-        ("/v1/models/default:classify", {"examples": [{}]}, 501, "classify is not supported"),
+        ("/v1/models/default:classify", {"examples": [{}]}, 400, "No classification inputs found in SignatureDef"),
     ],
 )
 def test_rest_refuses_with_tf_servings_words(server: Running, path: str, body: Any, status: int, words: str) -> None:
