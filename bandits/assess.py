@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits import aims, binary, claim, continuous, drift, readiness, sprint, strata, weights
+from bandits import aims, arrivals, binary, claim, continuous, drift, readiness, sprint, strata, weights
 from bandits.alarm import Alarm
 from bandits.draws import Standing, best_shares, standing
 from bandits.evidence import GridCache
@@ -26,6 +26,16 @@ RETIRE_DROP_MAX = 0.001
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Proof:
+    """What claims are tested on. With conversions it is less than what weights believe, and nothing in it is estimated:
+    levels and margins neither."""
+
+    outcomes: strata.Outcomes
+    belief: Belief
+    aim: aims.Aim
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Table:
     """What the steps of one refresh share. `models` says which model each arm is; outcomes are per model (T, G);
     `scores` (draws, K) and `earned` (K,), dollars per prediction at the mean rewards `rate` (K,), are per arm."""
@@ -37,6 +47,7 @@ class _Table:
     outcomes: strata.Outcomes
     belief: Belief
     aim: aims.Aim
+    proof: "_Proof"
     rate: Floats
     drawn: Floats
     scores: Floats
@@ -50,8 +61,8 @@ def assess(question: Question, cache: GridCache | None = None) -> Assessment:
     belief, place, costs, models = table.belief, table.place, table.costs, table.models
     leader, can_end = place.leader, question.policy.mode == "experiment"
     rivals = question.rivals(leader)
-    gate = examine(belief, table.aim, models, rivals, leader, question.stop.alpha)
-    unready = readiness.reasons(question, table.outcomes, belief.rate)
+    gate = examine(table.proof.belief, table.proof.aim, models, rivals, leader, question.stop.alpha)
+    unready = readiness.reasons(question, table.proof.outcomes, table.proof.belief.rate)
     scale = table.aim.scale(leader)
     is_drained = not unready and place.remaining <= question.stop.delta * scale
     is_over = is_drained and len(question.arms) > 1 and bool(table.is_live.any() and gate.refuted[rivals].all())
@@ -96,43 +107,38 @@ def _lay_out(question: Question, cache: GridCache) -> _Table:
     objective, models = question.objective, list(question.models())
     is_live = np.array([arm.is_live for arm in question.arms])
     costs = np.array([arm.cost_usd for arm in question.arms])
-    outcomes = strata.pool(_outcomes(question), models)
+    known = arrivals.known_of(question)
     live_models = len({model for model, live in zip(models, is_live, strict=True) if live})
-    belief: Belief = (
-        binary.believe(question, outcomes, outcomes, live_models, cache)
-        if objective.reward_type == "binary"
-        else continuous.believe(question, outcomes, outcomes)
-    )
 
-    rate = belief.rate[models]
-
-    def margins(arm: int) -> float:
-        return claim.margin_of(
-            belief.noise(models[arm]), abs(float(rate[arm])), question.stop.delta, question.stop.margin
+    def weigh_up(outcomes: strata.Outcomes) -> _Proof:
+        belief: Belief = (
+            binary.believe(question, outcomes, outcomes, live_models, cache)
+            if objective.reward_type == "binary"
+            else continuous.believe(question, outcomes, outcomes)
         )
+        return _Proof(outcomes, belief, _aim(question, belief, costs, is_live))
 
-    aim = aims.aim_of(objective, costs, rate, margins, is_live=is_live, slack=question.stop.delta)
+    proof = weigh_up(strata.pool(known.proof, models))
+    held = proof if known.believed is known.proof else weigh_up(strata.pool(known.believed, models))
+    belief, aim, rate = held.belief, held.aim, held.belief.rate[models]
     drawn = belief.drawn[:, models]
     scores = aim.scores(drawn)
     place = standing(scores, is_live, question.control)
     earned = aim.earned_usd(rate[None, :], place.leader)[0]
-    return _Table(question, models, is_live, costs, outcomes, belief, aim, rate, drawn, scores, place, earned)
+    return _Table(
+        question, models, is_live, costs, held.outcomes, belief, aim, proof, rate, drawn, scores, place, earned
+    )
 
 
-def _outcomes(question: Question) -> strata.Outcomes:
-    """Return what is known per stratum, with each stratum's share of the last cycle."""
-    sums = question.sums
-    if question.starts_s is None:
-        block_s, open_block = question.policy.block_s, question.open_block
-        spans = strata.spans_on_grid(
-            sums.blocks, block_s=block_s, open_block=open_block, open_share=question.open_share
-        )
-    else:
-        spans = strata.spans_from(question.starts_s, question.age_s)
-    if question.policy.mode == "always_on":
-        sums, spans = strata.recent(sums, spans, question.policy.memory_s)
-    known = strata.resolve(sums, question.objective, spans)
-    return strata.roll_up(strata.in_window(known, spans, question.stop.cycle_s), sums.blocks)
+def _aim(question: Question, belief: Belief, costs: Floats, is_live: Bools) -> aims.Aim:
+    """Return the objective, at the mean rewards and with the margins of a belief."""
+    models, stop = list(question.models()), question.stop
+    rate = belief.rate[models]
+
+    def margins(arm: int) -> float:
+        return claim.margin_of(belief.noise(models[arm]), abs(float(rate[arm])), stop.delta, stop.margin)
+
+    return aims.aim_of(question.objective, costs, rate, margins, is_live=is_live, slack=stop.delta)
 
 
 def _weigh(table: _Table, sprint_shares: Floats | None) -> Floats:
@@ -192,9 +198,9 @@ def _sprint(table: _Table, gate: Gate, shares: Floats, *, is_wanted: bool) -> Sp
 
 def _contest(table: _Table, gate: Gate, rival: int, shares: Floats) -> sprint.Contest:
     """Return how a rival's claim against the leader stands."""
-    belief, models, leader = table.belief, table.models, table.place.leader
-    asked = claim_of(belief, table.aim, models, rival, leader, leader)
-    trials = table.outcomes.trials.sum(axis=0)
+    belief, models, leader = table.proof.belief, table.models, table.place.leader
+    asked = claim_of(belief, table.proof.aim, models, rival, leader, leader)
+    trials = table.proof.outcomes.trials.sum(axis=0)
     ahead = float(belief.rate[asked.k] - belief.rate[asked.l])
     of_model = [float(shares[np.array(models) == model].sum()) for model in (asked.k, asked.l)]
     return sprint.Contest(
@@ -231,7 +237,7 @@ def _worth_usd_day(table: _Table, shares: Floats) -> float:
 def _drift(table: _Table) -> tuple[Alarm, ...]:
     objective, arms = table.question.objective, table.question.arms
     names = [arms[table.models.index(model)].name for model in range(max(table.models) + 1)]
-    return drift.drifts(names, table.outcomes, objective.low, objective.high - objective.low)
+    return drift.drifts(names, table.proof.outcomes, objective.low, objective.high - objective.low)
 
 
 def _leaving(table: _Table, refuted: Bools, scale: float, *, is_ready: bool, is_over: bool) -> list[int]:

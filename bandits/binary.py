@@ -101,4 +101,4 @@ def believe(
     policy, cycle_s = question.policy, question.stop.cycle_s
     merged = strata.merge(known, live)
     fit = fit_logit(merged.trials, merged.total, merged.share, policy.prior_mean, policy.prior_strength)
-    return LogitBelief(fit, proof, cache, cycle_s is None or question.age_s >= cycle_s)
+    return LogitBelief(fit, proof, cache, cycle_s is None or question.known_age_s >= cycle_s)

@@ -194,7 +194,7 @@ def believe(question: Question, known: Outcomes, proof: Outcomes) -> NormalBelie
         proof,
         objective.low,
         objective.high - objective.low,
-        cycle_s is None or question.age_s >= cycle_s,
+        cycle_s is None or question.known_age_s >= cycle_s,
         # Costs and margin of a net value are a difference of means whatever the level.
         objective.kind == "net",
     )

@@ -98,6 +98,12 @@ class DelayLaw:
         """The law that is used for each arm, at `EDGES` (25, K); straight in between."""
         return np.where(self.is_limit, self.limit, self.exponential)
 
+    @property
+    def mean_s(self) -> Floats:
+        """The mean delay of each arm (K,) by the law that is used, of rewards within the window."""
+        law = self.used
+        return np.asarray((1.0 - np.diff(EDGES) @ (law[1:] + law[:-1]) / 2.0) * self.window_s, np.float64)
+
     def arrived(self, spans: Spans) -> Floats:
         """Return the share (T, K) of each row's rewards that has arrived: the mean over the ages of its requests.
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandits.alarm import Alarm
+from bandits.delay import DelayLaw
 from bandits.rules import Objective, Policy, StopRule
 from bandits.sums import Sums
 
@@ -48,7 +49,8 @@ class Question:
     `starts_s` (rows,) is the age at which each row of the sums began, never falling; None: blocks all last
     `policy.block_s` and are numbered without gaps in time. Blocks cut short need it: what is ripe, and what belongs to
     the last cycle, is a question of time. `is_sprint` (rows,): the row was part of a sprint. `alarms` are the words of
-    those that ring: nothing ends meanwhile. `requests_per_day` is the present traffic.
+    those that ring: nothing ends meanwhile. `requests_per_day` is the present traffic. `law`: how late conversions are;
+    None: only decisions older than the window are learned from.
     """
 
     arms: tuple[ArmFacts, ...]
@@ -65,6 +67,7 @@ class Question:
     is_sprint: Bools | None = field(default=None, compare=False)
     alarms: tuple[str, ...] = ()
     requests_per_day: float = 0.0
+    law: DelayLaw | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together."""
@@ -81,6 +84,12 @@ class Question:
             raise ValueError(f"is_sprint must be one per row of {rows}, got {self.is_sprint.shape}")
         if not (math.isfinite(self.age_s) and 0.0 <= self.open_share <= 1.0):
             raise ValueError(f"age must be finite and open_share in 0..1, got {self.age_s}, {self.open_share}")
+
+    @property
+    def known_age_s(self) -> float:
+        """How long ago learning began, as seen from the youngest decision whose outcome is certain."""
+        waits_s = self.objective.window_s if self.objective.feedback == "conversions" else 0.0
+        return self.age_s - waits_s
 
     def rivals(self, leader: int) -> list[int]:
         """Return the live arms but the leader."""

@@ -25,6 +25,7 @@ def reasons(question: Question, outcomes: Outcomes, rate: Floats) -> tuple[str, 
     """Return why nothing may be decided yet; empty when all is there. `rate` and the outcomes are per model (G,)."""
     stop, age_s = question.stop, question.age_s
     missing: list[str] = []
+    is_late = question.objective.feedback == "conversions"
     if question.policy.mode != "experiment":
         missing.append(f"mode {question.policy.mode} never ends")
     if age_s < stop.min_age_s:
@@ -33,6 +34,8 @@ def reasons(question: Question, outcomes: Outcomes, rate: Floats) -> tuple[str, 
         missing.append(f"{age_s:.0f} s old, {stop.min_cycles:g} cycles are {stop.min_cycles * stop.cycle_s:.0f} s")
     if question.blocks_closed < BLOCKS_CLOSED_MIN:
         missing.append(f"{question.blocks_closed} blocks are closed, {BLOCKS_CLOSED_MIN} are needed")
+    elif is_late and (ripe := int((outcomes.trials.sum(axis=1) > 0).sum())) < BLOCKS_CLOSED_MIN:
+        missing.append(f"{ripe} blocks are older than the window, {BLOCKS_CLOSED_MIN} are needed")
     models = question.models()
     for number, arm in enumerate(question.arms):
         if arm.is_live:

@@ -37,6 +37,13 @@ class Objective:
             raise ValueError(f"the reward's range must be finite with low < high, got [{self.low}, {self.high}]")
         if self.reward_type == "binary" and (self.low, self.high) != (0.0, 1.0):
             raise ValueError(f"a binary reward has the range [0, 1], got [{self.low}, {self.high}]")
+        if self.feedback == "conversions" and not self.low <= 0.0 <= self.high:
+            raise ValueError(f"of conversions silence is 0: the range must hold it, got [{self.low}, {self.high}]")
+
+    @property
+    def silence(self) -> float:
+        """What a decision without a reward earns once the window has passed, 0, as a share of the range."""
+        return -self.low / (self.high - self.low)
 
 
 @dataclass(frozen=True, slots=True)

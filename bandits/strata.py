@@ -75,9 +75,24 @@ def resolve(sums: Sums, objective: Objective, spans: Spans) -> Outcomes:
         trials = np.where(is_past, decisions, 0).astype(np.float64)
         known = is_past
         pending = np.where(is_past, 0, decisions).astype(np.float64)
-    total = np.where(known, sums.reward_q, 0) / STEPS
-    square = np.where(known, sums.reward_q2, 0) / STEPS**2
+    total, square = (np.where(known, table, 0.0) for table in earned(sums, trials, objective))
     return Outcomes(trials, total, square, pending, _shares(trials.sum(axis=1), np.ones(trials.shape[0])))
+
+
+def expect(sums: Sums, objective: Objective, spans: Spans, trials: Floats) -> Outcomes:
+    """Return what is believed of conversions whose rewards so far speak for these trials (rows, arms)."""
+    is_past = (spans.ended >= objective.window_s)[:, None]
+    pending = np.where(is_past, 0, np.maximum(sums.decisions - sums.rewards, 0)).astype(np.float64)
+    shares = _shares(trials.sum(axis=1), np.ones(trials.shape[0]))
+    return Outcomes(trials, *earned(sums, trials, objective), pending, shares)
+
+
+def earned(sums: Sums, trials: Floats, objective: Objective) -> tuple[Floats, Floats]:
+    """Return the sums (rows, arms) of rewards and of their squares, shares of the range; trials without one earned 0."""
+    silent = np.maximum(trials - sums.rewards, 0.0)
+    total = sums.reward_q / STEPS + silent * objective.silence
+    square = sums.reward_q2 / STEPS**2 + silent * objective.silence**2
+    return total, square
 
 
 def in_window(outcomes: Outcomes, spans: Spans, cycle_s: float | None) -> Outcomes:

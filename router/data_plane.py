@@ -137,6 +137,7 @@ class DataPlane:
                     store=self._store,
                     metrics=metrics,
                     unix_now=self._unix_now,
+                    ledger=self._ledger,
                     journal=self._journal,
                 ),
                 access=Access(

@@ -29,8 +29,8 @@ _REQUEST_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.
 # What the gateway itself takes: below 1 ms when all is well.
 _OVERHEAD_S: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5)
 _ROWS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
-# From an instant answer to a conversion the next day.
-_DELAY_S: Final = (0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 3600.0, 21600.0, 86400.0)
+# From an instant answer to a conversion a week later.
+_DELAY_S: Final = (0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 3600.0, 21600.0, 86400.0, 259200.0, 604800.0)
 
 # (values of the labels, values): one value, or a histogram's cumulative buckets, count and sum.
 Series: TypeAlias = tuple[tuple[str, ...], tuple[float, ...]]
@@ -75,7 +75,7 @@ TABLE: Final[Mapping[str, Declared]] = {
         _counter("segment_decisions_total", "Requests by their segment; other: none of the declared.", *_SEGMENT),
         _counter("rewards_total", "Rewards by what became of them; a call refused unread counts once.", "result"),
         _histogram("reward_delay_seconds", "From a decision to its reward.", _DELAY_S, "experiment"),
-        _gauge("pending_rewards", "Decisions without a reward so far.", *_ARM),
+        _gauge("pending_rewards", "Decisions without a reward whose window has not passed.", *_ARM),
         _gauge("arm_weight_ratio", "Share of the traffic an arm gets.", *_ARM),
         _gauge("arm_best_probability_ratio", "Probability that an arm earns most.", *_ARM),
         _gauge("arm_value_usd", "Value per prediction: worth of the reward less cost.", *_ARM),

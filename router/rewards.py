@@ -7,13 +7,15 @@ from typing import Final
 
 import msgspec
 
+from bandits import delay_bins
 from bandits.sums import quantise
 from router.decisions import BadToken, Decision, Keyring
 from router.journal import Journal
+from router.ledger import Ledger
 from router.metrics import Metrics
 from router.problems import Problem
 from router.routes import Live, Routes
-from router.store import Fields, Reward, RewardResult, Store, StoreUnavailable
+from router.store import Reward, RewardResult, Store, StoreUnavailable
 from router.trials import trial_of
 
 # Clocks of gateways may differ by this much; a token from further in the future is not one of ours.
@@ -72,8 +74,10 @@ class RewardDesk:
         store: Store,
         metrics: Metrics,
         unix_now: Callable[[], float],
+        ledger: Ledger,
         journal: Journal | None = None,
     ) -> None:
+        self._ledger = ledger
         self._journal = journal
         self._keys = keys
         self._routes = routes
@@ -132,6 +136,9 @@ class RewardDesk:
         if age_s < -_SKEW_S:
             return _refused(Problem.FORGED, f"the decision is dated {-age_s:.0f} s in the future")
         if age_s > live.snapshot.window_s:
+            if decision.is_learned:
+                # Each report counts: what is late is not remembered, so nobody knows whether it comes a second time.
+                self._ledger.add(decision.cell, late_rewards=1)
             return _refused(
                 Problem.LATE, f"the decision is {age_s:.0f} s old, the window is {live.snapshot.window_s:g} s"
             )
@@ -153,9 +160,11 @@ class RewardDesk:
     def _reward(claim: Claim, decision: Decision, live: Live, value: float, age_s: float) -> Reward:
         snapshot = live.snapshot
         q = quantise(value, snapshot.reward_low, snapshot.reward_high)
-        fields: Fields = {"unlearned_rewards": 1, "unlearned_reward_q": q}
+        fields = {"unlearned_rewards": 1, "unlearned_reward_q": q}
         if decision.is_learned:
             fields = {"rewards": 1, "reward_q": q, "reward_q2": q * q, "delay_ms": max(0, int(age_s * 1e3))}
+            if snapshot.feedback == "conversions":
+                fields[delay_bins.FIELDS[delay_bins.bin_of(age_s, snapshot.window_s)]] = 1
         return Reward(
             cell=decision.cell,
             nonce=decision.nonce,

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from bandits.arrivals import LawCache
 from bandits.evidence import GridCache
 from bandits.experiment import begin, step
 from bandits.health import HealthCache
@@ -96,7 +97,7 @@ class Production:
         life = step(draft, Start(_START_S, who="the simulator")).life
         document = Document(spec=spec.model_dump(mode="json"), epoch=1, life=to_json(life))
         self._dossier = Dossier(spec.name, 1, document, spec, life)
-        self._cache, self._health = GridCache(), HealthCache()
+        self._cache, self._health, self._laws = GridCache(), HealthCache(), LawCache()
         self._under_way: tuple[Command, ...] = tuple(Warm(number) for number in range(len(spec.arms)))
         self._version = 0
         self._refreshed: Refreshed | None = None
@@ -119,7 +120,13 @@ class Production:
         )
         self._version += 1
         self._refreshed = refresh(
-            self._dossier, seen, version=self._version, now=now_s, cache=self._cache, health=self._health
+            self._dossier,
+            seen,
+            version=self._version,
+            now=now_s,
+            cache=self._cache,
+            health=self._health,
+            laws=self._laws,
         )
         self._note(self._dossier, self._refreshed.dossier, now)
         self._dossier = self._refreshed.dossier

@@ -8,7 +8,7 @@ from pydantic import Field, Strict, model_validator
 from bandits import life, rules
 from router.config.document import Document, Place, Problem, refuse, shown, there_are
 from router.config.experiment_sections import Arm, Batching, Guardrail, Objective, OnStop, Policy, Shadow, Stop
-from router.config.fields import Name
+from router.config.fields import Name, format_duration
 
 # Exploring costs floor × arms of the traffic whatever is known; more than half would be a split, not a bandit.
 FLOOR_SUM_MAX: Final = 0.5
@@ -52,7 +52,15 @@ class Experiment(Document):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        refuse([*_arm_problems(self), *_split_problems(self), *_time_problems(self), *_not_yet(self)])
+        refuse(
+            [
+                *_arm_problems(self),
+                *_split_problems(self),
+                *_time_problems(self),
+                *_feedback_problems(self),
+                *_not_yet(self),
+            ]
+        )
         return self
 
     def arm(self, name: str) -> int:
@@ -162,13 +170,27 @@ def _time_problems(experiment: Experiment) -> Iterable[Problem]:
         yield Problem(("stop", "cycle"), f"{least}; got {stop.cycle:g} s")
 
 
+def _feedback_problems(experiment: Experiment) -> Iterable[Problem]:
+    """Refuse conversions of which silence could not be told from a reward, or that never ripen."""
+    reward, stop = experiment.objective.reward, experiment.stop
+    if reward.feedback != "conversions":
+        return
+    low, high = reward.range
+    if not low <= 0.0 <= high:
+        must = "must hold 0, which is what silence counts as with feedback conversions"
+        yield Problem(("objective", "reward", "range"), f"{must}; got [{low:g}, {high:g}]")
+    if experiment.mode == "experiment" and reward.window >= stop.max_duration:
+        most = (
+            f"must be shorter than stop.max_duration, {format_duration(stop.max_duration)}, with feedback conversions"
+        )
+        why = "only what is older than the window may decide the end"
+        yield Problem(("objective", "reward", "window"), f"{most}: {why}; got {format_duration(reward.window)}")
+
+
 def _not_yet(experiment: Experiment) -> Iterable[Problem]:
     """Refuse what this version can't do and whose silent absence would change the result."""
-    objective, policy = experiment.objective, experiment.policy
-    asked: tuple[tuple[bool, Place, str], ...] = (
-        (objective.reward.feedback != "explicit", ("objective", "reward", "feedback"), "explicit"),
-        (bool(policy.segments), ("policy", "segments"), "[]"),
-    )
+    policy = experiment.policy
+    asked: tuple[tuple[bool, Place, str], ...] = ((bool(policy.segments), ("policy", "segments"), "[]"),)
     for is_asked, place, only in asked:
         if is_asked:
             yield Problem(place, f"not supported yet; this version knows only {only}")

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from bandits.health import Alarm, Draws, Effects, HealthCache, Reports, alarms
 from bandits.sample_ratio import LAMBDAS
-from bandits.sums import STEPS, Sums
+from bandits.strata import earned
+from bandits.sums import Sums
 from router.control.dossier import Document, Dossier
 from router.control.seen import Cells
 from router.ledger import moment_cell
@@ -30,11 +31,13 @@ def alarms_of(
     ripe = _ended_before(document, sums.blocks, now - spec.objective.reward.window)
     is_explicit = spec.objective.reward.feedback == "explicit"
     decisions, rewards = (table[ripe].astype(np.float64) for table in (sums.decisions, sums.rewards))
+    trials = (sums.rewards if is_explicit else np.maximum(sums.decisions, sums.rewards)).astype(np.float64)
+    total, square = earned(sums, trials, spec.objective_rules())
     effects = Effects(
         control=dossier.life.control,
-        trials=rewards if is_explicit else np.maximum(decisions, rewards),
-        total=sums.reward_q[ripe] / STEPS,
-        square=sums.reward_q2[ripe] / STEPS**2,
+        trials=trials[ripe],
+        total=total[ripe],
+        square=square[ripe],
         is_binary=spec.objective.reward.type == "binary",
     )
     is_by_request = not spec.policy.sticky

@@ -3,7 +3,7 @@
 One JSON document, changed by compare-and-set; only the leader writes it.
 """
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -24,6 +24,15 @@ class ArmCost(msgspec.Struct, frozen=True):
     is_probed: bool = False
 
 
+class DelayNumbers(msgspec.Struct, frozen=True):
+    """What is thought of an arm's delays: see `bandits.arrivals.Delays`. `law` is the one in use."""
+
+    law: Literal["exponential", "product_limit"]
+    mean_s: float
+    arrived: float
+    gap: float
+
+
 class ArmNumbers(msgspec.Struct, frozen=True):
     """What an assessment said of one arm; money per prediction."""
 
@@ -35,6 +44,7 @@ class ArmNumbers(msgspec.Struct, frozen=True):
     evidence_log: float
     score: float = 0.0
     is_refuted: bool = False
+    delay: DelayNumbers | None = None  # with conversions
 
 
 class AlarmNumbers(msgspec.Struct, frozen=True):

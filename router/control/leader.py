@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from bandits.arrivals import LawCache
 from bandits.evidence import GridCache
 from bandits.experiment import begin, step
 from bandits.health import HealthCache
@@ -61,7 +62,7 @@ class Leader:
         self._dossiers: dict[str, Dossier] = {}
         self._versions: dict[str, int] = {}
         # By epoch; as many as there are experiments.
-        self._caches: dict[int, tuple[GridCache, HealthCache]] = {}
+        self._caches: dict[int, tuple[GridCache, HealthCache, LawCache]] = {}
         # In loop time: from then on the heartbeats are complete.
         self._heard_at = 0.0
         self._lifecycle: Lifecycle | None = None
@@ -181,9 +182,9 @@ class Leader:
             is_complete=asyncio.get_running_loop().time() >= self._heard_at,
         )
         version = self._versions.get(name, 0) + 1
-        cache, health = self._caches.setdefault(epoch, (GridCache(), HealthCache()))
+        cache, health, laws = self._caches.setdefault(epoch, (GridCache(), HealthCache(), LawCache()))
         done = await asyncio.to_thread(
-            refresh, dossier, seen, version=version, now=self._unix_now(), cache=cache, health=health
+            refresh, dossier, seen, version=version, now=self._unix_now(), cache=cache, health=health, laws=laws
         )
         saved = await self._save(dossier, done, fence)
         await self._store.publish(name, version, snapshot.encode(done.snapshot), fence)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from bandits.arrivals import LawCache, delays_of
 from bandits.assess import assess
 from bandits.evidence import GridCache
 from bandits.experiment import mode, receives, step, underway
@@ -60,6 +61,7 @@ def refresh(
     now: float,
     cache: GridCache | None = None,
     health: HealthCache | None = None,
+    laws: LawCache | None = None,
 ) -> Refreshed:
     """Learn from what was seen, let the life go on, and decide the weights of snapshot `version`; `now` in unix s.
 
@@ -76,13 +78,15 @@ def refresh(
         life = _step(life, failed, notes)
     dossier = dossier.with_changes(guarded_from=counted_from(dossier, life, seen.cells))
     if mode(life) == "experiment":
-        question = question_of(dossier, life, seen, now)
+        question = question_of(dossier, life, seen, now, laws)
         alarms = alarms_of(dossier.with_life(life), seen.cells, question.sums, now, health)
         ringing = tuple(alarm for alarm in alarms if alarm.is_ringing)
         question = replace(question, alarms=tuple(alarm.words for alarm in ringing))
         assessment = assess(question, cache)
         life = _step(life, _assessed(assessment, now), notes)
-        dossier = dossier.with_changes(numbers=numbers_of(assessment, question.requests_per_day, ringing))
+        dossier = dossier.with_changes(
+            numbers=numbers_of(assessment, question.requests_per_day, ringing, delays_of(question))
+        )
     dossier = dossier.with_life(life)
     parts = _parts(dossier, life)
     dossier = _roll_block(dossier, parts, now)

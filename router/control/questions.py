@@ -1,39 +1,40 @@
 """What the arithmetic is asked at a refresh: sums, costs and times of an experiment, as the learner knows them."""
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bandits.arrivals import LawCache, spans_of
+from bandits.delay import DelaySums
 from bandits.experiment import age_s, receives
 from bandits.life import Life
 from bandits.question import ArmFacts, Question
 from bandits.sums import Sums
 from router.control.dossier import Document, Dossier
-from router.control.seen import Seen, deciding_cost_usd
+from router.control.seen import Cells, Seen, deciding_cost_usd
 
 # Requests that can't be padded are never probes; after so many decisions the calibration has to do.
 _UNPROBED_MAX: Final = 2_000
 _DAY_S: Final = 86_400.0
 
 
-def _sums_of(dossier: Dossier, seen: Seen) -> Sums:
-    """Return the sums of the blocks that were opened here."""
+def _cells_of(dossier: Dossier, seen: Seen) -> Cells:
+    """Return the cells of the blocks that were opened here."""
     # A block we never opened is another leader's, whose dossier was lost with its store.
-    known = {
-        key: cell for key, cell in seen.cells.items() if cell["decisions"] and 0 < key[1] <= dossier.document.block
-    }
-    return Sums.from_cells(known, len(dossier.spec.arms))
+    return {key: cell for key, cell in seen.cells.items() if cell["decisions"] and 0 < key[1] <= dossier.document.block}
 
 
-def question_of(dossier: Dossier, life: Life, seen: Seen, now: float) -> Question:
-    """Return the question of this refresh, but for its alarms; `now` in unix s."""
+def question_of(dossier: Dossier, life: Life, seen: Seen, now: float, laws: LawCache | None = None) -> Question:
+    """Return the question of this refresh, but for its alarms; `now` in unix s. The cache only saves time."""
     arms, document = dossier.spec.arms, dossier.document
     live = receives(life)
-    sums = _sums_of(dossier, seen)
+    cells = _cells_of(dossier, seen)
+    sums = Sums.from_cells(cells, len(arms))
     decisions = sums.decisions.sum(axis=0)
     starts_s = _starts_s(document, life, sums)
-    return Question(
+    question = Question(
         arms=tuple(
             ArmFacts(
                 name=arm.name,
@@ -58,6 +59,12 @@ def question_of(dossier: Dossier, life: Life, seen: Seen, now: float) -> Questio
         is_sprint=np.isin(sums.blocks, document.sprint_blocks),
         requests_per_day=_requests_per_day(sums, starts_s, age_s(life, now)),
     )
+    if question.objective.feedback == "explicit":
+        return question
+    law = (laws or LawCache()).law_of(
+        sums, spans_of(question), question.objective.window_s, lambda: DelaySums.from_cells(cells, len(arms))
+    )
+    return replace(question, law=law)
 
 
 def _starts_s(document: Document, life: Life, sums: Sums) -> NDArray[np.float64]:

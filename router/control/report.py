@@ -1,25 +1,44 @@
 """The numbers behind a decision, as `/admin/v1/experiments/{name}/state` shows them (design §14)."""
 
 import math
-from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
+from typing import Any, Final
 
 import msgspec
 
 from bandits.alarm import Alarm
+from bandits.arrivals import Delays
 from bandits.experiment import age_s
 from bandits.life import ArmLife
 from bandits.question import Assessment
 from bandits.sums import STEPS
-from router.control.dossier import AlarmNumbers, ArmNumbers, Dossier, Numbers, SprintNumbers
+from router.control.dossier import AlarmNumbers, ArmNumbers, DelayNumbers, Dossier, Numbers, SprintNumbers
 from router.control.seen import Seen, deciding_cost_usd, deciding_price
 from router.snapshot import PARTS
 
+# The fields whose sums are shown. With thousands of cells a second the others would be most of a refresh.
+_SUMMED: Final = (
+    "decisions",
+    "unlearned_decisions",
+    "rows",
+    "rewards",
+    "reward_q",
+    "unlearned_rewards",
+    "unlearned_reward_q",
+    "errors",
+    "unlearned_errors",
+    "cost_pico_usd",
+    "late_rewards",
+)
+_IN_SUM: Final = itemgetter(*_SUMMED)
 
-def numbers_of(assessment: Assessment, requests_per_day: float, ringing: Sequence[Alarm] = ()) -> Numbers:
-    """Return what is kept of an assessment, and of the alarms that ring beside it; what is infinite or unknown is None,
-    for JSON knows neither."""
+
+def numbers_of(
+    assessment: Assessment, requests_per_day: float, ringing: Sequence[Alarm] = (), delays: Delays | None = None
+) -> Numbers:
+    """Return what is kept of an assessment, of the alarms that ring beside it, and of the delays; what is infinite or
+    unknown is None, for JSON knows neither."""
     sprint = assessment.sprint
     return Numbers(
         leader=assessment.leader,
@@ -31,7 +50,7 @@ def numbers_of(assessment: Assessment, requests_per_day: float, ringing: Sequenc
         margin=assessment.margin,
         certified_gap=_finite(assessment.certified_gap),
         given_up_usd=assessment.given_up_usd,
-        arms=tuple(_arm_numbers(assessment, arm) for arm in range(assessment.rate.size)),
+        arms=tuple(_arm_numbers(assessment, arm, delays) for arm in range(assessment.rate.size)),
         requests_per_day=requests_per_day,
         worth_usd_day=assessment.worth_usd_day,
         sprint=SprintNumbers(
@@ -44,7 +63,7 @@ def numbers_of(assessment: Assessment, requests_per_day: float, ringing: Sequenc
     )
 
 
-def _arm_numbers(assessment: Assessment, arm: int) -> ArmNumbers:
+def _arm_numbers(assessment: Assessment, arm: int, delays: Delays | None) -> ArmNumbers:
     return ArmNumbers(
         rate=float(assessment.rate[arm]),
         value_usd=float(assessment.value_usd[arm]),
@@ -54,6 +73,12 @@ def _arm_numbers(assessment: Assessment, arm: int) -> ArmNumbers:
         evidence_log=float(assessment.evidence_log[arm]),
         score=float(assessment.score[arm]),
         is_refuted=bool(assessment.refuted[arm]),
+        delay=None
+        if delays is None
+        else DelayNumbers(
+            "product_limit" if delays.is_limit[arm] else "exponential",
+            *(float(each[arm]) for each in (delays.mean_s, delays.arrived, delays.gap)),
+        ),
     )
 
 
@@ -68,7 +93,7 @@ def state_view(dossier: Dossier, seen: Seen, parts: Sequence[int], now: float) -
     prediction at the reference size and the current price.
     """
     life = dossier.life
-    totals = _totals(dossier, seen)
+    totals = _totals(dossier, seen, now)
     numbers = dossier.document.numbers
     leader = life.winner if life.winner is not None else life.leader
     return {
@@ -108,14 +133,28 @@ def _sprint(dossier: Dossier) -> dict[str, Any]:
     return {"leader": rules and rules.leader, "max_usd": rules and rules.max_usd, **known}
 
 
-def _totals(dossier: Dossier, seen: Seen) -> list[Counter[str]]:
-    totals: list[Counter[str]] = [Counter() for _ in dossier.spec.arms]
-    for (arm, _), cell in seen.cells.items():
-        totals[arm].update(cell)
-    return totals
+def _totals(dossier: Dossier, seen: Seen, now: float) -> list[dict[str, int]]:
+    """Return each arm's sums over the epoch, and as `pending` its learned decisions that may still get a reward.
+
+    A block's decisions are as old as its last one: until then nobody knows which of them have run out of time.
+    """
+    document, window_s = dossier.document, dossier.spec.objective.reward.window
+    # An open block ends when it is due, even where nothing begins the next one: after the end of learning.
+    due = max(document.block_starts, default=0.0) + dossier.spec.policy.block
+    ends = (*document.block_starts[1:], min(now, due))
+    sums: list[list[tuple[int, ...]]] = [[(0,) * len(_SUMMED)] for _ in dossier.spec.arms]
+    pending = [0] * len(dossier.spec.arms)
+    for (arm, block), cell in seen.cells.items():
+        sums[arm].append(_IN_SUM(cell))
+        if 0 < block <= document.block and now - ends[block - 1] < window_s:
+            pending[arm] += max(0, cell["decisions"] - cell["rewards"])
+    return [
+        dict(zip(_SUMMED, map(sum, zip(*rows, strict=True)), strict=True)) | {"pending": waiting}
+        for rows, waiting in zip(sums, pending, strict=True)
+    ]
 
 
-def _arm(dossier: Dossier, seen: Seen, total: Counter[str], parts: Sequence[int], place: int) -> dict[str, Any]:
+def _arm(dossier: Dossier, seen: Seen, total: Mapping[str, int], parts: Sequence[int], place: int) -> dict[str, Any]:
     low, high = dossier.spec.objective.reward.range
     learned = total["rewards"]
     cost = deciding_cost_usd(dossier, place, seen.prices_usd_per_hour)
@@ -136,7 +175,9 @@ def _arm(dossier: Dossier, seen: Seen, total: Counter[str], parts: Sequence[int]
         "rewards": rewards,
         "rewards_learned": learned,
         "reward_sum": low * rewards + (total["reward_q"] + total["unlearned_reward_q"]) / STEPS * (high - low),
-        "pending": max(0, decisions - rewards),
+        "pending": total["pending"],
+        "late": total["late_rewards"],
+        "delay": assessed and msgspec.to_builtins(assessed.delay),
         "errors": total["errors"] + total["unlearned_errors"],
         "rate": assessed and assessed.rate,
         "cost_usd": total["cost_pico_usd"] * 1e-12,

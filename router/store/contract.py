@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from bandits import delay_bins
+
 FIELDS = (
     "decisions",
     "unlearned_decisions",
@@ -31,11 +33,13 @@ FIELDS = (
     "calls",
     "failed_calls",
     "slow_calls",
+    *delay_bins.FIELDS,
 )
 """The names of what is added up in a cell, in the order in which stores keep them: new ones go to the end.
 
 Of what may be learned from, each drawn request ends once: `assigned` = `decisions` + `errors` + `cancelled` (its client
-left) + those in flight. The second try of a retried one is unlearned. `log_moment` stands in cells of its own, whose
+left) + those in flight. The second try of a retried one is unlearned. `delay_bin_NN` counts conversions by when they
+came within the window. `log_moment` stands in cells of its own, whose
 blocks are negative: see router/ledger.py.
 """
 

@@ -76,4 +76,10 @@ def test_an_arm_that_is_not_live_needs_nothing() -> None:
 def test_of_conversions_the_young_are_always_pending() -> None:
     conversions = replace(READY, objective=Objective(1.0, feedback="conversions"))
 
-    assert reasons(conversions, outcomes([300.0, 300.0], [150.0, 150.0], [900.0, 900.0]), RATE) == ()
+    one = outcomes([300.0, 300.0], [150.0, 150.0], [900.0, 900.0])
+    trials, total, square, pending = (
+        np.repeat(each / 5.0, 5, axis=0) for each in (one.trials, one.total, one.square, one.pending)
+    )
+    five = Outcomes(trials, total, square, pending, np.ones(5))
+    assert reasons(conversions, five, RATE) == ()
+    assert reasons(conversions, one, RATE) == ("1 blocks are older than the window, 5 are needed",)

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from bandits.sums import STEPS, quantise
 from router.decisions import Decision, Keyring, Mode
+from router.ledger import Ledger
 from router.metrics import Metrics
 from router.problems import Problem
 from router.rewards import Claim, Outcome, RewardDesk
 from router.routes import Routes
-from router.store import FIELDS, Reward, RewardResult, StoreUnavailable
+from router.store import FIELDS, Cell, Reward, RewardResult, StoreUnavailable
 from router.store.memory import MemoryStore
 from tests.router.samples import BACKEND, EPOCH, KEYS, MODEL, NOW, snapshot
 
@@ -52,10 +53,16 @@ class Bench:
         self.store = store or MemoryStore()
         self.now = NOW
         self.metrics = Metrics()
+        self.ledger = Ledger()
         routes = Routes({BACKEND: (MODEL,)})
         routes.update(snapshot(**changes))
         self.desk = RewardDesk(
-            keys=KEYRING, routes=routes, store=self.store, metrics=self.metrics, unix_now=lambda: self.now
+            keys=KEYRING,
+            routes=routes,
+            store=self.store,
+            metrics=self.metrics,
+            unix_now=lambda: self.now,
+            ledger=self.ledger,
         )
 
     def record(self, *claims: Claim) -> list[Outcome]:
@@ -90,6 +97,27 @@ def test_reward_is_counted_in_the_block_of_its_decision_whenever_it_comes() -> N
     assert outcomes[0].is_learned
     q = STEPS // 4
     assert on.sums() == {(1, 3): {"rewards": 1, "reward_q": q, "reward_q2": q * q, "delay_ms": 12_500}}
+
+
+def test_late_reports_are_counted_for_their_arm_and_never_learned() -> None:
+    on = Bench()
+    late = Claim(token(age_s=WINDOW_S + 1.0), 1.0)
+
+    # What was not the experiment's to learn from can't be late for it.
+    on.record(late, late, Claim(token(age_s=WINDOW_S + 1.0, mode=Mode.WARMUP), 1.0))
+
+    assert on.ledger.parcel().deltas == {Cell(EPOCH, 1, 3): {"late_rewards": 2}}
+    assert on.sums() == {}
+
+
+@pytest.mark.parametrize(("age_s", "number"), [(0.0, 0), (12.5, 9), (900.0, 21), (901.0, 22), (1800.0, 23)])
+def test_conversion_is_counted_in_its_part_of_the_window(age_s: float, number: int) -> None:
+    on = Bench(feedback="conversions")
+
+    on.record(Claim(token(age_s=age_s), 1.0))
+
+    counted = {"rewards": 1, "reward_q": STEPS, "reward_q2": STEPS**2, f"delay_bin_{number:02d}": 1}
+    assert on.sums() == {(1, 3): counted | ({"delay_ms": int(age_s * 1e3)} if age_s else {})}
 
 
 @pytest.mark.parametrize("mode", [mode for mode in Mode if not mode.is_learned])

@@ -130,7 +130,9 @@ async def rewarded(on: Bench, token: str, known: Snapshot) -> dict[tuple[int, in
     routes.update(known)
     store = MemoryStore()
     await store.open()
-    desk = RewardDesk(keys=Keyring(KEYS), routes=routes, store=store, metrics=Metrics(), unix_now=lambda: NOW)
+    desk = RewardDesk(
+        keys=Keyring(KEYS), routes=routes, store=store, metrics=Metrics(), unix_now=lambda: NOW, ledger=Ledger()
+    )
     (outcome,) = await desk.record([Claim(decision=token, reward=1.0)])
     assert outcome.status == 202, outcome.detail
     return {cell: dict(fields) for cell, fields in (await store.sums(EPOCH)).items()}

@@ -9,6 +9,7 @@ import pytest
 from bandits.sums import STEPS
 from router.choice import Context, choose
 from router.decisions import Keyring, Mode
+from router.ledger import Ledger
 from router.metrics import Metrics
 from router.rewards import Claim, RewardDesk
 from router.routes import Live, Routes
@@ -64,7 +65,9 @@ async def counted(on: Bench, store: MemoryStore) -> None:
 def desk(store: MemoryStore, **changes: Any) -> RewardDesk:
     routes = Routes({BACKEND: (MODEL,)})
     routes.update(snapshot(**(STICKY | changes)))
-    return RewardDesk(keys=KEYRING, routes=routes, store=store, metrics=Metrics(), unix_now=lambda: NOW)
+    return RewardDesk(
+        keys=KEYRING, routes=routes, store=store, metrics=Metrics(), unix_now=lambda: NOW, ledger=Ledger()
+    )
 
 
 async def totals(store: MemoryStore) -> Counter[str]:

@@ -166,7 +166,6 @@ def test_a_range_that_does_not_fit_its_type_is_refused(reward: dict[str, Any], m
 @pytest.mark.parametrize(
     ("changes", "place"),
     [
-        ({"objective": {"value_usd": 1, "reward": {"feedback": "conversions"}}}, "objective.reward.feedback"),
         ({"policy": {"segments": ["country"]}}, "policy.segments"),
     ],
 )
@@ -174,6 +173,28 @@ def test_what_this_version_can_not_do_is_refused_not_ignored(changes: dict[str, 
     (problem,) = problems(**changes)
 
     assert problem.startswith(f"{place}: not supported yet; this version knows only ")
+
+
+@pytest.mark.parametrize(
+    ("reward", "problem"),
+    [
+        (
+            {"type": "continuous", "range": [1, 5]},
+            "objective.reward.range: must hold 0, which is what silence counts as with feedback conversions; got [1, 5]",
+        ),
+        (
+            {"window": "14d"},
+            "objective.reward.window: must be shorter than stop.max_duration, 14d, with feedback conversions: "
+            "only what is older than the window may decide the end; got 14d",
+        ),
+    ],
+)
+def test_conversions_that_could_never_be_told_or_decided_are_refused(reward: dict[str, Any], problem: str) -> None:
+    objective = {"value_usd": 1, "reward": {"feedback": "conversions", **reward}}
+
+    assert problems(objective=objective) == [problem]
+    explicit = Experiment.model_validate(written(objective={"value_usd": 1, "reward": reward}))
+    assert explicit.objective.reward.feedback == "explicit"
 
 
 def test_experiments_are_loaded_from_files(tmp_path: Path) -> None:

@@ -136,11 +136,12 @@ def test_sums_are_over_the_epoch_learned_or_not() -> None:
     second = {"decisions": 5, "rows": 6, "rewards": 2, "reward_q": 2 << 16, "unlearned_rewards": 1}
     second["unlearned_reward_q"] = 1 << 15
 
-    state = state_view(seeded(wanted), seen({(0, 1): first, (0, 2): second}), [PARTS, 0], START)
+    of = seeded(wanted).with_changes(block_starts=(START, START + 5.0))
+    state = state_view(of, seen({(0, 1): first, (0, 2): second}), [PARTS, 0], START + 6.0)
 
     one, other = state["arms"]
     assert (one["decisions"], one["rows"], one["errors"]) == (17, 36, 1)
-    assert (one["rewards"], one["rewards_learned"], one["reward_sum"], one["pending"]) == (3, 2, 7.0, 14)
+    assert (one["rewards"], one["rewards_learned"], one["reward_sum"], one["pending"]) == (3, 2, 7.0, 13)
     assert one["cost_usd"] == pytest.approx(0.5)
     assert (one["weight"], other["weight"]) == (1.0, 0.0)
     assert (other["decisions"], other["reward_sum"], other["pending"]) == (0, 0.0, 0)
@@ -149,7 +150,37 @@ def test_sums_are_over_the_epoch_learned_or_not() -> None:
 def test_rewards_that_run_ahead_of_their_decisions_are_not_pending() -> None:
     cells = {(0, 1): {"rewards": 5, "reward_q": 0, "decisions": 3}}
 
-    assert state_view(seeded(spec()), seen(cells), [PARTS, 0, 0], START)["arms"][0]["pending"] == 0
+    of = seeded(spec()).with_changes(block_starts=(START,))
+    assert state_view(of, seen(cells), [PARTS, 0, 0], START)["arms"][0]["pending"] == 0
+
+
+def test_decision_is_pending_until_the_window_has_passed_since_its_blocks_end() -> None:
+    # Blocks of 5 s, the second of them cut short, and the third the last that was ever opened; a window of 10 s.
+    of = seeded(spec()).with_changes(block_starts=(START, START + 5.0, START + 7.0))
+    cells = {(0, block): {"decisions": 10 * block, "rewards": 1} for block in (1, 2, 3)}
+
+    def pending(after_s: float) -> int:
+        return int(state_view(of, seen(cells), [PARTS, 0, 0], START + after_s)["arms"][0]["pending"])
+
+    assert [pending(after_s) for after_s in (8.0, 14.9, 15.0, 16.9, 17.0, 21.9, 22.0)] == [57, 57, 48, 48, 29, 29, 0]
+
+
+def test_delays_are_shown_of_conversions_alone() -> None:
+    changes: dict[str, Any] = {"objective": {"value_usd": 1e-6, "reward": {"window": "10s", "feedback": "conversions"}}}
+    explicit, of = world(), World(spec(**changes), RATES, LINES)
+    for one in (explicit, of):
+        one.run(lambda one: one.phase == "running")
+        for _ in range(3):
+            one.tick()
+
+    assert [arm["delay"] for arm in view(explicit)["arms"]] == [None] * 3
+    shown = [arm["delay"] for arm in view(of)["arms"]]
+    # Rewards of this world come at once: none is awaited.
+    assert [each["law"] for each in shown] == ["exponential"] * 3
+    for each in shown:
+        assert 0.0 <= each["mean_s"] <= 10.0
+        assert 0.0 < each["arrived"] <= 1.0
+        assert 0.0 <= each["gap"] <= 0.1
 
 
 def test_arm_that_is_not_calibrated_has_no_cost_yet() -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from bandits import delay_bins
 from bandits.experiment import begin, step
 from bandits.life import ArmWarmed, Command, Event, Start, Unload, Unloaded, Warm, to_json
 from bandits.sums import STEPS, quantise
@@ -182,6 +183,7 @@ class World:
                 cell["rewards"] += known
                 cell["reward_q"] += int(steps.sum())
                 cell["reward_q2"] += int((steps**2).sum())
+                cell[delay_bins.FIELDS[0]] += known
             else:
                 cell["unlearned_decisions"] += count
                 cell["unlearned_rewards"] += known

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from router.decisions import Keyring
 from router.fronts.access import Access
 from router.fronts.rewards import RewardRoutes
+from router.ledger import Ledger
 from router.models import Models
 from router.rewards import RewardDesk
 from router.snapshot import PARTS
@@ -50,6 +51,7 @@ class Behind:
             store=self.store,
             metrics=self.bench.metrics,
             unix_now=lambda: NOW,
+            ledger=Ledger(),
         )
         self.rewards = RewardRoutes(
             rewards=desk,

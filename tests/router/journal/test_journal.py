@@ -14,6 +14,7 @@ from router.decisions import Keyring
 from router.journal import Journal, journal_folder
 from router.journal.files import journal_files
 from router.journal.writer import _QUEUE_MAX
+from router.ledger import Ledger
 from router.metrics import Metrics
 from router.predict import Context, Predictor, Reply
 from router.rewards import Claim, RewardDesk
@@ -58,6 +59,7 @@ class Gateway:
             store=self.store,
             metrics=self.metrics,
             unix_now=lambda: NOW + 2.0,
+            ledger=Ledger(),
             journal=self.journal,
         )
 
