@@ -32,8 +32,10 @@ class Problem(enum.Enum):
     TIMEOUT = ("timeout", 408, "The body took too long to arrive")
     KEY_REUSED = ("key_reused", 422, "The Idempotency-Key was used for another request")
     UNCONDITIONAL = ("unconditional", 428, "Say which revision is to be changed")
+    BUSY = ("busy", 429, "Too much of this is under way")
     FAULT = ("fault", 500, "A fault of the gateway")
     STORE_AWAY = ("store_away", 503, "The store can't be used now: send this again")
+    NO_ROOM = ("no_room", 507, "There is no room for it")
 
     @property
     def label(self) -> str:

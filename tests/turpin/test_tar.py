@@ -164,7 +164,8 @@ def test_what_is_no_whole_plain_archive_is_refused(content: bytes, word: str) ->
         read(content)
 
 
-@given(place=st.integers(0, 511), bit=st.integers(0, 7))
+# In the checksum itself a zero may become a blank, which means the same.
+@given(place=st.integers(0, 511).filter(lambda place: not 148 <= place < 156), bit=st.integers(0, 7))
 def test_flipped_bit_in_a_header_is_noticed(place: int, bit: int) -> None:
     spoiled = bytearray(PLAIN)
     spoiled[place] ^= 1 << bit

@@ -1,0 +1,98 @@
+"""A deployment as the client follows it: which step it is at, and how far the upload is."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from turpin.picture import steps_html
+
+STEPS: Final = ("upload", "publish", "load", "check", "warm", "join")
+"""The steps in their order: the archive travels; the version appears in the publish folder; the model servers load it
+beside all others; its signatures are compared with control's; it is called until it is warm; it becomes an arm."""
+
+_NUMBER: Final = re.compile(r"([0-9]{1,18})$")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a deployment is: the step under way, its number of how many, how much of it is done (0 to 1), and details."""
+
+    step: str
+    number: int
+    of: int
+    share: float
+    detail: str = ""
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A version on its way to be an arm; `document` is the whole answer of the gateway."""
+
+    document: Mapping[str, Any]
+
+    @property
+    def model(self) -> str:
+        """The model."""
+        return str(self.document.get("model", ""))
+
+    @property
+    def version(self) -> int:
+        """The number under which it lies in the publish folder."""
+        return int(self.document.get("version", 0))
+
+    @property
+    def digest(self) -> str:
+        """The digest that its package was sealed with."""
+        return str(self.document.get("digest", ""))
+
+    @property
+    def step(self) -> str:
+        """The step under way; the last one when it is done."""
+        return str(self.document.get("step", ""))
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is an arm now."""
+        return self.document.get("state") == "done"
+
+    @property
+    def error(self) -> str:
+        """Why it failed, empty when it did not."""
+        return str(self.document.get("error") or "") if self.document.get("state") == "failed" else ""
+
+    def progress(self) -> Progress:
+        """Return how far it is."""
+        number = STEPS.index(self.step) + 1 if self.step in STEPS else 0
+        share = 1.0 if self.is_done else 0.0
+        return Progress(self.step, number, len(STEPS), share, str(self.document.get("detail") or ""))
+
+    def _repr_html_(self) -> str:
+        at = STEPS.index(self.step) if self.step in STEPS else 0
+        states = ["done" if self.is_done or place < at else "" for place in range(len(STEPS))]
+        if not self.is_done:
+            states[at] = "failed" if self.error else "running"
+        details = [str(self.document.get("detail") or "") if place == at else "" for place in range(len(STEPS))]
+        rows = zip(STEPS, states, details, strict=True)
+        steps = [{"name": name, "state": state, "detail": detail} for name, state, detail in rows]
+        return steps_html(f"{self.model} version {self.version}", steps, self.error)
+
+
+def version_of(arm: str) -> int:
+    """Return the number at the end of an arm's name ("v7" is 7); ValueError when there is none."""
+    found = _NUMBER.search(arm)
+    if found is None:
+        raise ValueError(f"the name {arm!r} ends with no number: say which version it is to be, version=7")
+    return int(found[1])
+
+
+def counted(chunks: Iterator[bytes], size_bytes: int, progress: OnProgress) -> Iterator[bytes]:
+    """Yield the chunks of an upload, and tell how much of it has been sent."""
+    sent = 0
+    for chunk in chunks:
+        yield chunk
+        sent += len(chunk)
+        progress(Progress("upload", 1, len(STEPS), sent / size_bytes, f"{sent / 2**20:.1f} MiB"))
