@@ -20,6 +20,7 @@ from router.aggregate import Aggregate
 from router.clock import unix_now
 from router.config import Config
 from router.config.fields import split_address
+from router.control.feeds import Feeds
 from router.control.leader import Leader
 from router.data_plane import DataPlane, Ports, upstreams
 from router.decisions import Keyring
@@ -65,8 +66,11 @@ async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
     try:
         async with contextlib.AsyncExitStack() as stack:
             metrics, aggregate = Metrics(), Aggregate()
-            for name, backend in config.backends.items():
-                metrics.price_usd_per_hour.labels(name).set(backend.price_usd_per_hour)
+            feeds = Feeds(
+                config.backends,
+                now=loop.time,
+                on_price=lambda name, price: metrics.price_usd_per_hour.labels(name).set(price),
+            )
             gateway: _Single | _Many
             if is_single:
                 # Only looked at: nobody else is to listen beside us, but in use is refused in the same words.
@@ -87,12 +91,15 @@ async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
                 metrics=metrics,
                 is_ready=lambda: gateway.is_ready,
                 unix_now=unix_now,
+                feeds=feeds,
             )
-            leader = Leader(config, store=store, upstreams=control, unix_now=unix_now)
+            leader = Leader(config, store=store, upstreams=control, unix_now=unix_now, feeds=feeds)
             async with asyncio.TaskGroup() as tasks:
+                reading = tasks.create_task(feeds.run(), name="price feeds")
                 leading = tasks.create_task(leader.run(), name="leader")
                 await gateway.run(stop=stop, admin_port=admin_port)
                 leading.cancel()
+                reading.cancel()
     finally:
         await store.close()
 

@@ -104,7 +104,6 @@ class DataPlane:
             ledger=self._ledger,
             trials=self._trials,
             metrics=metrics,
-            prices_usd_per_hour={name: backend.price_usd_per_hour for name, backend in config.backends.items()},
             retry_ratio=config.limits.retry_budget,
             unix_now=unix_now,
             clock=time.perf_counter,

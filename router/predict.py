@@ -89,7 +89,6 @@ class Predictor:
         keys: Keyring,
         ledger: Ledger,
         metrics: Metrics,
-        prices_usd_per_hour: Mapping[str, float],
         retry_ratio: float,
         unix_now: Callable[[], float],
         clock: Callable[[], float],
@@ -104,7 +103,6 @@ class Predictor:
         self._keys = keys
         self._ledger = ledger
         self._metrics = metrics
-        self._prices = prices_usd_per_hour
         self._unix_now = unix_now
         self._budget = RetryBudget(retry_ratio)
         self._trials = trials or Trials()
@@ -211,7 +209,7 @@ class Predictor:
         """Count the decision, note it in the journal, and sign it."""
         snapshot, arm, mode = live.snapshot, choice.arm, choice.mode
         route = snapshot.arms[arm]
-        cost = pico_usd(answer.charged_ns, self._prices[route.backend])
+        cost = pico_usd(answer.charged_ns, route.price_usd_per_hour)
         cell = Cell(snapshot.epoch, cell_arm(arm, choice.segment), snapshot.block)
         # A unit's trial is counted when the store has heard of it.
         is_trial = mode.is_learned and bool(choice.unit)

@@ -20,6 +20,7 @@ class ArmRoute(msgspec.Struct, frozen=True):
     model: str
     version: int
     parts: int
+    price_usd_per_hour: float = 0.0  # what its backend costs now, for the bill; 0 while that is not known
 
 
 class SegmentRoute(msgspec.Struct, frozen=True):

@@ -8,11 +8,13 @@ import structlog
 from router.admin.application import application
 from router.admin.gate import Gate
 from router.admin.health import Health
+from router.admin.money import Money
 from router.admin.reading import Reading
 from router.admin.token import made_token
 from router.aggregate import Aggregate
 from router.config import Config
 from router.config.fields import split_address
+from router.control.feeds import Feeds
 from router.fronts.http import serve_http
 from router.metrics import Metrics
 from router.store import Store
@@ -29,6 +31,7 @@ async def listen(
     metrics: Metrics,
     is_ready: Callable[[], bool],
     unix_now: Callable[[], float],
+    feeds: Feeds,
 ) -> int:
     """Listen on the admin port, and on that of the metrics if there is one; return the admin port. OSError if a port
     can't be had, or the token not be made."""
@@ -50,7 +53,7 @@ async def listen(
         token_file=token_file,
     )
     reading = Reading(store=store, unix_now=unix_now)
-    app = application(gate, health.handlers(), reading.handlers())
+    app = application(gate, health.handlers(), reading.handlers(), Money(feeds).handlers())
     runner, port = await serve_http(app, *split_address(config.listen.admin), is_shared=False)
     stack.push_async_callback(runner.cleanup)
     if config.listen.metrics is not None:

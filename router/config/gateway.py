@@ -140,7 +140,7 @@ def load_config(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     """Read `turpin.yaml`, what it includes and the environment; BadInput with every problem and its place."""
     overridden = environment.override(Config, _read_mapping(path), environ)
     problems = list(overridden.problems)
-    data, places = _include(overridden.data, path.parent, problems)
+    data, places = _include(_beside(overridden.data, path.parent), path.parent, problems)
     config: Config | None = None
     try:
         config = validate(Config, data)
@@ -203,6 +203,22 @@ def _include(data: Mapping[str, Any], folder: Path, problems: list[Problem]) -> 
             places[len(found)] = (f"{file}: ",)
             found.append(content)
     return {**data, "experiments": found}, places
+
+
+def _beside(data: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    """Return the settings with the files of price feeds taken to lie beside the configuration."""
+    backends = data.get("backends")
+    if not isinstance(backends, Mapping):
+        return data
+    found = dict(backends)
+    for name, backend in backends.items():
+        if not isinstance(backend, Mapping) or not isinstance(price := backend.get("price_usd_per_hour"), Mapping):
+            continue
+        feed = price.get("feed")
+        if isinstance(feed, str) and feed.startswith("file:"):
+            absolute = f"file:{folder.absolute() / feed.removeprefix('file:')}"
+            found[name] = {**backend, "price_usd_per_hour": {**price, "feed": absolute}}
+    return {**data, "backends": found}
 
 
 def _at_its_place(problem: Problem, places: Mapping[int, Place], sources: Mapping[Place, str]) -> Problem:

@@ -1,12 +1,22 @@
 """The sections of `turpin.yaml` but the experiments: what can be set, the defaults and why."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Strict, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    Strict,
+    Tag,
+    model_validator,
+)
 
 from router.config.document import Document, Problem, refuse, shown
-from router.config.fields import Address, AutoCount, Name, hide_unless_revealed, split_address
+from router.config.fields import HOUR, MINUTE, Address, AutoCount, Duration, Name, hide_unless_revealed, split_address
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -66,6 +76,36 @@ class ModelFiles(Document):
     labels: dict[str, int] = Field(default={})
 
 
+def _check_feed(feed: str) -> str:
+    if not (feed.startswith("https://") and len(feed) > len("https://")) and not feed.startswith("file:"):
+        raise ValueError(f'must be "https://…", or "file:PATH"; got {shown(feed.partition(":")[0])}')
+    return feed
+
+
+class Feed(Document):
+    """Where a backend's price is read: a JSON object of dollars an hour, by key."""
+
+    feed: Annotated[str, AfterValidator(_check_feed), PlainSerializer(hide_unless_revealed, when_used="json")] = Field(
+        description='"file:PATH" or "https://…"'
+    )
+    key: str = Field(min_length=1, description="the price's key in the feed")
+    # Spot markets move by the minute; a file is looked at every second.
+    every: Duration = Field(default=MINUTE, ge=1)
+    # An hour unread: the price may be anything by now, and nothing is retired on it.
+    max_age: Duration = Field(default=HOUR, ge=1)
+
+    def shown(self) -> str:
+        """Return the address without what may be secret in it."""
+        return self.feed.partition("?")[0].rpartition("@")[2] if "@" in self.feed else self.feed.partition("?")[0]
+
+
+_IS_FEED = Discriminator(lambda value: "<feed>" if isinstance(value, Mapping | Feed) else "<number>")
+Price = Annotated[
+    Annotated[Feed, Tag("<feed>")] | Annotated[float, Field(ge=0), Tag("<number>")],
+    _IS_FEED,
+]
+
+
 class Backend(Document):
     """A set of equal model servers, its replicas, with one price."""
 
@@ -76,7 +116,7 @@ class Backend(Document):
     # Requests travel as gRPC; only a model without Predict needs its REST port.
     rest: Address | None = None
     # No default: every decision weighs cost, and a made-up price would decide it.
-    price_usd_per_hour: float = Field(ge=0, description="what one replica costs an hour, in dollars")
+    price_usd_per_hour: Price = Field(description="what one replica costs an hour, in dollars, or {feed: …, key: …}")
     location: str | None = None
     # Most backends stand beside their gateway.
     egress_usd_per_gib: float = Field(default=0.0, ge=0)

@@ -24,6 +24,7 @@ from router.config.document import BadInput
 from router.config.experiment import Experiment
 from router.control import dossier as dossiers
 from router.control.dossier import Document, Dossier
+from router.control.feeds import Feeds
 from router.control.learner import Refreshed, refresh
 from router.control.lifecycle import Lifecycle
 from router.control.seen import Seen
@@ -52,8 +53,11 @@ class Leader:
         store: Store,
         upstreams: Mapping[str, tuple[Upstream, ...]],
         unix_now: Callable[[], float],
+        feeds: Feeds | None = None,
     ) -> None:
+        """`feeds` are followed by whoever made them; without any, prices are those of the configuration."""
         self._config = config
+        self._feeds = feeds or Feeds(config.backends, now=asyncio.get_running_loop().time)
         self._store = store
         self._upstreams = upstreams
         self._unix_now = unix_now
@@ -137,6 +141,8 @@ class Leader:
                 self._dossiers[spec.name] = await self._seed(spec, fence)
             elif known is not None and known.spec != spec:
                 log.warning("experiment file ignored: the store holds another version of it", experiment=spec.name)
+        for dossier in self._dossiers.values():
+            self._feeds.remember({name: held.usd_per_hour for name, held in dossier.document.prices.items()})
         self._fence = fence
         log.info("leading", fence=fence, experiments=sorted(self._dossiers))
 
@@ -176,7 +182,8 @@ class Leader:
         seen = Seen(
             cells=await self._store.sums(epoch),
             beats=_of(beats, epoch, len(dossier.spec.arms)),
-            prices_usd_per_hour={key: backend.price_usd_per_hour for key, backend in self._config.backends.items()},
+            prices_usd_per_hour=self._feeds.prices_usd_per_hour(),
+            price_warnings=self._feeds.warnings(),
             calibrated=self._lifecycle.costs.pop(name, {}),
             events=events,
             is_complete=asyncio.get_running_loop().time() >= self._heard_at,

@@ -6,7 +6,7 @@ No IO and no clock: the leader reads, calls `refresh`, and writes what it return
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -81,7 +81,9 @@ def refresh(
         question = question_of(dossier, life, seen, now, laws)
         alarms = alarms_of(dossier.with_life(life), seen.cells, question.sums, now, health)
         ringing = tuple(alarm for alarm in alarms if alarm.is_ringing)
-        question = replace(question, alarms=tuple(alarm.words for alarm in ringing))
+        backends = {arm.backend for arm in dossier.spec.arms}
+        unreliable = (words for name, words in sorted(seen.price_warnings.items()) if name in backends)
+        question = replace(question, alarms=(*(alarm.words for alarm in ringing), *unreliable))
         assessment = assess(question, cache)
         life = _step(life, _assessed(assessment, now), notes)
         dossier = dossier.with_changes(
@@ -91,7 +93,7 @@ def refresh(
     parts = _parts(dossier, life)
     dossier = _roll_block(dossier, parts, now)
     dossier = _note_silence(dossier, parts, version)
-    snapshot = _snapshot(dossier, parts, version, now, state_view(dossier, seen, parts, now))
+    snapshot = _snapshot(dossier, parts, version, now, seen)
     return Refreshed(dossier, snapshot, underway(life), tuple(notes))
 
 
@@ -207,7 +209,7 @@ def _roll_block(dossier: Dossier, parts: tuple[int, ...], now: float) -> Dossier
     return dossier.with_changes(block_starts=(*document.block_starts, now), block_parts=parts, sprint_blocks=sprints)
 
 
-def _snapshot(dossier: Dossier, parts: Sequence[int], version: int, now: float, view: dict[str, Any]) -> Snapshot:
+def _snapshot(dossier: Dossier, parts: Sequence[int], version: int, now: float, seen: Seen) -> Snapshot:
     spec, document, life = dossier.spec, dossier.document, dossier.life
     return Snapshot(
         name=dossier.name,
@@ -221,7 +223,9 @@ def _snapshot(dossier: Dossier, parts: Sequence[int], version: int, now: float, 
         control=life.control,
         serving=life.control if life.winner is None else life.winner,
         arms=tuple(
-            ArmRoute(arm.name, arm.backend, arm.model, arm.version, share)
+            ArmRoute(
+                arm.name, arm.backend, arm.model, arm.version, share, seen.prices_usd_per_hour.get(arm.backend, 0.0)
+            )
             for arm, share in zip(spec.arms, parts, strict=True)
         ),
         is_sticky=spec.policy.sticky,
@@ -235,5 +239,5 @@ def _snapshot(dossier: Dossier, parts: Sequence[int], version: int, now: float, 
         value_usd=spec.objective.value_usd,
         feedback=spec.objective.reward.feedback,
         call_max_s=call_max_s(spec),
-        view=view_of(view),
+        view=view_of(state_view(dossier, seen, parts, now)),
     )

@@ -34,7 +34,8 @@ def _followed(held: HeldPrice | None, price: float, now: float, hold_s: float) -
     step = _distance(held.usd_per_hour, price)
     if step == 0.0:
         return held
-    is_free = held.moved_at is None or now - held.moved_at >= hold_s
+    # A clock that was set back holds nothing for longer.
+    is_free = held.moved_at is None or not 0.0 <= now - held.moved_at < hold_s
     is_larger = step > held.step * (1.0 + _ROUNDING)
     return HeldPrice(price, now, step) if is_free or is_larger else held
 

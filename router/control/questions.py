@@ -33,15 +33,18 @@ def question_of(dossier: Dossier, life: Life, seen: Seen, now: float, laws: LawC
     cells = _cells_of(dossier, seen)
     sums = Sums.from_cells(cells, len(arms))
     decisions = sums.decisions.sum(axis=0)
+    costs = [deciding_cost_usd(dossier, place, seen.prices_usd_per_hour) for place in range(len(arms))]
     starts_s = _starts_s(document, life, sums)
     question = Question(
         arms=tuple(
             ArmFacts(
                 name=arm.name,
-                cost_usd=deciding_cost_usd(dossier, place, seen.prices_usd_per_hour),
+                # While it is not known nothing is decided by it: traffic is split equally, and nothing ends.
+                cost_usd=costs[place] or 0.0,
                 is_live=live[place],
                 max_share=arm.max_share,
-                is_cost_known=_is_probed(document, arm.name) or decisions[place] >= _UNPROBED_MAX,
+                is_cost_known=costs[place] is not None
+                and (_is_probed(document, arm.name) or decisions[place] >= _UNPROBED_MAX),
                 group=arm.reward_group,
             )
             for place, arm in enumerate(arms)

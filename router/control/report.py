@@ -119,11 +119,29 @@ def state_view(dossier: Dossier, seen: Seen, parts: Sequence[int], now: float) -
         "evidence_bar_log": numbers and numbers.evidence_bar_log,
         "margin": numbers and numbers.margin,
         "certified_gap": numbers and numbers.certified_gap,
-        "alarms": [msgspec.to_builtins(alarm) for alarm in numbers.alarms] if numbers else [],
+        "alarms": [
+            *([msgspec.to_builtins(alarm) for alarm in numbers.alarms] if numbers else []),
+            *_price_alarms(dossier, seen),
+        ],
         "requests_per_day": numbers and numbers.requests_per_day,
         "sprint": _sprint(dossier),
         "arms": [_arm(dossier, seen, totals[place], parts, place) for place in range(len(life.arms))],
     } | _money(numbers)
+
+
+def _price_alarms(dossier: Dossier, seen: Seen) -> list[dict[str, Any]]:
+    """Return the prices that can't be relied on, in the form of alarms; what is known for certain has no evidence."""
+    return [
+        {
+            "name": "price",
+            "arm": arm.name,
+            "evidence_log": None,
+            "bar_log": None,
+            "words": seen.price_warnings[arm.backend],
+        }
+        for arm in dossier.spec.arms
+        if arm.backend in seen.price_warnings
+    ]
 
 
 def _sprint(dossier: Dossier) -> dict[str, Any]:
@@ -163,6 +181,8 @@ def _arm(dossier: Dossier, seen: Seen, total: Mapping[str, int], parts: Sequence
     arm = dossier.life.arms[place]
     numbers = dossier.document.numbers
     assessed = numbers and numbers.arms[place]
+    # Without a cost there is no value: an arm that was never calibrated would look best.
+    valued = assessed if cost is not None else None
     return {
         "name": arm.name,
         "state": arm.state,
@@ -183,13 +203,13 @@ def _arm(dossier: Dossier, seen: Seen, total: Mapping[str, int], parts: Sequence
         "cost_usd": total["cost_pico_usd"] * 1e-12,
         "prediction_cost_usd": cost,
         "price_usd_per_hour": deciding_price(dossier, place, seen.prices_usd_per_hour),
-        "value_usd": assessed and assessed.value_usd,
-        "value_usd_low": assessed and assessed.value_usd_low,
-        "value_usd_high": assessed and assessed.value_usd_high,
+        "value_usd": valued and valued.value_usd,
+        "value_usd_low": valued and valued.value_usd_low,
+        "value_usd_high": valued and valued.value_usd_high,
         "best_probability": assessed and assessed.best_probability,
         "evidence_log": assessed and assessed.evidence_log,
         "refuted": assessed and assessed.is_refuted,
-        "score": assessed and assessed.score,
+        "score": valued and valued.score,
     }
 
 

@@ -1,7 +1,7 @@
 """What the leader reads for one refresh of an experiment, and the cost that follows from it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bandits.life import Event
 from router.control.dossier import ArmCost, Dossier
@@ -15,6 +15,7 @@ Cells = Mapping[tuple[int, int], Mapping[str, int]]
 class Seen:
     """What the leader read for this refresh: sums per (arm, block), the live gateways, prices, new calibrations.
 
+    A backend whose price is not known has none; `price_warnings` say, by backend, why a price can't be relied on.
     `is_complete`: every live gateway has had time to be heard. After an outage of the store some still have not, and
     they send requests by old weights.
     """
@@ -25,19 +26,27 @@ class Seen:
     calibrated: Mapping[str, ArmCost]
     events: Sequence[Event]
     is_complete: bool = True
+    price_warnings: Mapping[str, str] = field(default_factory=dict)
 
 
-def deciding_price(dossier: Dossier, arm: int, prices_usd_per_hour: Mapping[str, float]) -> float:
-    """Return the price an hour that the arm is judged by: the one held, or the current one before the first refresh."""
+def deciding_price(dossier: Dossier, arm: int, prices_usd_per_hour: Mapping[str, float]) -> float | None:
+    """Return the price an hour that the arm is judged by: the one held, or the current one before the first refresh.
+
+    None while no price is known.
+    """
     backend = dossier.spec.arms[arm].backend
     held = dossier.document.prices.get(backend)
-    return prices_usd_per_hour[backend] if held is None else held.usd_per_hour
+    return prices_usd_per_hour.get(backend) if held is None else held.usd_per_hour
 
 
-def deciding_cost_usd(dossier: Dossier, arm: int, prices_usd_per_hour: Mapping[str, float]) -> float:
-    """Return what one prediction of the arm costs at the reference size and the price held; 0 while not calibrated."""
-    cost = dossier.document.costs.get(dossier.spec.arms[arm].name)
-    if cost is None:
-        return 0.0
-    line, price = Line(cost.a_s, cost.b_s), deciding_price(dossier, arm, prices_usd_per_hour)
-    return cost_usd(line, cost.scale, dossier.document.reference_rows, price)
+def deciding_cost_usd(dossier: Dossier, arm: int, prices_usd_per_hour: Mapping[str, float]) -> float | None:
+    """Return what one prediction of the arm costs at the reference size and the price held; None while that is not
+    known: it was never calibrated, or its backend has no price yet.
+    """
+    cost, price = (
+        dossier.document.costs.get(dossier.spec.arms[arm].name),
+        deciding_price(dossier, arm, prices_usd_per_hour),
+    )
+    if cost is None or price is None:
+        return None
+    return cost_usd(Line(cost.a_s, cost.b_s), cost.scale, dossier.document.reference_rows, price)

@@ -37,7 +37,7 @@ DEADLINE = 30.0
 
 def arm_routes(*parts: int) -> tuple[ArmRoute, ...]:
     """Arms v1, v2, …: versions of one model on one backend."""
-    return tuple(ArmRoute(f"v{n}", BACKEND, MODEL, n, share) for n, share in enumerate(parts, 1))
+    return tuple(ArmRoute(f"v{n}", BACKEND, MODEL, n, share, PRICE_USD_PER_HOUR) for n, share in enumerate(parts, 1))
 
 
 def snapshot(*parts: int, **changes: Any) -> Snapshot:
@@ -126,7 +126,6 @@ def bench(
         keys=keys,
         ledger=ledger,
         metrics=metrics,
-        prices_usd_per_hour=dict.fromkeys(dispatchers, PRICE_USD_PER_HOUR),
         retry_ratio=retry_ratio,
         unix_now=lambda: NOW,
         clock=clock,

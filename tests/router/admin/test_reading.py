@@ -15,10 +15,12 @@ from bandits.life import Note
 from router.admin.application import application
 from router.admin.gate import Gate
 from router.admin.health import Health
+from router.admin.money import Money
 from router.admin.reading import Reading
 from router.aggregate import Aggregate
 from router.config.settings import Admin
 from router.control.dossier import encode
+from router.control.feeds import Feeds
 from router.fronts.http import serve_http
 from router.metrics import Metrics, snapshot
 from router.snapshot import encode as encode_snapshot
@@ -54,7 +56,8 @@ class Bench:
     def application(self) -> web.Application:
         """The admin port."""
         reading = Reading(store=self.store, unix_now=self.now)
-        return application(self.gate, self.health.handlers(), reading.handlers())
+        feeds = Feeds({}, now=self.now)
+        return application(self.gate, self.health.handlers(), reading.handlers(), Money(feeds).handlers())
 
     async def publish(self, ticks: int) -> None:
         """Let the experiment go on, and write what a leader writes."""

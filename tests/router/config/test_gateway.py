@@ -96,7 +96,7 @@ experiments:
         "listen.grpc: must be \"host:port\" with a port of 0 to 65535; got '8500'",
         "workers: must be a whole number; got 'two'",
         "store: must be memory:, sqlite:///PATH, redis://HOST:PORT/DB or rediss://…; got the scheme 'foo'",
-        "backends.tfs-a.price_usd_per_hour: is missing: what one replica costs an hour, in dollars",
+        "backends.tfs-a.price_usd_per_hour: is missing: what one replica costs an hour, in dollars, or {feed: …, key: …}",
         "backends.tfs-a.max_in_flight: must be at least 1; got 0",
         "backends.tfs-a.prise_usd_per_hour: unknown setting; did you mean 'price_usd_per_hour'?",
         "backends.tfs-g.target: needs at least 1 entries; got 0",

@@ -186,7 +186,9 @@ def test_delays_are_shown_of_conversions_alone() -> None:
 def test_arm_that_is_not_calibrated_has_no_cost_yet() -> None:
     state = state_view(seeded(spec()), seen({}), [PARTS, 0, 0], START)
 
-    assert [arm["prediction_cost_usd"] for arm in state["arms"]] == [0.0] * 3
+    assert [arm["prediction_cost_usd"] for arm in state["arms"]] == [None] * 3
+    # It would look best with a value that has nothing taken off.
+    assert [arm["value_usd"] for arm in state["arms"]] == [None] * 3
 
 
 def test_why_is_said_of_phases_and_arms() -> None:

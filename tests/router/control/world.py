@@ -117,6 +117,7 @@ class World:
         self.calibrated: dict[str, ArmCost] = {}
         self.refreshed: Refreshed | None = None
         self.prices = dict(PRICES)
+        self.warnings: dict[str, str] = {}
         self.batch_rows = 4
         self.probes = 15
 
@@ -133,6 +134,7 @@ class World:
             prices_usd_per_hour=self.prices,
             calibrated=self.calibrated,
             events=[*self._work(), *events],
+            price_warnings=self.warnings,
         )
         self.calibrated = {}
         self.version += 1
