@@ -137,6 +137,7 @@ class DataPlane:
                     metrics=metrics,
                     unix_now=self._unix_now,
                     ledger=self._ledger,
+                    calls=self._measurements.reward_calls,
                     journal=self._journal,
                 ),
                 access=Access(

@@ -15,6 +15,8 @@ class ArmBeat(msgspec.Struct, frozen=True):
     in_flight: int
     probes: tuple[tuple[int, float], ...] = ()
     batch_rows: dict[int, int] = {}
+    # What became of reward calls for this arm's decisions since the worker's start, by the metrics' labels.
+    reward_calls: dict[str, int] = {}
     unreached_in_a_row: int = 0
 
 
@@ -23,6 +25,7 @@ class ExperimentBeat(msgspec.Struct, frozen=True):
 
     version: int
     arms: tuple[ArmBeat, ...]
+    reward_call_at: float | None = None  # unix s of the last one
 
 
 class Heartbeat(msgspec.Struct, frozen=True):

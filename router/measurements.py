@@ -7,6 +7,7 @@ from typing import Final
 from router.ejections import Ejections
 from router.heartbeat import ArmBeat, ExperimentBeat, Heartbeat
 from router.metrics import Metrics
+from router.reward_calls import RewardCalls
 from router.routes import Live
 from serving.dispatcher import BatchRecord, Dispatcher
 from serving.probes import ProbeSchedule
@@ -17,14 +18,15 @@ _BATCHES_KEPT: Final = 512
 
 
 class Measurements:
-    """Batches seen by one worker. Mutable: the last sizes per arm, the probes of each backend, and the arms whose backend
-    does not answer."""
+    """Batches seen by one worker. Mutable: the last sizes per arm, the probes of each backend, the arms whose backend
+    does not answer, and what became of reward calls."""
 
     def __init__(self, backends: Sequence[str], metrics: Metrics) -> None:
         self._metrics = metrics
         self._schedules = {backend: ProbeSchedule() for backend in backends}
         self._sizes: dict[Servable, deque[int]] = {}
         self.ejections = Ejections()
+        self.reward_calls = RewardCalls()
 
     def on_batch(self, record: BatchRecord) -> None:
         """Take note of a batch that came back, well or ill."""
@@ -68,7 +70,8 @@ class Measurements:
                 probes=tuple(self._schedules[target.backend].measured.get(target, ())),
                 batch_rows=dict(Counter(self._sizes.get(target, ()))),
                 unreached_in_a_row=self.ejections.unreached_in_a_row(target),
+                reward_calls=self.reward_calls.of(live.snapshot.epoch, place),
             )
             for place, target in enumerate(live.targets)
         )
-        return ExperimentBeat(live.snapshot.version, arms)
+        return ExperimentBeat(live.snapshot.version, arms, self.reward_calls.last_at(live.snapshot.epoch))

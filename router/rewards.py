@@ -14,6 +14,7 @@ from router.journal import Journal
 from router.ledger import Ledger
 from router.metrics import Metrics
 from router.problems import Problem
+from router.reward_calls import RewardCalls
 from router.routes import Live, Routes
 from router.store import Reward, RewardResult, Store, StoreUnavailable
 from router.trials import trial_of
@@ -75,9 +76,11 @@ class RewardDesk:
         metrics: Metrics,
         unix_now: Callable[[], float],
         ledger: Ledger,
+        calls: RewardCalls,
         journal: Journal | None = None,
     ) -> None:
         self._ledger = ledger
+        self._calls = calls
         self._journal = journal
         self._keys = keys
         self._routes = routes
@@ -91,7 +94,11 @@ class RewardDesk:
 
     async def record(self, claims: Sequence[Claim]) -> list[Outcome]:
         """Record claims in one durable step; one outcome each, in order. Never raises for what a client sent."""
-        checked = [self._check(claim) for claim in claims]
+        found = [self._find(claim) for claim in claims]
+        checked = [
+            item if isinstance(item, Outcome) else self._check(claim, *item)
+            for claim, item in zip(claims, found, strict=True)
+        ]
         results: list[RewardResult] = []
         away = ""
         try:
@@ -105,9 +112,11 @@ class RewardDesk:
             item if isinstance(item, Outcome) else self._outcome(item, None if away else next(remaining), away)
             for item in checked
         ]
-        for outcome in outcomes:
+        for item, outcome in zip(found, outcomes, strict=True):
             label = outcome.problem.label if outcome.problem else ("recorded" if outcome.status == 202 else "duplicate")
             self._metrics.rewards.labels(label).inc()
+            if not isinstance(item, Outcome):
+                self._calls.count(item[0].epoch, item[0].arm, label, self._unix_now())
         return outcomes
 
     async def _set_trials_apart(self, checked: list[_Checked | Outcome]) -> list[_Checked | Outcome]:
@@ -123,7 +132,8 @@ class RewardDesk:
             for item in checked
         ]
 
-    def _check(self, claim: Claim) -> _Checked | Outcome:
+    def _find(self, claim: Claim) -> tuple[Decision, Live] | Outcome:
+        """Return the decision that the claim's token proves, and its experiment."""
         try:
             decision = self._keys.verify(claim.decision)
         except BadToken as error:
@@ -131,6 +141,9 @@ class RewardDesk:
         live = self._routes.by_epoch.get(decision.epoch)
         if live is None or decision.arm >= len(live.snapshot.arms) or decision.segment >= len(live.splits):
             return _refused(Problem.UNKNOWN_EPOCH, "the experiment of this decision is not known here (any more)")
+        return decision, live
+
+    def _check(self, claim: Claim, decision: Decision, live: Live) -> _Checked | Outcome:
         now = self._unix_now()
         age_s = now - decision.time_us * 1e-6
         if age_s < -_SKEW_S:

@@ -1,6 +1,7 @@
 """The numbers behind a decision, as `/admin/v1/experiments/{name}/state` shows them (design §14)."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final
@@ -15,6 +16,7 @@ from bandits.question import Assessment
 from bandits.sums import STEPS
 from router.control.dossier import AlarmNumbers, ArmNumbers, DelayNumbers, Dossier, Numbers, SprintNumbers
 from router.control.seen import Seen, deciding_cost_usd, deciding_price
+from router.heartbeat import ExperimentBeat
 from router.snapshot import PARTS
 
 # The fields whose sums are shown. With thousands of cells a second the others would be most of a refresh.
@@ -125,6 +127,7 @@ def state_view(dossier: Dossier, seen: Seen, parts: Sequence[int], now: float) -
         ],
         "requests_per_day": numbers and numbers.requests_per_day,
         "sprint": _sprint(dossier),
+        "gateways": [_gateway(beat, now) for beat in seen.beats],
         "arms": [_arm(dossier, seen, totals[place], parts, place) for place in range(len(life.arms))],
     } | _money(numbers)
 
@@ -142,6 +145,13 @@ def _price_alarms(dossier: Dossier, seen: Seen) -> list[dict[str, Any]]:
         for arm in dossier.spec.arms
         if arm.backend in seen.price_warnings
     ]
+
+
+def _gateway(beat: ExperimentBeat, now: float) -> dict[str, Any]:
+    """Return what a live worker has heard of rewards since its start: silence that no sum can show."""
+    calls: Counter[str] = sum((Counter(arm.reward_calls) for arm in beat.arms), Counter())
+    last_at = beat.reward_call_at
+    return {"reward_calls": dict(calls), "reward_call_age_s": None if last_at is None else max(0.0, now - last_at)}
 
 
 def _sprint(dossier: Dossier) -> dict[str, Any]:
@@ -197,6 +207,7 @@ def _arm(dossier: Dossier, seen: Seen, total: Mapping[str, int], parts: Sequence
         "reward_sum": low * rewards + (total["reward_q"] + total["unlearned_reward_q"]) / STEPS * (high - low),
         "pending": total["pending"],
         "late": total["late_rewards"],
+        "reward_calls": dict(sum((Counter(beat.arms[place].reward_calls) for beat in seen.beats), Counter())),
         "delay": assessed and msgspec.to_builtins(assessed.delay),
         "errors": total["errors"] + total["unlearned_errors"],
         "rate": assessed and assessed.rate,

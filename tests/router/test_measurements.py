@@ -51,6 +51,16 @@ def test_heartbeat_tells_of_every_arm_in_order() -> None:
     assert beats(measured, arm1=4) == (ArmBeat(0, (), {3: 2, 5: 1}), ArmBeat(4, ((8, 0.02),), {}))
 
 
+def test_heartbeat_tells_what_became_of_reward_calls() -> None:
+    measured = measurements()
+    for arm, result, at in ((1, "recorded", 5.0), (1, "recorded", 6.0), (1, "late", 7.0), (0, "recorded", 6.5)):
+        measured.reward_calls.count(EPOCH, arm, result, at)
+    measured.reward_calls.count(EPOCH + 1, 0, "recorded", 99.0)
+
+    assert [arm.reward_calls for arm in beats(measured)] == [{"recorded": 1}, {"recorded": 2, "late": 1}]
+    assert measured.heartbeat([LIVE], {}).experiments[EPOCH].reward_call_at == 6.5
+
+
 def test_heartbeat_names_the_version_it_acts_by_and_nobody_elses_requests() -> None:
     measured = measurements()
 

@@ -15,6 +15,7 @@ from router.decisions import Decision, Keyring, Mode
 from router.ledger import Ledger
 from router.metrics import Metrics
 from router.problems import Problem
+from router.reward_calls import RewardCalls
 from router.rewards import Claim, Outcome, RewardDesk
 from router.routes import Routes
 from router.store import FIELDS, Cell, Reward, RewardResult, StoreUnavailable
@@ -54,6 +55,7 @@ class Bench:
         self.now = NOW
         self.metrics = Metrics()
         self.ledger = Ledger()
+        self.calls = RewardCalls()
         routes = Routes({BACKEND: (MODEL,)})
         routes.update(snapshot(**changes))
         self.desk = RewardDesk(
@@ -63,6 +65,7 @@ class Bench:
             metrics=self.metrics,
             unix_now=lambda: self.now,
             ledger=self.ledger,
+            calls=self.calls,
         )
 
     def record(self, *claims: Claim) -> list[Outcome]:
@@ -108,6 +111,22 @@ def test_late_reports_are_counted_for_their_arm_and_never_learned() -> None:
 
     assert on.ledger.parcel().deltas == {Cell(EPOCH, 1, 3): {"late_rewards": 2}}
     assert on.sums() == {}
+
+
+def test_calls_are_counted_for_the_arm_they_speak_of_whatever_becomes_of_them() -> None:
+    on = Bench()
+    claim = Claim(token(), 1.0)
+
+    assert on.calls.last_at(EPOCH) is None
+    on.record(claim)
+    on.record(claim, Claim(claim.decision, 0.0), Claim(token(age_s=WINDOW_S + 1.0), 1.0), Claim(token(arm=0), 7.0))
+    # Nobody knows of which arm a forged token speaks.
+    on.record(Claim("x" * 94, 1.0))
+
+    assert on.calls.of(EPOCH, 1) == {"recorded": 1, "duplicate": 1, "conflict": 1, "late": 1}
+    assert on.calls.of(EPOCH, 0) == {"invalid": 1}
+    assert on.calls.of(OTHER_EPOCH, 0) == {}
+    assert on.calls.last_at(EPOCH) == NOW
 
 
 @pytest.mark.parametrize(("age_s", "number"), [(0.0, 0), (12.5, 9), (900.0, 21), (901.0, 22), (1800.0, 23)])

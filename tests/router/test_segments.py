@@ -17,6 +17,7 @@ from router.decisions import TOKEN_CHARS, Keyring, Mode
 from router.journal.scribe import Decided, Scribe
 from router.ledger import Ledger, moment_cell
 from router.metrics import Metrics
+from router.reward_calls import RewardCalls
 from router.rewards import Claim, RewardDesk
 from router.routes import Routes
 from router.snapshot import PARTS, SegmentRoute, Snapshot, decode, encode
@@ -131,7 +132,13 @@ async def rewarded(on: Bench, token: str, known: Snapshot) -> dict[tuple[int, in
     store = MemoryStore()
     await store.open()
     desk = RewardDesk(
-        keys=Keyring(KEYS), routes=routes, store=store, metrics=Metrics(), unix_now=lambda: NOW, ledger=Ledger()
+        keys=Keyring(KEYS),
+        routes=routes,
+        store=store,
+        metrics=Metrics(),
+        unix_now=lambda: NOW,
+        ledger=Ledger(),
+        calls=RewardCalls(),
     )
     (outcome,) = await desk.record([Claim(decision=token, reward=1.0)])
     assert outcome.status == 202, outcome.detail

@@ -11,6 +11,7 @@ from router.choice import Context, choose
 from router.decisions import Keyring, Mode
 from router.ledger import Ledger
 from router.metrics import Metrics
+from router.reward_calls import RewardCalls
 from router.rewards import Claim, RewardDesk
 from router.routes import Live, Routes
 from router.snapshot import PARTS, Snapshot
@@ -66,7 +67,13 @@ def desk(store: MemoryStore, **changes: Any) -> RewardDesk:
     routes = Routes({BACKEND: (MODEL,)})
     routes.update(snapshot(**(STICKY | changes)))
     return RewardDesk(
-        keys=KEYRING, routes=routes, store=store, metrics=Metrics(), unix_now=lambda: NOW, ledger=Ledger()
+        keys=KEYRING,
+        routes=routes,
+        store=store,
+        metrics=Metrics(),
+        unix_now=lambda: NOW,
+        ledger=Ledger(),
+        calls=RewardCalls(),
     )
 
 

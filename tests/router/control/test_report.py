@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from bandits.life import ArmFailed
 from router.control.report import state_view
 from router.control.seen import Seen
+from router.heartbeat import ArmBeat, ExperimentBeat
 from router.snapshot import PARTS
 from router.store import FIELDS
 from serving.cost import Line
@@ -163,6 +165,20 @@ def test_decision_is_pending_until_the_window_has_passed_since_its_blocks_end() 
         return int(state_view(of, seen(cells), [PARTS, 0, 0], START + after_s)["arms"][0]["pending"])
 
     assert [pending(after_s) for after_s in (8.0, 14.9, 15.0, 16.9, 17.0, 21.9, 22.0)] == [57, 57, 48, 48, 29, 29, 0]
+
+
+def test_reward_calls_are_shown_by_arm_and_by_gateway() -> None:
+    silent = ExperimentBeat(7, (ArmBeat(0),) * 3)
+    heard = ExperimentBeat(
+        7, (ArmBeat(0, reward_calls={"recorded": 3, "late": 1}), ArmBeat(0), ArmBeat(0)), START - 2.0
+    )
+    some = replace(seen({}), beats=[heard, silent, heard])
+
+    state = state_view(seeded(spec()), some, [PARTS, 0, 0], START)
+
+    assert [arm["reward_calls"] for arm in state["arms"]] == [{"recorded": 6, "late": 2}, {}, {}]
+    of_heard = {"reward_calls": {"recorded": 3, "late": 1}, "reward_call_age_s": 2.0}
+    assert state["gateways"] == [of_heard, {"reward_calls": {}, "reward_call_age_s": None}, of_heard]
 
 
 def test_delays_are_shown_of_conversions_alone() -> None:

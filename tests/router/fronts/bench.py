@@ -7,6 +7,7 @@ from router.fronts.access import Access
 from router.fronts.rewards import RewardRoutes
 from router.ledger import Ledger
 from router.models import Models
+from router.reward_calls import RewardCalls
 from router.rewards import RewardDesk
 from router.snapshot import PARTS
 from router.store import Reward, RewardResult, StoreUnavailable
@@ -52,6 +53,7 @@ class Behind:
             metrics=self.bench.metrics,
             unix_now=lambda: NOW,
             ledger=Ledger(),
+            calls=RewardCalls(),
         )
         self.rewards = RewardRoutes(
             rewards=desk,

@@ -17,6 +17,7 @@ from router.journal.writer import _QUEUE_MAX
 from router.ledger import Ledger
 from router.metrics import Metrics
 from router.predict import Context, Predictor, Reply
+from router.reward_calls import RewardCalls
 from router.rewards import Claim, RewardDesk
 from router.routes import Routes
 from router.snapshot import PARTS, Snapshot
@@ -60,6 +61,7 @@ class Gateway:
             metrics=self.metrics,
             unix_now=lambda: NOW + 2.0,
             ledger=Ledger(),
+            calls=RewardCalls(),
             journal=self.journal,
         )
 
