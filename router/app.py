@@ -83,6 +83,7 @@ async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
             for targets in control.values():
                 for upstream in targets:
                     stack.push_async_callback(upstream.close)
+            leader = Leader(config, store=store, upstreams=control, unix_now=unix_now, feeds=feeds)
             admin_port = await listen(
                 config,
                 stack,
@@ -92,8 +93,8 @@ async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
                 is_ready=lambda: gateway.is_ready,
                 unix_now=unix_now,
                 feeds=feeds,
+                backends=leader.servers.view,
             )
-            leader = Leader(config, store=store, upstreams=control, unix_now=unix_now, feeds=feeds)
             async with asyncio.TaskGroup() as tasks:
                 reading = tasks.create_task(feeds.run(), name="price feeds")
                 leading = tasks.create_task(leader.run(), name="leader")

@@ -1,22 +1,17 @@
-"""A backend's model servers: what each has loaded, and the whole config that makes them load what we want.
+"""A backend's model servers: what each has loaded, and how it is told what to load.
 
-TF Serving has no call to read its config and none to change one model: a reload replaces everything, answers before the
-versions have changed, and is forgotten when the server restarts. So the wanted config is built here, whole, from what
-is wanted and what a replica has ready; callers look at the status of every replica and send again what is not yet so.
+A reload replaces the whole config of a server, answers before the versions have changed, and is forgotten when the server
+restarts: callers look at every replica again and again, and send anew what is not yet so (`serving.reconcile`).
 """
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
-
-from google.protobuf import text_format
 
 from serving import wire
 from serving.errors import BackendError, Code, InternalError, InvalidArgument, ServingError
 from serving.upstream import Upstream
-
-_PLATFORM = "tensorflow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +33,17 @@ Statuses = Mapping[int, VersionStatus]
 
 
 @dataclass(frozen=True, slots=True)
-class ModelFiles:
-    """Where a model lies, which of its versions are to be served, and which labels they bear."""
+class Sight:
+    """What one replica says: the versions of each model with their states, where its labels lead, and the signatures of
+    (model, version), serialised."""
 
-    base_path: str
-    versions: tuple[int, ...]
-    labels: Mapping[str, int]
+    statuses: Mapping[str, Statuses]
+    labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    signatures: Mapping[tuple[str, int], bytes] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        # The server's own rule; it refuses the whole config otherwise.
-        if not (self.base_path.startswith("/") or "://" in self.base_path):
-            raise ValueError(f"base_path must be an absolute path or a URI, got {self.base_path!r}")
-        if not self.versions or min(self.versions) < 0 or len(set(self.versions)) < len(self.versions):
-            raise ValueError(f"versions must be a non-empty list of different numbers >= 0, got {self.versions}")
+    def of(self, model: str) -> Statuses:
+        """Return a model's versions, empty when the server does not know it."""
+        return self.statuses.get(model, {})
 
 
 def is_available(statuses: Statuses, version: int) -> bool:
@@ -78,76 +71,6 @@ def everywhere(replicas: Sequence[Statuses | None], holds: Callable[[Statuses, i
     """Whether `is_gone` or `is_available` holds on every replica of a `survey`; without an answer it does not."""
     # No replica at all proves nothing, hence not all(()).
     return bool(replicas) and all(statuses is not None and holds(statuses, version) for statuses in replicas)
-
-
-def read_config(text: str) -> wire.Message:
-    """Read a server's models.config (protobuf text) as a ModelServerConfig; InvalidArgument says line and column."""
-    config = wire.ModelServerConfig()
-    try:
-        # The pool is named so that Any values inside (custom loggers) are looked up among TF Serving's messages.
-        text_format.Parse(text, config, descriptor_pool=config.DESCRIPTOR.file.pool)
-    except text_format.ParseError as error:
-        raise InvalidArgument(f"the models.config can't be read as a ModelServerConfig: {error}") from error
-    if config.WhichOneof("config") != "model_config_list":
-        raise InvalidArgument("the models.config must be a model_config_list; a reload takes nothing else")
-    return config
-
-
-def model_files(config: wire.Message) -> dict[str, ModelFiles]:
-    """Return the models of a config whose versions are listed (policy `specific`).
-
-    What `latest` and `all` serve is decided by the files on the server, so these models are left out.
-    """
-    return {
-        entry.name: ModelFiles(
-            entry.base_path, tuple(entry.model_version_policy.specific.versions), dict(entry.version_labels)
-        )
-        for entry in config.model_config_list.config
-        if entry.model_version_policy.specific.versions
-    }
-
-
-def desired_config(
-    models: Mapping[str, ModelFiles],
-    retired: Collection[tuple[str, int]],
-    *,
-    imported: wire.Message | None = None,
-    ready: Mapping[str, Collection[int]] | None = None,
-) -> wire.Message:
-    """Build the ModelServerConfig of the whole server: all models, without the retired (model, version) pairs.
-
-    `imported` is the server's own config: its models stay as they are, bystanders byte for byte; of one that is also in
-    `models` the versions and labels are replaced. A label whose version is retired is left out, never moved.
-    `ready` are the versions AVAILABLE on the replica this is for: the server refuses a whole config in which a label
-    points to another, so such a label waits for the next config. None: all labels are sent.
-    ValueError, before anything is sent, when nothing of a model would be left (an empty list would make the server
-    unload it, and requests would fail), or when a retired version hides behind a `latest` or `all` policy.
-    """
-    config = wire.ModelServerConfig()
-    if imported is not None:
-        config.CopyFrom(imported)
-    entries = {entry.name: entry for entry in config.model_config_list.config}
-    wanted = model_files(config) | dict(models)
-    for name, files in wanted.items():
-        kept = [version for version in files.versions if (name, version) not in retired]
-        if not kept:
-            raise ValueError(f"model {name} must keep a version, all of {files.versions} are retired")
-        entry = entries.get(name)
-        if entry is None:
-            entry = config.model_config_list.config.add(name=name, model_platform=_PLATFORM)
-        entry.base_path = files.base_path
-        entry.model_version_policy.specific.versions[:] = kept
-        entry.version_labels.clear()
-        entry.version_labels.update({label: to for label, to in files.labels.items() if to in kept})
-    if ready is not None:
-        for entry in config.model_config_list.config:
-            serving = ready.get(entry.name, ())
-            for label in [label for label, version in entry.version_labels.items() if version not in serving]:
-                del entry.version_labels[label]
-    for name, version in retired:
-        if name in entries and name not in wanted:
-            raise ValueError(f"version {version} of model {name} can't be retired: its versions must be listed first")
-    return config
 
 
 async def status(upstream: Upstream, model: str, timeout_s: float) -> dict[int, VersionStatus]:
@@ -179,6 +102,72 @@ async def survey(upstreams: Sequence[Upstream], model: str, timeout_s: float) ->
     return [task.result() for task in asked]
 
 
+async def look(
+    upstream: Upstream,
+    models: Collection[str],
+    timeout_s: float,
+    *,
+    labels: Mapping[str, Collection[str]] = {},
+    versions: Collection[tuple[str, int]] = (),
+) -> Sight | ServingError:
+    """Ask one replica about all of these models at once, about their `labels`, and for the signatures of `versions` that
+    are loaded; return the error when any answer is missing, since half a sight proves nothing."""
+    try:
+        return await _look(upstream, models, timeout_s, labels, versions)
+    except* ServingError as group:
+        error = _first(group)
+    return error
+
+
+def _first(group: BaseExceptionGroup[ServingError]) -> ServingError:
+    error = group.exceptions[0]
+    return error if isinstance(error, ServingError) else _first(error)
+
+
+async def _look(
+    upstream: Upstream,
+    models: Collection[str],
+    timeout_s: float,
+    labels: Mapping[str, Collection[str]],
+    versions: Collection[tuple[str, int]],
+) -> Sight:
+    async with asyncio.TaskGroup() as tasks:
+        asked = {
+            model: tasks.create_task(status(upstream, model, timeout_s), name=f"status {upstream.address}")
+            for model in models
+        }
+        led = {
+            (model, label): tasks.create_task(leads_to(upstream, model, label, timeout_s), name=f"label {label}")
+            for model, some in labels.items()
+            for label in some
+        }
+    statuses = {model: task.result() for model, task in asked.items()}
+    found: dict[str, dict[str, int]] = {}
+    for (model, label), led_to in led.items():
+        if (version := led_to.result()) is not None:
+            found.setdefault(model, {})[label] = version
+    loaded = [(model, one) for model, one in versions if is_available(statuses.get(model, {}), one)]
+    async with asyncio.TaskGroup() as tasks:
+        signed = {
+            place: tasks.create_task(metadata(upstream, *place, timeout_s), name=f"metadata {upstream.address}")
+            for place in loaded
+        }
+    return Sight(statuses, found, {place: _flat(task.result()) for place, task in signed.items()})
+
+
+async def leads_to(upstream: Upstream, model: str, label: str, timeout_s: float) -> int | None:
+    """Ask one replica for the version that a label leads to; None when it has no such label, or none that serves."""
+    request = wire.GetModelMetadataRequest(metadata_field=["signature_def"])
+    request.model_spec.name, request.model_spec.version_label = model, label
+    try:
+        answer = await _call(upstream, wire.GET_MODEL_METADATA, request, wire.GetModelMetadataResponse, timeout_s)
+    except BackendError as error:
+        if error.code in (Code.NOT_FOUND, Code.INVALID_ARGUMENT):
+            return None
+        raise
+    return int(answer.model_spec.version.value)
+
+
 async def metadata(upstream: Upstream, model: str, version: int | None, timeout_s: float) -> dict[str, wire.Message]:
     """Ask one replica for the SignatureDefs of a version (None: its latest), by signature name."""
     request = wire.GetModelMetadataRequest(model_spec={"name": model}, metadata_field=["signature_def"])
@@ -189,6 +178,29 @@ async def metadata(upstream: Upstream, model: str, version: int | None, timeout_
         raise InternalError(f"{upstream.address} answered no signature_def for {model}, but {sorted(answer.metadata)}")
     packed = answer.metadata["signature_def"].value
     return dict(_read(wire.SignatureDefMap, packed, upstream.address).signature_def)
+
+
+def difference(signatures: bytes, wanted: bytes, name: str) -> str:
+    """Say how the serialised signatures of `name` differ from those of control, empty when they do not."""
+    if signatures == wanted:
+        return ""
+    ours, control = (dict(wire.SignatureDefMap.FromString(one).signature_def) for one in (signatures, wanted))
+    if ours.keys() != control.keys():
+        return f"{name} has other signatures than control: {sorted(ours)} against {sorted(control)}"
+    for key, signature in ours.items():
+        for side in ("inputs", "outputs"):
+            found, asked = (_tensors(getattr(one, side)) for one in (signature, control[key]))
+            if found != asked:
+                return f"{name} has other signatures than control: {side} of {key} are {found} against {asked}"
+    return f"{name} has other signatures than control: other methods, defaults or encodings"
+
+
+def _tensors(tensors: Mapping[str, wire.Message]) -> str:
+    """Show inputs or outputs by name, type and shape."""
+    return ", ".join(
+        f"{key}: dtype {info.dtype} [{', '.join(str(dim.size) for dim in info.tensor_shape.dim)}]"
+        for key, info in sorted(tensors.items())
+    )
 
 
 async def reload(upstream: Upstream, config: wire.Message, timeout_s: float) -> None:
@@ -223,6 +235,17 @@ def _read(message_class: Any, body: bytes, address: str) -> wire.Message:
         return wire.parse(message_class, body)
     except InvalidArgument as error:
         raise InternalError(f"{address} sent an answer that can't be read: {error}") from error
+
+
+def _flat(signatures: Mapping[str, wire.Message]) -> bytes:
+    """Serialise signatures, equal ones to equal bytes; without the names of tensors inside the graph, which every
+    training gives anew and no client sees."""
+    flat = wire.SignatureDefMap(signature_def=signatures)
+    for signature in flat.signature_def.values():
+        for info in (*signature.inputs.values(), *signature.outputs.values()):
+            if info.WhichOneof("encoding") == "name":
+                info.name = ""
+    return bytes(flat.SerializeToString(deterministic=True))
 
 
 def _status_text(status_proto: wire.Message) -> str:

@@ -39,6 +39,7 @@ ROUTES: Final = (
     Route("GET", "/metrics", Role.VIEWER, "metrics", "metrics of all processes of this gateway"),
     Route("GET", "/admin/v1/version", Role.ANYBODY, "version", "which version of Turpin answers"),
     Route("GET", "/admin/v1/audit", Role.VIEWER, "audit", "who changed what, why, and how it was before"),
+    Route("GET", "/admin/v1/backends", Role.VIEWER, "backends", "what every model server has loaded, and is to have"),
     Route("GET", _E, Role.VIEWER, "list_experiments", "all experiments in brief"),
     Route("GET", f"{_E}/{{name}}", Role.VIEWER, "show_experiment", "one experiment as specified"),
     Route("GET", f"{_E}/{{name}}/state", Role.VIEWER, "state", "the numbers behind its decisions"),

@@ -2,10 +2,12 @@
 
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 
 from router.admin.application import application
+from router.admin.backends import Backends
 from router.admin.gate import Gate
 from router.admin.health import Health
 from router.admin.money import Money
@@ -32,8 +34,10 @@ async def listen(
     is_ready: Callable[[], bool],
     unix_now: Callable[[], float],
     feeds: Feeds,
+    backends: Callable[[], list[dict[str, Any]]],
 ) -> int:
-    """Listen on the admin port, and on that of the metrics if there is one; return the admin port. OSError if a port
+    """Listen on the admin port, and on that of the metrics if there is one; return the admin port. `backends` shows what
+    model servers have loaded. OSError if a port
     can't be had, or the token not be made."""
     token, token_file = "", ""
     if not config.admin.tokens:
@@ -53,7 +57,9 @@ async def listen(
         token_file=token_file,
     )
     reading = Reading(store=store, unix_now=unix_now)
-    app = application(gate, health.handlers(), reading.handlers(), Money(feeds).handlers())
+    app = application(
+        gate, health.handlers(), reading.handlers(), Money(feeds).handlers(), Backends(backends).handlers()
+    )
     runner, port = await serve_http(app, *split_address(config.listen.admin), is_shared=False)
     stack.push_async_callback(runner.cleanup)
     if config.listen.metrics is not None:

@@ -95,7 +95,7 @@ def _served_problems(config: Config) -> Iterable[Problem]:
     for i, experiment in enumerate(config.experiments):
         for k, arm in enumerate(experiment.arms):
             backend = config.backends.get(arm.backend)
-            if backend is None or backend.control != "managed":
+            if backend is None or backend.control != "managed" or backend.model_config_file is not None:
                 continue
             place: Place = ("experiments", i, "arms", k)
             files = backend.models.get(arm.model)

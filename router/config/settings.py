@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -17,6 +18,8 @@ from pydantic import (
 
 from router.config.document import Document, Problem, refuse, shown
 from router.config.fields import HOUR, MINUTE, Address, AutoCount, Duration, Name, hide_unless_revealed, split_address
+from serving import model_config
+from serving.errors import InvalidArgument
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -106,6 +109,18 @@ Price = Annotated[
 ]
 
 
+def _config_file_problems(path: str) -> list[Problem]:
+    """Say what is wrong with a models.config; it is imported once, and must be readable until then."""
+    try:
+        model_config.read_config(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        return [Problem(("model_config_file",), f"can't read {path}: {reason}")]
+    except InvalidArgument as error:
+        return [Problem(("model_config_file",), f"{path}: {error.message}")]
+    return []
+
+
 class Backend(Document):
     """A set of equal model servers, its replicas, with one price."""
 
@@ -126,17 +141,22 @@ class Backend(Document):
     max_in_flight: AutoCount = "auto"
     # Turpin touches no server it was not given.
     control: Literal["observed", "managed"] = "observed"
-    model_config_file: str | None = None
+    # The server's own models.config (protobuf text), as this process sees it; imported once.
+    model_config_file: Annotated[str, AfterValidator(_check_folder)] | None = None
     publish: str | None = None
     models: dict[str, ModelFiles] = Field(default={})
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         problems = []
-        if self.model_config_file is not None:
-            problems.append(Problem(("model_config_file",), "not supported yet; write the models under `models`"))
+        if self.model_config_file is not None and self.control != "managed":
+            message = "is read for a managed backend only; an observed one keeps its own config"
+            problems.append(Problem(("model_config_file",), message))
+        elif self.model_config_file is not None:
+            problems += _config_file_problems(self.model_config_file)
         elif self.control == "managed" and not self.models:
-            whole = "a managed backend's whole model config is Turpin's: all models it serves must be written here"
+            whole = "a managed backend's whole model config is Turpin's: write all models it serves here, or say where"
+            whole += " its models.config is with model_config_file"
             problems.append(Problem(("models",), f"is missing: {whole}"))
         for name, files in self.models.items():
             for label, version in files.labels.items():

@@ -17,7 +17,7 @@ from bandits.arrivals import LawCache
 from bandits.evidence import GridCache
 from bandits.experiment import begin, step
 from bandits.health import HealthCache
-from bandits.life import EndRules, Event, Note, Start, to_json
+from bandits.life import ArmLife, EndRules, Event, Note, Start, to_json
 from router import heartbeat, snapshot
 from router.config import Config
 from router.config.document import BadInput
@@ -27,10 +27,11 @@ from router.control.dossier import Document, Dossier
 from router.control.feeds import Feeds
 from router.control.learner import Refreshed, refresh
 from router.control.lifecycle import Lifecycle
+from router.control.model_servers import ModelServers
 from router.control.seen import Seen
 from router.heartbeat import ExperimentBeat, Heartbeat
 from router.store import CALL_TIMEOUT_S, Fenced, Record, RevisionConflict, Store, StoreError, StoreUnavailable
-from serving.upstream import Upstream
+from serving.upstream import Servable, Upstream
 
 log = structlog.get_logger(__name__)
 
@@ -70,17 +71,24 @@ class Leader:
         # In loop time: from then on the heartbeats are complete.
         self._heard_at = 0.0
         self._lifecycle: Lifecycle | None = None
+        self.servers = ModelServers(
+            backends=config.backends,
+            upstreams=upstreams,
+            store=store,
+            arms=[Servable(arm.backend, arm.model, arm.version) for one in config.experiments for arm in one.arms],
+        )
 
     async def run(self) -> None:
         """Lead whenever the lease can be had, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             self._lifecycle = Lifecycle(
-                backends=self._config.backends,
+                servers=self.servers,
                 upstreams=self._upstreams,
                 tasks=tasks,
                 unix_now=self._unix_now,
-                retired=self._retired,
+                users=self._users,
             )
+            tasks.create_task(self.servers.run(self._confirmed), name="model servers")
             try:
                 await self._lead()
             finally:
@@ -99,7 +107,7 @@ class Leader:
                 is_store_away = False
             except (Fenced, RevisionConflict) as error:
                 log.warning("another gateway leads now", reason=str(error))
-                self._fence = None
+                self._step_down()
             except StoreUnavailable as error:
                 if not is_store_away:
                     log.warning("store unavailable: learning and retiring wait", reason=str(error))
@@ -116,7 +124,8 @@ class Leader:
     async def _turn(self) -> None:
         fence = await self._store.lease(self._owner, self._unix_now(), LEASE_S)
         if fence is None:
-            self._fence = None
+            self._step_down()
+            await self.servers.desired.read()
             return
         if fence != self._fence:
             await self._take_over(fence)
@@ -128,6 +137,19 @@ class Leader:
                 raise
             except Exception:  # Bulkhead: one experiment's fault must not stop the others.
                 log.exception("refresh failed", experiment=name)
+
+    def _step_down(self) -> None:
+        """Leave to another what is under way."""
+        if self._fence is not None and self._lifecycle is not None:
+            self._lifecycle.drop()
+        self._fence = None
+
+    async def _confirmed(self) -> int | None:
+        """Ask the store whether we still lead; return our fence. Without the lease a server must not be touched."""
+        if self._fence is None:
+            return None
+        fence = await self._store.lease(self._owner, self._unix_now(), LEASE_S)
+        return fence if fence == self._fence else None
 
     async def _take_over(self, fence: int) -> None:
         """Begin to lead: read what the store knows, and seed the experiments it does not know."""
@@ -143,6 +165,11 @@ class Leader:
                 log.warning("experiment file ignored: the store holds another version of it", experiment=spec.name)
         for dossier in self._dossiers.values():
             self._feeds.remember({name: held.usd_per_hour for name, held in dossier.document.prices.items()})
+        await self.servers.desired.take_over(
+            fence,
+            needed=self._arms(lambda life: life.state not in ("pending", "retired") and not life.is_unloading),
+            retired=self._arms(lambda life: life.state == "retired"),
+        )
         self._fence = fence
         log.info("leading", fence=fence, experiments=sorted(self._dossiers))
 
@@ -197,6 +224,7 @@ class Leader:
         await self._store.publish(name, version, snapshot.encode(done.snapshot), fence)
         self._versions[name] = version
         self._dossiers[name] = saved
+        self.servers.watch(Servable(arm.backend, arm.model, arm.version) for arm in saved.spec.arms)
         self._lifecycle.pursue(saved, done.commands)
 
     async def _save(self, before: Dossier, done: Refreshed, fence: int) -> Dossier:
@@ -213,14 +241,26 @@ class Leader:
             log.info("experiment changed", experiment=name, what=note.what, before=note.before, after=note.after)
             await self._store.append_history(name, msgspec.json.encode(note), fence)
 
-    def _retired(self, backend: str) -> frozenset[tuple[str, int]]:
-        """Return the (model, version) pairs that this backend must not load: retired arms, and those being unloaded."""
-        return frozenset(
-            (arm.model, arm.version)
+    def _arms(self, which: Callable[[ArmLife], bool]) -> list[Servable]:
+        """Return the arms of experiments that are not put away and whose life is of this kind."""
+        return [
+            Servable(arm.backend, arm.model, arm.version)
             for dossier in self._dossiers.values()
+            if dossier.life.phase != "archived"
             for arm, life in zip(dossier.spec.arms, dossier.life.arms, strict=True)
-            if arm.backend == backend and (life.state == "retired" or (life.state == "standby" and life.is_unloading))
-        )
+            if which(life)
+        ]
+
+    def _users(self, experiment: str, target: Servable) -> list[str]:
+        """Return the other experiments that need this servable."""
+        return [
+            name
+            for name, dossier in self._dossiers.items()
+            if name != experiment and dossier.life.phase != "archived"
+            for arm, life in zip(dossier.spec.arms, dossier.life.arms, strict=True)
+            if Servable(arm.backend, arm.model, arm.version) == target
+            and not (life.state == "retired" or life.is_unloading)
+        ]
 
     async def _give_up(self) -> None:
         try:

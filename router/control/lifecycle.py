@@ -1,47 +1,49 @@
 """Carries out what the life of an experiment asks for on the model servers: warm arms, unload arms.
 
-Commands are level-triggered: what is asked for and not yet under way is begun; each ends in an event for the state
-machine. A crash at any point only means that it is asked for again.
+Commands are level-triggered: what is asked for and not yet under way is begun, what is no longer asked for is dropped; each
+ends in an event for the state machine. A crash at any point only means that it is asked for again.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final
 
 import structlog
 
 from bandits.life import ArmFailed, ArmWarmed, Command, Event, Try, Unload, Unloaded, UnloadRefused, Warm
-from router.config.settings import Backend
 from router.control.dossier import ArmCost, Dossier
 from router.control.guards import call_max_s
+from router.control.model_servers import ModelServers
 from router.control.trial import try_arm
+from router.store import StoreError
 from serving import fleet, wire
 from serving.calibrate import calibrate
 from serving.cost import Line
-from serving.errors import DeadlineExceeded, FailedPrecondition, ServingError
+from serving.errors import FailedPrecondition, ServingError
 from serving.upstream import Servable, Upstream
 
 log = structlog.get_logger(__name__)
 
-# One answer of a status or metadata call on a healthy server takes milliseconds.
-_CALL_S: Final = 5.0
-# A reload waits for models that are new to the server; tf-serving.md §5 trap 4 advises 30-60 s.
-_RELOAD_S: Final = 30.0
-# How often the servers' own status is looked at while something is awaited; their own poll is 1 s.
-_POLL_S: Final = 0.25
 # A version that is not loaded after this long has failed for now; loading a large model takes minutes, and Warm is
 # asked for again.
 _LOAD_S: Final = 60.0
 _UNLOAD_S: Final = 60.0
 # A server that says it failed is believed after two of its own polls; until then it may be the failure before this try.
 _FAILED_S: Final = 2.0
+# A replica without an answer for so long is away; loading a model does not keep a server from telling its status.
+_SILENT_S: Final = 5.0
+# One call of a trial on a healthy server takes milliseconds.
+_CALL_S: Final = 5.0
 # Between two tries of something that failed.
 _RETRY_S: Final = 5.0
 # Calibration of a handful of arms takes seconds; a backend that hangs must not hold an experiment for ever.
 _CALIBRATE_S: Final = 60.0
 # Up to where a GPU's line bends little; the latency limit stops slower arms earlier.
 _CALIBRATION_SIZES: Final = (1, 2, 4, 8, 16, 32, 64)
+
+# The names of other experiments that need a servable.
+Users = Callable[[str, Servable], Sequence[str]]
 
 
 class Lifecycle:
@@ -50,23 +52,21 @@ class Lifecycle:
     def __init__(
         self,
         *,
-        backends: Mapping[str, Backend],
+        servers: ModelServers,
         upstreams: Mapping[str, tuple[Upstream, ...]],
         tasks: asyncio.TaskGroup,
         unix_now: Callable[[], float],
-        retired: Callable[[str], frozenset[tuple[str, int]]],
+        users: Users = lambda _experiment, _target: (),
     ) -> None:
-        """`retired` says which (model, version) pairs of a backend are not to be loaded."""
-        self._backends = backends
+        """`users` says which experiments, but for the one named, need a servable."""
+        self._servers = servers
         self._upstreams = upstreams
         self._tasks = tasks
         self._unix_now = unix_now
-        self._retired = retired
-        self._under_way: set[tuple[str, Command]] = set()
+        self._users = users
+        self._under_way: dict[tuple[str, Command], asyncio.Task[None]] = {}
         self._events: dict[str, list[Event]] = {}
         self.costs: dict[str, dict[str, ArmCost]] = {}
-        # One reload at a time per backend: each sends the whole config.
-        self._reloading = {name: asyncio.Lock() for name in backends}
 
     def take_events(self, name: str) -> list[Event]:
         """Return what has happened to this experiment since the last call."""
@@ -74,6 +74,14 @@ class Lifecycle:
 
     def pursue(self, dossier: Dossier, commands: Sequence[Command]) -> None:
         """Begin what is asked for and not yet under way; arms that warm together are calibrated together."""
+        for (name, command), task in list(self._under_way.items()):
+            # Restored while it was being unloaded, say. Work for several arms goes on while any of them is asked for.
+            is_wanted = any(
+                (dossier.name, one) in self._under_way and self._under_way[dossier.name, one] is task
+                for one in commands
+            )
+            if name == dossier.name and command not in commands and not is_wanted:
+                task.cancel()
         new = [command for command in commands if (dossier.name, command) not in self._under_way]
         warm = tuple(command for command in new if isinstance(command, Warm))
         if warm:
@@ -84,22 +92,37 @@ class Lifecycle:
             elif isinstance(command, Try):
                 self._begin(dossier, (command,), self._try(dossier, command.arm))
 
-    def _begin(self, dossier: Dossier, commands: Sequence[Warm | Try | Unload], work: Awaitable[None]) -> None:
-        keys = {(dossier.name, command) for command in commands}
-        self._under_way |= keys
+    def drop(self) -> None:
+        """End all that is under way: another gateway leads now, and goes on with it."""
+        for task in self._under_way.values():
+            task.cancel()
+
+    def _begin(
+        self, dossier: Dossier, commands: Sequence[Warm | Try | Unload], work: Coroutine[Any, Any, None]
+    ) -> None:
+        keys = [(dossier.name, command) for command in commands]
 
         async def run() -> None:
             try:
                 await work
             except ServingError as error:
                 await self._failed(dossier, commands, error.message)
+            except StoreError as error:
+                await self._failed(dossier, commands, str(error))
             except Exception as error:  # Bulkhead: one experiment's fault must not end the leader.
                 log.exception("step of the life cycle failed", experiment=dossier.name)
                 await self._failed(dossier, commands, f"internal error ({type(error).__name__})")
-            finally:
-                self._under_way -= keys
 
-        self._tasks.create_task(run(), name=f"{dossier.name}: {commands}")
+        def end(task: asyncio.Task[None]) -> None:
+            # Dropped before its first step, the work would never be awaited.
+            work.close()
+            for key in keys:
+                if self._under_way.get(key) is task:
+                    del self._under_way[key]
+
+        task = self._tasks.create_task(run(), name=f"{dossier.name}: {commands}")
+        task.add_done_callback(end)
+        self._under_way |= dict.fromkeys(keys, task)
 
     async def _failed(self, dossier: Dossier, commands: Sequence[Warm | Try | Unload], why: str) -> None:
         for command in commands:
@@ -127,9 +150,10 @@ class Lifecycle:
         unfit = [ArmFailed(self._unix_now(), arm, why) for arm, why in reasons.items()]
         fit = [target for arm, target in targets.items() if arm not in reasons]
         self._tell(dossier, *unfit)
+        signatures = dict(wire.SignatureDefMap.FromString(wanted).signature_def)
         lines = await calibrate(
             [(target, self._upstreams[target.backend][0]) for target in fit],
-            dict.fromkeys(fit, wanted),
+            dict.fromkeys(fit, signatures),
             sizes=_CALIBRATION_SIZES,
             latency_limit_s=dossier.spec.batching.latency_ms * 1e-3,
             deadline=time.perf_counter() + _CALIBRATE_S,
@@ -170,83 +194,71 @@ class Lifecycle:
         self._tell(dossier, failed)
         return [failed]
 
-    async def _unfit(self, target: Servable, wanted: Mapping[str, wire.Message]) -> str:
+    async def _unfit(self, target: Servable, wanted: bytes) -> str:
         """Return why the arm can't take part, empty when it can: loaded on every replica, signatures equal control's."""
         try:
             signatures = await self._loaded(target)
         except ServingError as error:
             return error.message
-        if {name: one.SerializeToString(deterministic=True) for name, one in signatures.items()} != {
-            name: one.SerializeToString(deterministic=True) for name, one in wanted.items()
-        }:
-            return f"{target} has other signatures than control: {sorted(signatures)} against {sorted(wanted)}"
-        return ""
+        return fleet.difference(signatures, wanted, str(target))
 
-    async def _loaded(self, target: Servable) -> Mapping[str, wire.Message]:
-        """Wait until every replica has loaded the version, and return its signatures; ServingError when one does not."""
+    async def _loaded(self, target: Servable) -> bytes:
+        """Wait until every replica has loaded the version, and return its signatures, serialised; ServingError when one
+        has not, or has another version under this number."""
         assert target.version is not None  # noqa: S101 an arm always names its version
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        await self._reload(target.backend)
-        while True:
-            replicas = await fleet.survey(self._upstreams[target.backend], target.model, _CALL_S)
-            if fleet.everywhere(replicas, fleet.is_available, target.version):
-                break
-            waited_s = loop.time() - began
-            has_failed = any(one and target.version in one and one[target.version].has_failed for one in replicas)
-            if waited_s > _LOAD_S or (has_failed and waited_s > _FAILED_S):
-                said = _errors(replicas, target)
-                raise FailedPrecondition(f"{target} is not AVAILABLE on every replica after {waited_s:.0f} s: {said}")
-            await asyncio.sleep(_POLL_S)
-        files = self._backends[target.backend].models.get(target.model)
-        if files is not None and target.version in files.labels.values():
-            # Its labels had to wait for it.
-            await self._reload(target.backend)
-        return await fleet.metadata(self._upstreams[target.backend][0], target.model, target.version, _CALL_S)
+        loop, began = asyncio.get_running_loop(), asyncio.get_running_loop().time()
+        await self._servers.load(target)
+        async with self._servers.closely(target.backend) as look:
+            while True:
+                await look()
+                replicas = self._servers.statuses(target.backend, target.model)
+                if fleet.everywhere(replicas, fleet.is_available, target.version):
+                    break
+                waited_s = loop.time() - began
+                has_failed = any(one and target.version in one and one[target.version].has_failed for one in replicas)
+                is_silent = None in replicas and waited_s > _SILENT_S
+                if waited_s > _LOAD_S or is_silent or (has_failed and waited_s > _FAILED_S):
+                    said = _errors(replicas, target)
+                    raise FailedPrecondition(
+                        f"{target} is not AVAILABLE on every replica after {waited_s:.0f} s: {said}"
+                    )
+            place = (target.model, target.version)
+            found = {sight.signatures.get(place, b"") for sight in self._servers.sights(target.backend) if sight}
+        if len(found) > 1:
+            raise FailedPrecondition(f"the replicas of {target.backend} have different signatures of {target}")
+        return found.pop()
 
     async def _unload(self, dossier: Dossier, arm: int) -> None:
         """Have every replica let go of the arm; their own status is the proof."""
         target = self._target(dossier, arm)
         assert target.version is not None  # noqa: S101 an arm always names its version
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + _UNLOAD_S
-        await self._reload(target.backend)
-        while True:
-            replicas = await fleet.survey(self._upstreams[target.backend], target.model, _CALL_S)
-            if fleet.everywhere(replicas, fleet.is_gone, target.version):
-                self._tell(dossier, Unloaded(self._unix_now(), arm))
-                return
-            if loop.time() > give_up_at:
-                await self._failed(dossier, (Unload(arm),), f"{target} is still loaded after {_UNLOAD_S:g} s")
-                return
-            await asyncio.sleep(_POLL_S)
+        if users := self._users(dossier.name, target):
+            raise FailedPrecondition(f"{target} stays loaded: {', '.join(users)} needs it")
+        is_ours, told = self._servers.is_managed(target.backend), ""
+        if is_ours:
+            await self._servers.retire(target, self._label_to(dossier, target))
+        began = asyncio.get_running_loop().time()
+        async with self._servers.closely(target.backend) as look:
+            while True:
+                await look()
+                replicas = self._servers.statuses(target.backend, target.model)
+                if fleet.everywhere(replicas, fleet.is_gone, target.version):
+                    self._tell(dossier, Unloaded(self._unix_now(), arm))
+                    return
+                why = self._servers.troubles(target.backend)
+                if not is_ours:
+                    place = f"version {target.version} of {target.model}"
+                    why = f"backend {target.backend} is only observed: unload {place} there, and it will be seen"
+                elif not why and asyncio.get_running_loop().time() - began > _UNLOAD_S:
+                    why = f"{target} is still loaded after {_UNLOAD_S:g} s: {_errors(replicas, target)}"
+                if why and why != told:
+                    self._tell(dossier, UnloadRefused(self._unix_now(), arm, told := why))
 
-    async def _reload(self, backend: str) -> None:
-        """Send the whole wanted config to every replica of a managed backend; an observed one is left alone."""
-        settings = self._backends[backend]
-        if settings.control != "managed":
-            return
-        models = {
-            name: fleet.ModelFiles(files.base_path, tuple(files.versions), dict(files.labels))
-            for name, files in settings.models.items()
-        }
-        async with self._reloading[backend]:
-            for upstream in self._upstreams[backend]:
-                # The server refuses a whole config for a label whose version it has not loaded yet.
-                ready = {
-                    name: fleet.available(await fleet.status(upstream, name, _CALL_S))
-                    for name, files in models.items()
-                    if files.labels
-                }
-                try:
-                    config = fleet.desired_config(models, self._retired(backend), ready=ready)
-                except ValueError as error:
-                    raise FailedPrecondition(str(error)) from error
-                try:
-                    await fleet.reload(upstream, config, _RELOAD_S)
-                except DeadlineExceeded:
-                    # Unknown, not failed: the server waits for new models without a limit. Its status will tell.
-                    log.warning("reload did not answer", backend=backend, replica=upstream.address)
+    def _label_to(self, dossier: Dossier, target: Servable) -> int | None:
+        """Return the version to which the labels of an arm go that is unloaded: the one that serves, if it lies there."""
+        life = dossier.life
+        serving = self._target(dossier, life.control if life.winner is None else life.winner)
+        return serving.version if (serving.backend, serving.model) == (target.backend, target.model) else None
 
     @staticmethod
     def _target(dossier: Dossier, arm: int) -> Servable:
@@ -254,7 +266,7 @@ class Lifecycle:
         return Servable(spec.backend, spec.model, spec.version)
 
 
-def _errors(replicas: Sequence[Mapping[int, fleet.VersionStatus] | None], target: Servable) -> str:
+def _errors(replicas: Sequence[fleet.Statuses | None], target: Servable) -> str:
     """Return what the servers themselves say of the version."""
     said: list[str] = []
     for statuses in replicas:

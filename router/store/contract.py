@@ -164,7 +164,7 @@ class Reward:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One experiment as it is stored; `revision` counts its changes from 1."""
+    """One experiment or backend as it is stored; `revision` counts its changes from 1."""
 
     name: str
     revision: int
@@ -210,6 +210,12 @@ class Store(Protocol):
 
         Raises RevisionConflict or Fenced, then nothing changes.
         """
+
+    async def backends(self) -> list[Record]:
+        """Return what managed backends are to serve, by name of the backend."""
+
+    async def save_backend(self, name: str, document: bytes, expected_revision: int, fence: int) -> int:
+        """Store what a backend is to serve; as `save_experiment` does an experiment."""
 
     async def append_history(self, name: str, entry: bytes, fence: int) -> None:
         """Add an entry to an experiment's history, which keeps the last HISTORY_KEPT. Raises Fenced."""

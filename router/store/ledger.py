@@ -104,9 +104,9 @@ def check_fence(fence: int, epoch: int) -> None:
 
 
 def check_revision(name: str, expected: int, revision: int) -> None:
-    """Raise RevisionConflict unless the experiment is at the revision its writer had read (0: it does not exist)."""
+    """Raise RevisionConflict unless a document is at the revision its writer had read (0: it does not exist)."""
     if expected != revision:
-        raise RevisionConflict(f"experiment {name} is at revision {revision}, the change was made to {expected}")
+        raise RevisionConflict(f"{name} is at revision {revision}, the change was made to {expected}")
 
 
 def check_version(name: str, version: int, current: int | None) -> None:

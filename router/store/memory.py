@@ -33,6 +33,7 @@ class MemoryStore:
         self._expiries: list[tuple[int, ledger.Key]] = []  # a heap
         self._gateways: dict[str, tuple[int, float, bytes]] = {}  # sequence, seen, heartbeat
         self._experiments: dict[str, Record] = {}
+        self._backends: dict[str, Record] = {}
         self._history: dict[str, deque[bytes]] = {}
         self._snapshots: dict[str, tuple[int, bytes]] = {}
         self._lease = ledger.Lease()
@@ -91,12 +92,16 @@ class MemoryStore:
 
     async def save_experiment(self, name: str, document: bytes, expected_revision: int, fence: int) -> int:
         """Store a document in place of the revision its writer had read."""
+        return self._save(self._experiments, Record(name, expected_revision + 1, bytes(document)), fence)
+
+    async def backends(self) -> list[Record]:
+        """Return what managed backends are to serve."""
         self._require_open()
-        ledger.check_fence(fence, self._lease.epoch)
-        record = self._experiments.get(name)
-        ledger.check_revision(name, expected_revision, 0 if record is None else record.revision)
-        self._experiments[name] = Record(name, expected_revision + 1, bytes(document))
-        return expected_revision + 1
+        return [record for _, record in sorted(self._backends.items())]
+
+    async def save_backend(self, name: str, document: bytes, expected_revision: int, fence: int) -> int:
+        """Store what a backend is to serve in place of the revision its writer had read."""
+        return self._save(self._backends, Record(name, expected_revision + 1, bytes(document)), fence)
 
     async def append_history(self, name: str, entry: bytes, fence: int) -> None:
         """Add an entry to an experiment's history."""
@@ -136,6 +141,14 @@ class MemoryStore:
         self._require_open()
         if self._lease.holder == owner:
             self._lease = ledger.Lease(epoch=self._lease.epoch)
+
+    def _save(self, records: dict[str, Record], new: Record, fence: int) -> int:
+        self._require_open()
+        ledger.check_fence(fence, self._lease.epoch)
+        known = records.get(new.name)
+        ledger.check_revision(new.name, new.revision - 1, 0 if known is None else known.revision)
+        records[new.name] = new
+        return new.revision
 
     def _require_open(self) -> None:
         if not self._is_open:

@@ -87,7 +87,18 @@ class SqliteStore:
     async def save_experiment(self, name: str, document: bytes, expected_revision: int, fence: int) -> int:
         """Store a document in place of the revision its writer had read."""
         return await self._write(
-            lambda transaction: transaction.save_experiment(name, document, expected_revision, fence)
+            lambda transaction: transaction.save("experiments", name, document, expected_revision, fence)
+        )
+
+    async def backends(self) -> list[Record]:
+        """Return what managed backends are to serve."""
+        rows = await self._rows("SELECT name, revision, document FROM backends ORDER BY name")
+        return [Record(*row) for row in rows]
+
+    async def save_backend(self, name: str, document: bytes, expected_revision: int, fence: int) -> int:
+        """Store what a backend is to serve in place of the revision its writer had read."""
+        return await self._write(
+            lambda transaction: transaction.save("backends", name, document, expected_revision, fence)
         )
 
     async def append_history(self, name: str, entry: bytes, fence: int) -> None:

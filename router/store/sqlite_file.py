@@ -19,8 +19,8 @@ from router.store.contract import (
 
 # "TURP" in ASCII: tells our files from those of other programs, as `file` does too.
 _APPLICATION_ID = 0x54555250
-# 2: more fields in sums.
-SCHEMA_VERSION = 2
+# 2: more fields in sums. 3: backends.
+SCHEMA_VERSION = 3
 # STRICT tables came with 3.37; without them SQLite would turn an overflowing integer into a float in silence.
 _SQLITE_MIN = (3, 37, 0)
 # Below CALL_TIMEOUT_S, so that a caller learns of the lock and not only that time ran out.
@@ -29,6 +29,8 @@ LOCK_TIMEOUT_S = 2.0
 _LOCK_POLL_S = 0.001
 
 _NO_ACCESS = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
+
+_BACKENDS = "CREATE TABLE IF NOT EXISTS backends (name TEXT PRIMARY KEY, revision INTEGER NOT NULL, document BLOB NOT NULL) STRICT;"
 
 _SCHEMA = f"""
 CREATE TABLE sums (epoch INTEGER NOT NULL, arm INTEGER NOT NULL, block INTEGER NOT NULL,
@@ -39,6 +41,7 @@ CREATE TABLE counted (nonce BLOB NOT NULL, event TEXT NOT NULL, value REAL NOT N
 CREATE TABLE gateways (gateway TEXT PRIMARY KEY, sequence INTEGER NOT NULL, seen REAL NOT NULL,
     heartbeat BLOB NOT NULL) STRICT;
 CREATE TABLE experiments (name TEXT PRIMARY KEY, revision INTEGER NOT NULL, document BLOB NOT NULL) STRICT;
+{_BACKENDS}
 CREATE TABLE history (name TEXT NOT NULL, id INTEGER NOT NULL, entry BLOB NOT NULL,
     PRIMARY KEY (name, id)) STRICT, WITHOUT ROWID;
 CREATE TABLE snapshots (name TEXT PRIMARY KEY, version INTEGER NOT NULL, snapshot BLOB NOT NULL) STRICT;
@@ -141,11 +144,11 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
 
 
 def _migration(connection: sqlite3.Connection) -> str:
-    """Return what brings an older file up to date: the fields it lacks, at the end, where FIELDS has new ones."""
+    """Return what brings an older file up to date: the fields and tables it lacks; fields at the end, as in FIELDS."""
     there = {row[1] for row in connection.execute("PRAGMA table_info(sums)")}
     columns = (f"ALTER TABLE sums ADD COLUMN {field} INTEGER NOT NULL DEFAULT 0;" for field in FIELDS)
     missing = (column for column, field in zip(columns, FIELDS, strict=True) if field not in there)
-    return " ".join((*missing, f"PRAGMA user_version = {SCHEMA_VERSION};"))
+    return " ".join((*missing, _BACKENDS, f"PRAGMA user_version = {SCHEMA_VERSION};"))
 
 
 def named(error: sqlite3.Error, path: str) -> StoreError:

@@ -6,7 +6,7 @@ up to 5 ms to come back: a statement per reward would make that 5 ms per reward.
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from router.store import ledger
 from router.store.contract import (
@@ -82,12 +82,14 @@ class Transaction:
         self._execute("REPLACE INTO gateways VALUES (?, ?, ?, ?)", (gateway, sequence, now, heartbeat))
         self._execute("DELETE FROM gateways WHERE seen < ?", (now - GATEWAY_KEPT_S,))
 
-    def save_experiment(self, name: str, document: bytes, expected_revision: int, fence: int) -> int:
+    def save(
+        self, table: Literal["experiments", "backends"], name: str, document: bytes, expected_revision: int, fence: int
+    ) -> int:
         """Store a document in place of the revision its writer had read."""
         ledger.check_fence(fence, self._lease().epoch)
-        found = self._execute("SELECT revision FROM experiments WHERE name = ?", (name,)).fetchone()
+        found = self._execute(f"SELECT revision FROM {table} WHERE name = ?", (name,)).fetchone()  # noqa: S608 - ours
         ledger.check_revision(name, expected_revision, 0 if found is None else found[0])
-        self._execute("REPLACE INTO experiments VALUES (?, ?, ?)", (name, expected_revision + 1, document))
+        self._execute(f"REPLACE INTO {table} VALUES (?, ?, ?)", (name, expected_revision + 1, document))  # noqa: S608 - ours
         return expected_revision + 1
 
     def append_history(self, name: str, entry: bytes, fence: int) -> None:

@@ -144,7 +144,8 @@ class FakeTfs:
         packed = wire.SignatureDefMap()
         for name, signature in self.signatures.items():
             packed.signature_def[name].CopyFrom(signature)
-        answer = wire.GetModelMetadataResponse()
+        answer = wire.GetModelMetadataResponse(model_spec={"name": request.model_spec.name})
+        answer.model_spec.version.value = version
         answer.metadata["signature_def"].Pack(packed)
         return answer
 
@@ -191,6 +192,19 @@ class FakeTfs:
 
     def _resolve(self, spec: wire.Message) -> int | Refused:
         served = self.serves(spec.name)
+        if spec.WhichOneof("version_choice") == "version_label":
+            labels = {
+                label: to
+                for entry in self.config.model_config_list.config
+                if entry.name == spec.name
+                for label, to in entry.version_labels.items()
+            }
+            to = labels.get(spec.version_label)
+            if to is None:
+                return Code.INVALID_ARGUMENT, f"Unrecognized servable version label: {spec.version_label}"
+            if to in served:
+                return int(to)
+            return Code.NOT_FOUND, f"Servable not found for request: Specific({spec.name}, {to})"
         if spec.HasField("version"):
             if spec.version.value in served:
                 return int(spec.version.value)

@@ -11,7 +11,7 @@ from serving import wire
 from serving.calibrate import REPEATS, calibrate
 from serving.cost import Line
 from serving.errors import BackendError, Code, DeadlineExceeded, FailedPrecondition, ServingError
-from serving.fleet import ModelFiles, desired_config
+from serving.model_config import ModelFiles, seed
 from serving.upstream import GrpcUpstream, Servable, Upstream
 from tests.serving.fake_tfs import FakeTfs, Pause, SimulatedClock
 
@@ -29,7 +29,7 @@ def servable(version: int) -> Servable:
 
 def fake_server(lines: Mapping[int, tuple[float, float]], pause: Pause) -> FakeTfs:
     files = ModelFiles("/models/digits", tuple(lines), {})
-    return FakeTfs({"digits": list(lines)}, desired_config({"digits": files}, []), lines=lines, pause=pause)
+    return FakeTfs({"digits": list(lines)}, seed({"digits": files}).config(), lines=lines, pause=pause)
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from serving import fleet, wire
+from serving import fleet, model_config, wire
 from serving.errors import BackendError, Code, InternalError, ModelNotFound, Unavailable
 from serving.fleet import VersionStatus
 from serving.upstream import GrpcUpstream
@@ -26,16 +26,17 @@ async def served(fake: FakeTfs) -> AsyncIterator[GrpcUpstream]:
             await upstream.close()
 
 
+def without_3() -> wire.Message:
+    desired = model_config.seed({}, model_config.read_config(MODELS_CONFIG))
+    return desired.retiring("digits", 3, available=(), label_to=None).config()
+
+
 def statuses(states: Mapping[int, int]) -> dict[int, VersionStatus]:
     return {version: VersionStatus(version, state, "") for version, state in states.items()}
 
 
-def entry(config: wire.Message, name: str) -> wire.Message:
-    return next(entry for entry in config.model_config_list.config if entry.name == name)
-
-
 async def test_status_lists_every_version_with_its_state_and_error() -> None:
-    fake = FakeTfs(DISK, fleet.read_config(MODELS_CONFIG), broken=[("digits", 3)])
+    fake = FakeTfs(DISK, model_config.read_config(MODELS_CONFIG), broken=[("digits", 3)])
     async with served(fake) as upstream:
         seen = await fleet.status(upstream, "digits", TIMEOUT_S)
 
@@ -45,12 +46,12 @@ async def test_status_lists_every_version_with_its_state_and_error() -> None:
 
 
 async def test_a_model_the_server_does_not_know_has_no_versions() -> None:
-    async with served(FakeTfs(DISK, fleet.read_config(MODELS_CONFIG))) as upstream:
+    async with served(FakeTfs(DISK, model_config.read_config(MODELS_CONFIG))) as upstream:
         assert await fleet.status(upstream, "unheard-of", TIMEOUT_S) == {}
 
 
 async def test_an_answer_that_can_not_be_read_is_the_servers_fault() -> None:
-    fake = FakeTfs(DISK, fleet.read_config(MODELS_CONFIG))
+    fake = FakeTfs(DISK, model_config.read_config(MODELS_CONFIG))
     fake.garbage = b"\xff\xff"
     async with served(fake) as upstream:
         with pytest.raises(InternalError, match=upstream.address):
@@ -60,14 +61,14 @@ async def test_an_answer_that_can_not_be_read_is_the_servers_fault() -> None:
 async def test_metadata_returns_the_signatures_by_name() -> None:
     signature = wire.SignatureDef(method_name="tensorflow/serving/predict")
     signature.inputs["x"].dtype = 1
-    fake = FakeTfs(DISK, fleet.read_config(MODELS_CONFIG), signatures={"serving_default": signature})
+    fake = FakeTfs(DISK, model_config.read_config(MODELS_CONFIG), signatures={"serving_default": signature})
     async with served(fake) as upstream:
         assert await fleet.metadata(upstream, "digits", 2, TIMEOUT_S) == {"serving_default": signature}
         assert await fleet.metadata(upstream, "digits", None, TIMEOUT_S) == {"serving_default": signature}
 
 
 async def test_metadata_of_a_version_that_is_not_loaded_is_the_servers_not_found() -> None:
-    async with served(FakeTfs(DISK, fleet.read_config(MODELS_CONFIG))) as upstream:
+    async with served(FakeTfs(DISK, model_config.read_config(MODELS_CONFIG))) as upstream:
         with pytest.raises(BackendError, match=r"Specific\(digits, 9\)") as raised:
             await fleet.metadata(upstream, "digits", 9, TIMEOUT_S)
 
@@ -75,10 +76,10 @@ async def test_metadata_of_a_version_that_is_not_loaded_is_the_servers_not_found
 
 
 async def test_retiring_a_version_unloads_it_and_nothing_else() -> None:
-    imported = fleet.read_config(MODELS_CONFIG)
+    imported = model_config.read_config(MODELS_CONFIG)
     fake = FakeTfs(DISK, imported)
     async with served(fake) as upstream:
-        config = fleet.desired_config({}, [("digits", 3)], imported=imported)
+        config = without_3()
         await fleet.reload(upstream, config, TIMEOUT_S)
         seen = await fleet.status(upstream, "digits", TIMEOUT_S)
 
@@ -89,43 +90,27 @@ async def test_retiring_a_version_unloads_it_and_nothing_else() -> None:
 
 
 async def test_until_the_server_polls_a_retired_version_is_not_gone() -> None:
-    imported = fleet.read_config(MODELS_CONFIG)
+    imported = model_config.read_config(MODELS_CONFIG)
     fake = FakeTfs(DISK, imported, polls=False)
     async with served(fake) as upstream:
-        await fleet.reload(upstream, fleet.desired_config({}, [("digits", 3)], imported=imported), TIMEOUT_S)
+        await fleet.reload(upstream, without_3(), TIMEOUT_S)
 
         assert not fleet.is_gone(await fleet.status(upstream, "digits", TIMEOUT_S), 3)
         fake.poll()
         assert fleet.is_gone(await fleet.status(upstream, "digits", TIMEOUT_S), 3)
 
 
-async def test_a_version_restored_in_two_steps_gets_its_label_back() -> None:
-    imported = fleet.read_config(MODELS_CONFIG)
-    fake = FakeTfs(DISK, imported)
-    async with served(fake) as upstream:
-        await fleet.reload(upstream, fleet.desired_config({}, [("digits", 3)], imported=imported), TIMEOUT_S)
-        labels = []
-        for _ in range(2):
-            ready = {model: fleet.available(await fleet.status(upstream, model, TIMEOUT_S)) for model in DISK}
-            config = fleet.desired_config({}, [], imported=imported, ready=ready)
-            labels.append(dict(entry(config, "digits").version_labels))
-            await fleet.reload(upstream, config, TIMEOUT_S)
-
-    assert labels == [{"stable": 1}, {"stable": 1, "canary": 3}]
-    assert fake.serves("digits") == [1, 2, 3]
-
-
 async def test_a_label_of_a_version_that_is_not_ready_is_refused_by_the_server() -> None:
-    imported = fleet.read_config(MODELS_CONFIG)
+    imported = model_config.read_config(MODELS_CONFIG)
     async with served(FakeTfs({"digits": (1, 2), "bystander": (7,)}, imported)) as upstream:
         with pytest.raises(BackendError, match="label to version 3") as raised:
-            await fleet.reload(upstream, fleet.desired_config({}, [], imported=imported), TIMEOUT_S)
+            await fleet.reload(upstream, imported, TIMEOUT_S)
 
     assert raised.value.code is Code.FAILED_PRECONDITION
 
 
 async def test_a_server_that_cannot_be_reached_is_unavailable() -> None:
-    async with served(FakeTfs(DISK, fleet.read_config(MODELS_CONFIG))) as upstream:
+    async with served(FakeTfs(DISK, model_config.read_config(MODELS_CONFIG))) as upstream:
         pass
     gone = GrpcUpstream(upstream.address)
 
@@ -135,11 +120,11 @@ async def test_a_server_that_cannot_be_reached_is_unavailable() -> None:
 
 
 async def test_end_must_be_seen_on_every_replica() -> None:
-    imported = fleet.read_config(MODELS_CONFIG)
+    imported = model_config.read_config(MODELS_CONFIG)
     fakes = [FakeTfs(DISK, imported) for _ in range(2)]
     async with AsyncExitStack() as stack:
         upstreams = [await stack.enter_async_context(served(fake)) for fake in fakes]
-        config = fleet.desired_config({}, [("digits", 3)], imported=imported)
+        config = without_3()
         await fleet.reload(upstreams[0], config, TIMEOUT_S)
         half = await fleet.survey(upstreams, "digits", TIMEOUT_S)
         await fleet.reload(upstreams[1], config, TIMEOUT_S)
@@ -151,7 +136,7 @@ async def test_end_must_be_seen_on_every_replica() -> None:
 
 
 async def test_a_replica_without_an_answer_proves_nothing() -> None:
-    async with served(FakeTfs(DISK, fleet.read_config(MODELS_CONFIG))) as upstream:
+    async with served(FakeTfs(DISK, model_config.read_config(MODELS_CONFIG))) as upstream:
         here = await fleet.survey([upstream], "digits", TIMEOUT_S)
     gone = GrpcUpstream(upstream.address)
     nowhere = await fleet.survey([gone], "digits", TIMEOUT_S)
@@ -164,10 +149,10 @@ async def test_a_replica_without_an_answer_proves_nothing() -> None:
 
 
 async def test_a_restarted_server_has_forgotten_the_reload() -> None:
-    imported = fleet.read_config(MODELS_CONFIG)
+    imported = model_config.read_config(MODELS_CONFIG)
     fake = FakeTfs(DISK, imported)
     async with served(fake) as upstream:
-        await fleet.reload(upstream, fleet.desired_config({}, [("digits", 3)], imported=imported), TIMEOUT_S)
+        await fleet.reload(upstream, without_3(), TIMEOUT_S)
         fake.restart()
 
         assert not fleet.is_gone(await fleet.status(upstream, "digits", TIMEOUT_S), 3)
@@ -202,9 +187,9 @@ def test_only_available_is_available() -> None:
     ["model_config_list {}", "model_config_list { config { name: 'digits' model_version_policy { specific {} } } }"],
 )
 async def test_a_config_that_would_unload_everything_is_never_sent(text: str) -> None:
-    fake = FakeTfs(DISK, fleet.read_config(MODELS_CONFIG))
+    fake = FakeTfs(DISK, model_config.read_config(MODELS_CONFIG))
     async with served(fake) as upstream:
         with pytest.raises(ValueError, match="unload"):
-            await fleet.reload(upstream, fleet.read_config(text), TIMEOUT_S)
+            await fleet.reload(upstream, model_config.read_config(text), TIMEOUT_S)
 
     assert fake.reloads == []

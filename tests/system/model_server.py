@@ -88,20 +88,11 @@ class DigitsServer(FakeTfs):
     async def _metadata(self, request: wire.Message) -> wire.Message | Refused:
         if not request.metadata_field:
             return Code.INVALID_ARGUMENT, "GetModelMetadataRequest must specify at least one metadata_field"
-        answer = await super()._metadata(request)
-        if not isinstance(answer, tuple):
-            answer.model_spec.name = request.model_spec.name
-            answer.model_spec.version.value = self._resolve(request.model_spec)
-        return answer
+        return await super()._metadata(request)
 
     def _resolve(self, spec: wire.Message) -> int | Refused:
-        if spec.WhichOneof("version_choice") != "version_label":
-            answer = super()._resolve(spec)
-            return answer if isinstance(answer, int) else (answer[0], _cut(answer[1]))
-        for entry in self.config.model_config_list.config:
-            if entry.name == spec.name and spec.version_label in entry.version_labels:
-                return int(entry.version_labels[spec.version_label])
-        return Code.INVALID_ARGUMENT, _cut(f"Unrecognized servable version label: {spec.version_label}")
+        answer = super()._resolve(spec)
+        return answer if isinstance(answer, int) else (answer[0], _cut(answer[1]))
 
 
 def _cut(message: str) -> str:

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from bandits.life import Note
 from router.admin.application import application
+from router.admin.backends import Backends
 from router.admin.gate import Gate
 from router.admin.health import Health
 from router.admin.money import Money
@@ -56,8 +57,8 @@ class Bench:
     def application(self) -> web.Application:
         """The admin port."""
         reading = Reading(store=self.store, unix_now=self.now)
-        feeds = Feeds({}, now=self.now)
-        return application(self.gate, self.health.handlers(), reading.handlers(), Money(feeds).handlers())
+        parts = (reading, Money(Feeds({}, now=self.now)), Backends(lambda: [{"name": "tfs-a"}]))
+        return application(self.gate, self.health.handlers(), *(part.handlers() for part in parts))
 
     async def publish(self, ticks: int) -> None:
         """Let the experiment go on, and write what a leader writes."""
@@ -248,3 +249,9 @@ async def test_port_of_its_own_for_metrics_shows_nothing_else() -> None:
         statuses = {path: (await get(session, path))[0] for path in ("/metrics", EXPERIMENTS, "/healthz")}
 
     assert statuses == {"/metrics": 200, EXPERIMENTS: 404, "/healthz": 404}
+
+
+def test_backends_are_shown_as_the_control_process_sees_them() -> None:
+    status, body, _ = ask("/admin/v1/backends")
+
+    assert (status, body) == (200, {"backends": [{"name": "tfs-a"}]})

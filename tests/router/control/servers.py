@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from serving import fleet, wire
+from serving import model_config, wire
 from serving.errors import BackendError, ServingError
 from tests.serving.fake_tfs import FakeTfs
 
@@ -35,7 +35,7 @@ def signature(name: str = "x") -> wire.Message:
 def fake_tfs(config: str = CONFIG, **changes: Any) -> FakeTfs:
     """A server that has loaded what its config says, before anybody listens on a port."""
     changes = {"signatures": {"serving_default": signature()}, **changes}
-    fake = FakeTfs(DISK, fleet.read_config(config), **changes)
+    fake = FakeTfs(DISK, model_config.read_config(config), **changes)
     fake.restart()
     return fake
 
@@ -49,6 +49,7 @@ class Direct:
         self.fake = fake
         self.per_version = per_version
         self.fails: ServingError | None = None
+        self.only = ""  # the one method that raises it; all by default
         self.methods: list[str] = []
         self._handlers: dict[str, tuple[Any, Any]] = {
             wire.GET_MODEL_STATUS: (wire.GetModelStatusRequest, fake._status),
@@ -60,7 +61,7 @@ class Direct:
     async def call(self, method: str, body: bytes, timeout_s: float) -> bytes:
         """Answer as the server would."""
         self.methods.append(method)
-        if self.fails is not None:
+        if self.fails is not None and self.only in ("", method):
             raise self.fails
         message, handler = self._handlers[method]
         request = message.FromString(body)

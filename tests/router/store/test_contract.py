@@ -310,6 +310,28 @@ class TestDocuments:
         assert await store.snapshots() == {"a": (3, b"y")}
 
 
+class TestBackends:
+    async def test_documents_of_backends_are_their_own_and_come_back_by_name(self, store: Store) -> None:
+        await store.save_experiment("a", b"experiment", 0, 0)
+        assert await store.save_backend("b", b"\x00\xff", 0, 0) == 1
+        assert await store.save_backend("a", b"one", 0, 0) == 1
+        assert await store.save_backend("a", b"two", 1, 0) == 2
+
+        assert await store.backends() == [Record("a", 2, b"two"), Record("b", 1, b"\x00\xff")]
+        assert await store.experiments() == [Record("a", 1, b"experiment")]
+
+    async def test_a_stale_revision_or_a_deposed_leader_changes_nothing(self, store: Store) -> None:
+        await store.lease("first", NOW, 1.0)
+        await store.save_backend("a", b"one", 0, 1)
+        with pytest.raises(RevisionConflict, match="a is at revision 1"):
+            await store.save_backend("a", b"two", 0, 1)
+        await store.lease("second", NOW + 2.0, 1.0)
+        with pytest.raises(Fenced):
+            await store.save_backend("a", b"two", 1, 1)
+
+        assert await store.backends() == [Record("a", 1, b"one")]
+
+
 class TestLease:
     async def test_one_holder_at_a_time(self, store: Store) -> None:
         assert await store.lease("a", NOW, 5.0) == 1
