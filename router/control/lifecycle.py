@@ -14,6 +14,7 @@ import structlog
 from bandits.life import ArmFailed, ArmWarmed, Command, Event, Try, Unload, Unloaded, UnloadRefused, Warm
 from router.control.dossier import ArmCost, Dossier
 from router.control.guards import call_max_s
+from router.control.loading import loaded, said_of
 from router.control.model_servers import ModelServers
 from router.control.trial import try_arm
 from router.store import StoreError
@@ -25,14 +26,7 @@ from serving.upstream import Servable, Upstream
 
 log = structlog.get_logger(__name__)
 
-# A version that is not loaded after this long has failed for now; loading a large model takes minutes, and Warm is
-# asked for again.
-_LOAD_S: Final = 60.0
 _UNLOAD_S: Final = 60.0
-# A server that says it failed is believed after two of its own polls; until then it may be the failure before this try.
-_FAILED_S: Final = 2.0
-# A replica without an answer for so long is away; loading a model does not keep a server from telling its status.
-_SILENT_S: Final = 5.0
 # One call of a trial on a healthy server takes milliseconds.
 _CALL_S: Final = 5.0
 # Between two tries of something that failed.
@@ -137,7 +131,7 @@ class Lifecycle:
     async def _warm(self, dossier: Dossier, arms: Sequence[int]) -> None:
         """Wait until the arms are loaded, check that they answer like control, calibrate them alone and together."""
         control = self._target(dossier, dossier.life.control)
-        wanted = await self._loaded(control)
+        wanted = await loaded(self._servers, control)
         targets = {arm: self._target(dossier, arm) for arm in arms}
         async with asyncio.TaskGroup() as tasks:
             checks = {
@@ -197,36 +191,10 @@ class Lifecycle:
     async def _unfit(self, target: Servable, wanted: bytes) -> str:
         """Return why the arm can't take part, empty when it can: loaded on every replica, signatures equal control's."""
         try:
-            signatures = await self._loaded(target)
+            signatures = await loaded(self._servers, target)
         except ServingError as error:
             return error.message
         return fleet.difference(signatures, wanted, str(target))
-
-    async def _loaded(self, target: Servable) -> bytes:
-        """Wait until every replica has loaded the version, and return its signatures, serialised; ServingError when one
-        has not, or has another version under this number."""
-        assert target.version is not None  # noqa: S101 an arm always names its version
-        loop, began = asyncio.get_running_loop(), asyncio.get_running_loop().time()
-        await self._servers.load(target)
-        async with self._servers.closely(target.backend) as look:
-            while True:
-                await look()
-                replicas = self._servers.statuses(target.backend, target.model)
-                if fleet.everywhere(replicas, fleet.is_available, target.version):
-                    break
-                waited_s = loop.time() - began
-                has_failed = any(one and target.version in one and one[target.version].has_failed for one in replicas)
-                is_silent = None in replicas and waited_s > _SILENT_S
-                if waited_s > _LOAD_S or is_silent or (has_failed and waited_s > _FAILED_S):
-                    said = _errors(replicas, target)
-                    raise FailedPrecondition(
-                        f"{target} is not AVAILABLE on every replica after {waited_s:.0f} s: {said}"
-                    )
-            place = (target.model, target.version)
-            found = {sight.signatures.get(place, b"") for sight in self._servers.sights(target.backend) if sight}
-        if len(found) > 1:
-            raise FailedPrecondition(f"the replicas of {target.backend} have different signatures of {target}")
-        return found.pop()
 
     async def _unload(self, dossier: Dossier, arm: int) -> None:
         """Have every replica let go of the arm; their own status is the proof."""
@@ -250,7 +218,7 @@ class Lifecycle:
                     place = f"version {target.version} of {target.model}"
                     why = f"backend {target.backend} is only observed: unload {place} there, and it will be seen"
                 elif not why and asyncio.get_running_loop().time() - began > _UNLOAD_S:
-                    why = f"{target} is still loaded after {_UNLOAD_S:g} s: {_errors(replicas, target)}"
+                    why = f"{target} is still loaded after {_UNLOAD_S:g} s: {said_of(replicas, target)}"
                 if why and why != told:
                     self._tell(dossier, UnloadRefused(self._unix_now(), arm, told := why))
 
@@ -264,15 +232,3 @@ class Lifecycle:
     def _target(dossier: Dossier, arm: int) -> Servable:
         spec = dossier.spec.arms[arm]
         return Servable(spec.backend, spec.model, spec.version)
-
-
-def _errors(replicas: Sequence[fleet.Statuses | None], target: Servable) -> str:
-    """Return what the servers themselves say of the version."""
-    said: list[str] = []
-    for statuses in replicas:
-        one = None if statuses is None else statuses.get(target.version or 0)
-        if statuses is None:
-            said.append("no answer")
-        else:
-            said.append("not listed" if one is None else f"{wire.STATE_NAMES[one.state]} {one.error}".strip())
-    return "; ".join(said)
