@@ -73,7 +73,8 @@ class Run:
     def _arm(self, name: str) -> ArmMoney:
         count = self.books.arms[name]
         state = self.state.arm(name) if self.state is not None else None
-        cost_usd = state.prediction_cost_usd if state is not None else 0.0
+        # An arm that was never calibrated got no traffic either: its cost enters no sum.
+        cost_usd = (state.prediction_cost_usd or 0.0) if state is not None else 0.0
         believed = state.rate if state is not None and state.rate is not None else 0.0
         return ArmMoney(name, count.requests, count.right, cost_usd, believed)
 

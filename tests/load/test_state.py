@@ -20,7 +20,7 @@ class OnePort(Ports):
 
 
 async def test_state_is_read_and_what_is_unknown_is_left_out() -> None:
-    arm = {"name": "v1", "state": "eligible", "best_probability": None, "new": [1]}
+    arm = {"name": "v1", "state": "eligible", "best_probability": None, "prediction_cost_usd": None, "new": [1]}
     async with StandIn() as gateway, aiohttp.ClientSession() as session:
         asked = Gateway(session, OnePort(gateway.port))
         gateway.rewards = {f"token-{number}": 1.0 for number in range(7)}
