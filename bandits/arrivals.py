@@ -5,7 +5,7 @@ requests as their arm's delays allow (`bandits.delay`); proof is taken from rows
 nothing is estimated (bandit-science.md, Part I §F).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +16,16 @@ from bandits.question import Question
 from bandits.strata import Outcomes, Spans
 from bandits.sums import Sums
 
+# Delays of a block are read no more when it is so many windows old: none is learned after one, and clocks differ by less
+# than another.
+CLOSED_WINDOWS = 2.0
 # A law is learned anew at every fifth refresh (Part II §2.4), and before, when there are so many times the rewards.
 REFRESHES = 5
 GROWTH = 1.1
+
+
+# Gives the delays of some blocks, a row for each.
+Read = Callable[[Sequence[int]], DelaySums]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,15 +70,18 @@ def spans_of(question: Question) -> Spans:
 class LawCache:
     """The law of an experiment's delays, learned now and then. Mutable, one per experiment, safe to throw away.
 
-    `rewards` and `refreshes`: how many rewards the law was learned from, and how often it was asked for since.
+    `rewards` and `refreshes`: how many rewards the law was learned from, and how often it was asked for since. `closed`:
+    the delays of the first `blocks`, which are too old to get more.
     """
 
     law: DelayLaw | None = None
     rewards: int = 0
     refreshes: int = 0
+    blocks: tuple[int, ...] = ()
+    closed: DelaySums | None = None
 
-    def law_of(self, sums: Sums, spans: Spans, window_s: float, read: Callable[[], DelaySums]) -> DelayLaw:
-        """Return the law; `read` gives the delays of the rows of `sums` when it is learned anew."""
+    def law_of(self, sums: Sums, spans: Spans, window_s: float, read: Read) -> DelayLaw:
+        """Return the law; `read` gives the delays of some blocks of `sums` when it is learned anew."""
         rewards = int(sums.rewards.sum())
         arms = sums.rewards.shape[1]
         self.refreshes += 1
@@ -79,9 +89,21 @@ class LawCache:
         # Rewards that became fewer: another experiment, or forgotten rows.
         is_near = self.rewards <= rewards <= GROWTH * self.rewards
         if self.law is None or not (is_fit and is_near and self.refreshes < REFRESHES):
-            self.law = learn(sums, read(), spans, window_s, self.law if is_fit else None)
+            delays = self._delays(tuple(sums.blocks.tolist()), spans, window_s, read)
+            self.law = learn(sums, delays, spans, window_s, self.law if is_fit else None)
             self.rewards, self.refreshes = rewards, 0
         return self.law
+
+    def _delays(self, blocks: tuple[int, ...], spans: Spans, window_s: float, read: Read) -> DelaySums:
+        """Read the delays of all blocks but those that are closed."""
+        known = len(self.blocks)
+        if self.closed is None or blocks[:known] != self.blocks:
+            delays = read(blocks)
+        else:
+            delays = self.closed.followed_by(read(blocks[known:]))
+        count = int((spans.ended >= CLOSED_WINDOWS * window_s).sum())
+        self.blocks, self.closed = blocks[:count], delays.first(count)
+        return delays
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -21,7 +21,7 @@ Source: bandit-science.md, Part I §F and Part II §2.4. Shapes: T rows, K arms.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -40,6 +40,8 @@ Bools = NDArray[np.bool_]
 EDGES: Floats = np.array([0.0, *ENDS])
 # The product limit is drawn to the exponential like this many rewards (Part I §F).
 PRIOR_REWARDS = 2.0
+# What is read of a cell.
+_READ = ("delay_ms", *FIELDS)
 # The exponential is given up where the two laws differ by more than this at some age (Part I §F). An allowance for
 # chance on top (Kolmogorov's 1.36 / sqrt(rewards)) changed the regret in none of four worlds.
 GAP_MAX = 0.1
@@ -64,17 +66,35 @@ class DelaySums:
                 raise ValueError(f"{name} must not be negative, got {field.min()}")
 
     @classmethod
-    def from_cells(cls, cells: Mapping[tuple[int, int], Mapping[str, int]], arms: int) -> Self:
-        """Take a store's cells, keyed (arm, block), to the rows of `Sums.from_cells`; absent fields count 0."""
-        row = {block: index for index, block in enumerate(sorted({block for _, block in cells}))}
-        delay_ms: Any = np.zeros((len(row), arms), np.int64)
-        bins: Any = np.zeros((len(row), arms, BINS), np.int64)
+    def from_cells(
+        cls, cells: Mapping[tuple[int, int], Mapping[str, int]], arms: int, blocks: Sequence[int] | None = None
+    ) -> Self:
+        """Take a store's cells, keyed (arm, block), to a row for each of `blocks`; absent fields count 0.
+
+        Without `blocks` the rows are those of `Sums.from_cells`.
+        """
+        wanted = sorted({block for _, block in cells}) if blocks is None else blocks
+        row = {block: index for index, block in enumerate(wanted)}
+        table: Any = np.zeros((len(row), arms, 1 + BINS), np.int64)
+        places, numbers = [], []
         for (arm, block), fields in cells.items():
             if not 0 <= arm < arms:
                 raise ValueError(f"an arm's number must be in 0..{arms - 1}, got {arm}")
-            delay_ms[row[block], arm] = fields.get("delay_ms", 0)
-            bins[row[block], arm] = [fields.get(name, 0) for name in FIELDS]
-        return cls(delay_ms, bins)
+            if block in row:
+                places.append((row[block], arm))
+                numbers.append([fields.get(name, 0) for name in _READ])
+        # All at once: an assignment a cell is most of the time otherwise.
+        if places:
+            table[tuple(np.array(places).T)] = numbers
+        return cls(table[:, :, 0].copy(), table[:, :, 1:].copy())
+
+    def followed_by(self, later: Self) -> Self:
+        """Return these rows and then the later ones."""
+        return type(self)(np.concatenate([self.delay_ms, later.delay_ms]), np.concatenate([self.bins, later.bins]))
+
+    def first(self, rows: int) -> Self:
+        """Return the first rows."""
+        return type(self)(self.delay_ms[:rows], self.bins[:rows])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

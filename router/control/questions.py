@@ -65,7 +65,10 @@ def question_of(dossier: Dossier, life: Life, seen: Seen, now: float, laws: LawC
     if question.objective.feedback == "explicit":
         return question
     law = (laws or LawCache()).law_of(
-        sums, spans_of(question), question.objective.window_s, lambda: DelaySums.from_cells(cells, len(arms))
+        sums,
+        spans_of(question),
+        question.objective.window_s,
+        lambda blocks: DelaySums.from_cells(cells, len(arms), blocks),
     )
     return replace(question, law=law)
 

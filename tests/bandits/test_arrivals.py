@@ -1,5 +1,6 @@
 """What weights believe of conversions, and what may be proved with: late rewards, and rewards that never come."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -339,11 +340,12 @@ def test_order_and_gateway_of_conversions_change_nothing(events: list[Event], sh
 
 def test_the_law_is_learned_at_every_fifth_refresh_and_when_rewards_have_grown() -> None:
     late = world((0.1, 0.1), 10_000)
-    cache, reads = LawCache(), []
+    cache = LawCache()
+    reads: list[list[int]] = []
 
-    def read() -> DelaySums:
-        reads.append(1)
-        return late.delays
+    def read(blocks: Sequence[int]) -> DelaySums:
+        reads.append(list(blocks))
+        return DelaySums(late.delay_ms[list(blocks)], late.bins[list(blocks)])
 
     laws = [cache.law_of(late.sums, late.spans, WINDOW_S, read) for _ in range(REFRESHES + 1)]
     assert len(reads) == 2
@@ -357,8 +359,31 @@ def test_the_law_is_learned_at_every_fifth_refresh_and_when_rewards_have_grown()
     cache.law_of(late.sums, late.spans, 2 * WINDOW_S, read)
     assert len(reads) == before + 1
     few = world((0.1, 0.1), 5_000)
-    cache.law_of(few.sums, few.spans, 2 * WINDOW_S, lambda: few.delays)
+    cache.law_of(few.sums, few.spans, 2 * WINDOW_S, lambda _: few.delays)
     assert cache.rewards == few.rewards.sum()
+
+
+def test_delays_of_old_blocks_are_read_once() -> None:
+    late = world((0.1, 0.1), 60_000)
+    cache = LawCache()
+    reads: list[list[int]] = []
+
+    def read(blocks: Sequence[int]) -> DelaySums:
+        reads.append(list(blocks))
+        return DelaySums(late.delay_ms[list(blocks)], late.bins[list(blocks)])
+
+    first = cache.law_of(late.sums, late.spans, WINDOW_S, read)
+    found = [cache.law_of(late.sums, late.spans, WINDOW_S, read) for _ in range(REFRESHES)][-1]
+
+    # Of 60 blocks those that ended at least 40,000 s ago are closed.
+    assert reads == [list(range(60)), list(range(20, 60))]
+    assert found.limit == pytest.approx(first.limit, abs=1e-3)
+    assert found.limit == pytest.approx(learn(late.sums, late.delays, late.spans, WINDOW_S, first).limit, abs=1e-12)
+    # Blocks that are none of those known: all are read.
+    shifted = replace(late.sums, blocks=late.sums.blocks + 1)
+    cache.refreshes = REFRESHES
+    cache.law_of(shifted, late.spans, WINDOW_S, lambda blocks: read([block - 1 for block in blocks]))
+    assert reads[-1] == list(range(60))
 
 
 def test_what_is_shown_of_the_delays_is_near_the_truth() -> None:
