@@ -80,7 +80,7 @@ class DataPlane:
         self._metrics = metrics
         self._name = f"gw-{secrets.token_hex(8)}"
         self._is_store_away = False
-        self._routes = Routes({name: tuple(backend.models) for name, backend in config.backends.items()})
+        self._routes = _routes(config)
         self._ledger = Ledger()
         self._trials = Trials()
         self._measurements = Measurements(tuple(config.backends), metrics)
@@ -149,6 +149,7 @@ class DataPlane:
             ),
             metrics=metrics,
             message_bytes=config.limits.message_bytes,
+            is_cors=config.listen.cors,
         )
         return grpc, http
 
@@ -263,6 +264,13 @@ class DataPlane:
             except msgspec.ValidationError as error:
                 log.error("snapshot not readable: is this gateway older than the leader?", name=name, reason=str(error))
         return True
+
+
+def _routes(config: Config) -> Routes:
+    """Begin with the models and labels that backends are configured with."""
+    models = {name: backend.models for name, backend in config.backends.items()}
+    labels = {(name, model): files.labels for name, found in models.items() for model, files in found.items()}
+    return Routes(models, labels)
 
 
 def upstreams(config: Config) -> dict[str, tuple[Upstream, ...]]:

@@ -5,13 +5,13 @@ The metadata of a public name is control's; its status is the union of its arms'
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from router.routes import Live, Routes
 from serving import wire
-from serving.errors import InternalError, InvalidArgument, ModelNotFound, ServingError, Unavailable
+from serving.errors import BackendError, Code, InternalError, InvalidArgument, ModelNotFound, ServingError, Unavailable
 from serving.upstream import Servable, Upstream
 
 # A version's signatures never change; "the latest" may become another version at any time.
@@ -39,19 +39,20 @@ class Models:
         self, model: str, version: int | None, label: str, timeout_s: float
     ) -> Mapping[str, wire.Message]:
         """Return the signatures by which a REST body for this model is read: those of the version it will go to."""
-        servable = self._target(model, version, label)
+        places = self._places(model, version, label)
         now = asyncio.get_running_loop().time()
-        cached = self._cache.get(servable)
+        cached = self._cache.get(places[0])
         if cached is not None and now < cached.until:
             return cached.signatures
         request = wire.GetModelMetadataRequest(metadata_field=["signature_def"])
-        _point(request.model_spec, servable)
-        answer = await self._metadata(servable.backend, request, timeout_s)
+        servable, answer = await self._first_loaded(places, request, timeout_s)
         packed = answer.metadata["signature_def"].value
         signatures = dict(_read(wire.SignatureDefMap, packed, servable.backend).signature_def)
         if len(self._cache) >= _CACHED_MAX:
             self._cache.clear()
-        self._cache[servable] = _Cached(signatures, now + (_CACHE_LATEST_S if servable.version is None else _CACHE_S))
+        # What stands in for a version that loads is right for as long as "the latest" is.
+        is_lasting = servable.version is not None and servable == places[0]
+        self._cache[places[0]] = _Cached(signatures, now + (_CACHE_S if is_lasting else _CACHE_LATEST_S))
         return signatures
 
     async def metadata(self, body: bytes, timeout_s: float) -> bytes:
@@ -61,12 +62,27 @@ class Models:
             raise InvalidArgument("Missing ModelSpec")
         spec = request.model_spec
         public = spec.name
-        version = spec.version.value if spec.WhichOneof("version_choice") == "version" else None
-        target = self._target(public, version, spec.version_label)
-        _point(spec, target)
-        response = await self._metadata(target.backend, request, timeout_s)
+        if not public:
+            raise InvalidArgument("ModelSpec has no name specified.")
+        version = spec.version.value if spec.HasField("version") else None
+        _, response = await self._first_loaded(self._places(public, version, spec.version_label), request, timeout_s)
         response.model_spec.name = public
         return bytes(response.SerializeToString())
+
+    async def _first_loaded(
+        self, places: Sequence[Servable], request: wire.Message, timeout_s: float
+    ) -> tuple[Servable, wire.Message]:
+        """Ask the places in turn for metadata until one has the version loaded."""
+        missing: BackendError | None = None
+        for place in places:
+            place.write_to(request.model_spec)
+            try:
+                return place, await self._metadata(place.backend, request, timeout_s)
+            except BackendError as error:
+                if error.code is not Code.NOT_FOUND:
+                    raise
+                missing = missing or error
+        raise missing or AssertionError("a request has at least one place to go")
 
     async def _metadata(self, backend: str, request: wire.Message, timeout_s: float) -> wire.Message:
         raw = await self._call(backend, wire.GET_MODEL_METADATA, request.SerializeToString(), timeout_s)
@@ -79,17 +95,44 @@ class Models:
             raise InvalidArgument("Missing ModelSpec")
         spec = request.model_spec
         live = self._routes.by_model.get(spec.name)
+        wanted = spec.version.value if spec.HasField("version") else None
         if live is None:
-            return await self._call(self._routes.backend_of(spec.name), wire.GET_MODEL_STATUS, body, timeout_s)
-        wanted = spec.version.value if spec.WhichOneof("version_choice") == "version" else None
+            return await self._backend_status(self._routes.backend_of(spec.name), spec, timeout_s)
         found = await self._arm_statuses(live, timeout_s)
-        if wanted is not None:
+        if wanted is not None and not (wanted == 0 and live.is_entry(0, "")):
             found = {version: status for version, status in found.items() if version == wanted}
             if not found:
                 raise ModelNotFound(f"Could not find version {wanted} of model {spec.name}")
         response = wire.GetModelStatusResponse()
         response.model_version_status.extend(found[version] for version in sorted(found, reverse=True))
         return bytes(response.SerializeToString())
+
+    async def listed(self, timeout_s: float) -> dict[str, wire.Message]:
+        """Return every model that is known here and its GetModelStatusResponse; those nobody serves are left out."""
+
+        async def ask(name: str) -> wire.Message | None:
+            body = wire.GetModelStatusRequest(model_spec={"name": name}).SerializeToString()
+            try:
+                return wire.parse(wire.GetModelStatusResponse, await self.status(body, timeout_s))
+            except ServingError as error:
+                # A backend that is away hides the states of its models, not their names.
+                return None if error.code is Code.NOT_FOUND else wire.GetModelStatusResponse()
+
+        async with asyncio.TaskGroup() as tasks:
+            asked = {name: tasks.create_task(ask(name), name=f"list {name}") for name in self._routes.models()}
+        answers = {name: task.result() for name, task in asked.items()}
+        return {name: answer for name, answer in answers.items() if answer is not None}
+
+    async def _backend_status(self, backend: str, spec: wire.Message, timeout_s: float) -> bytes:
+        """Ask a backend; version 0, which some clients write for none, means all versions when there is no such one."""
+        request = wire.GetModelStatusRequest(model_spec=spec)
+        try:
+            return await self._call(backend, wire.GET_MODEL_STATUS, request.SerializeToString(), timeout_s)
+        except BackendError as error:
+            if error.code is not Code.NOT_FOUND or not spec.HasField("version") or spec.version.value != 0:
+                raise
+        request.model_spec.ClearField("version_choice")
+        return await self._call(backend, wire.GET_MODEL_STATUS, request.SerializeToString(), timeout_s)
 
     async def _arm_statuses(self, live: Live, timeout_s: float) -> dict[int, wire.Message]:
         """Ask all backends at once; one that is away, or knows the model no more, hides its own arms only."""
@@ -119,15 +162,11 @@ class Models:
         except ServingError as error:
             return error
 
-    def _target(self, model: str, version: int | None, label: str) -> Servable:
+    def _places(self, model: str, version: int | None, label: str) -> tuple[Servable, ...]:
         live = self._routes.by_model.get(model)
-        if live is None:
-            return Servable(self._routes.backend_of(model), model, version, "" if version is not None else label)
-        control = live.targets[live.snapshot.serving]
-        if version is None and (not label or label in live.snapshot.entry_labels):
-            return control
-        pinned = next((one for one in live.targets if version is not None and one.version == version), None)
-        return pinned or Servable(control.backend, control.model, version, "" if version is not None else label)
+        if live is not None and live.is_entry(version, label):
+            return (live.targets[live.snapshot.serving],)
+        return self._routes.places(model, version, label)
 
     async def _call(self, backend: str, method: str, body: bytes, timeout_s: float) -> bytes:
         """Ask the backend's replicas in turn: the first that can be reached answers for all."""
@@ -143,13 +182,3 @@ def _read(message_class: Any, body: bytes, backend: str) -> wire.Message:
         return wire.parse(message_class, body)
     except InvalidArgument as error:
         raise InternalError(f"{backend} sent an answer that can't be read: {error}") from error
-
-
-def _point(spec: wire.Message, target: Servable) -> None:
-    """Make a ModelSpec name this target."""
-    spec.name = target.model
-    spec.ClearField("version_choice")
-    if target.version is not None:
-        spec.version.value = target.version
-    elif target.label:
-        spec.version_label = target.label

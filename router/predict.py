@@ -6,7 +6,7 @@ call, split) · 5 one retry on control within budget · 6 token and counts · 7 
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -21,10 +21,11 @@ from router.routes import Live, Routes
 from router.snapshot import PARTS
 from router.store import Cell
 from router.trials import Trials, trial_of
-from serving import wire
+from serving import methods, wire
 from serving.cost import pico_usd
 from serving.dispatcher import Answer, Dispatcher
 from serving.errors import BackendError, Code, InvalidArgument, ServingError, Unavailable
+from serving.methods import Method
 from serving.upstream import Servable
 
 __all__ = ["DEADLINE_DEFAULT_S", "Context", "Predictor", "Reply", "RetryBudget", "read_timeout"]
@@ -57,6 +58,21 @@ class Reply:
     decision: str = ""
     arm: str = ""
     experiment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request on its way: which call it is, and the public name that its answer bears."""
+
+    method: Method
+    request: wire.Message
+    model: str
+
+    def answer_bytes(self, answer: Answer) -> bytes:
+        """Serialise an answer under the public name."""
+        for spec in self.method.answer_specs(answer.response):
+            spec.name = self.model
+        return bytes(answer.response.SerializeToString())
 
 
 class RetryBudget:
@@ -110,42 +126,37 @@ class Predictor:
         self.ejections = ejections or Ejections()
         self.in_flight: Counter[tuple[int, int]] = Counter()
 
-    async def predict(self, body: bytes, context: Context) -> Reply:
-        """Answer a serialised PredictRequest; ServingError for every way it can end without an answer."""
-        request = wire.parse(wire.PredictRequest, body)
-        spec = request.model_spec
-        if not spec.name:
-            raise InvalidArgument("ModelSpec has no name specified.")
+    async def predict(self, body: bytes, context: Context, method: Method = methods.PREDICT) -> Reply:
+        """Answer a serialised request of a method; ServingError for every way it can end without an answer."""
+        request = wire.parse(method.request, body)
+        spec = method.spec_of(request)
+        version = spec.version.value if spec.HasField("version") else None
+        asked = Asked(method, request, spec.name)
         live = self._routes.by_model.get(spec.name)
-        if live is None:
-            target = self._named(spec, self._routes.backend_of(spec.name))
-            answer, backend_s = await self._dispatch(target, request, context)
-            return Reply(answer.response.SerializeToString(), backend_s)
-        choice = spec.WhichOneof("version_choice")
-        is_entry = choice is None or (choice == "version_label" and spec.version_label in live.snapshot.entry_labels)
-        if live.snapshot.is_sticky and not context.unit:
+        if live is None or not live.is_entry(version, spec.version_label):
+            # Honoured as it is: no token, not learned from.
+            if live is not None:
+                self._metrics.decisions.labels(live.snapshot.name, "", "pinned").inc()
+            places = self._routes.places(spec.name, version, spec.version_label)
+            answer, backend_s = await self._first_loaded(places, asked, context)
+            return Reply(asked.answer_bytes(answer), backend_s)
+        if live.snapshot.is_sticky and not context.unit and method is methods.PREDICT:
             context = replace(context, unit=bytes(request.client_id))
-        return await (self._decide if is_entry else self._pinned)(live, request, context)
+        return await self._decide(live, asked, context)
 
-    async def _pinned(self, live: Live, request: wire.Message, context: Context) -> Reply:
-        """Honour a version or label the client insists on: no token, not learned from."""
-        spec = request.model_spec
-        snapshot = live.snapshot
-        self._metrics.decisions.labels(snapshot.name, "", "pinned").inc()
-        # Where its metadata is asked for, too (router/models.py).
-        target = live.targets[snapshot.serving]
-        if spec.WhichOneof("version_choice") == "version":
-            pinned = spec.version.value
-            target = next((one for one in live.targets if one.version == pinned), None) or Servable(
-                target.backend, target.model, pinned
-            )
-        else:
-            target = Servable(target.backend, target.model, None, spec.version_label)
-        answer, backend_s = await self._dispatch(target, request, context)
-        answer.response.model_spec.name = snapshot.model
-        return Reply(answer.response.SerializeToString(), backend_s)
+    async def _first_loaded(self, places: Sequence[Servable], asked: Asked, context: Context) -> tuple[Answer, float]:
+        """Ask the places in turn until one has the version loaded; if none has, the first one's word counts."""
+        missing: BackendError | None = None
+        for place in places:
+            try:
+                return await self._dispatch(place, asked, context)
+            except BackendError as error:
+                if error.code is not Code.NOT_FOUND:
+                    raise
+                missing = missing or error
+        raise missing or AssertionError("a request has at least one place to go")
 
-    async def _decide(self, live: Live, request: wire.Message, context: Context) -> Reply:
+    async def _decide(self, live: Live, asked: Asked, context: Context) -> Reply:
         snapshot = live.snapshot
         choice = choose(live, context, self._keys, self._trials, self._unix_now())
         arm = choice.arm
@@ -160,21 +171,18 @@ class Predictor:
             arm = snapshot.serving
             choice = choice._replace(arm=arm, mode=Mode.FALLBACK)
         try:
-            answer, backend_s = await self._on_arm(live, choice, request, context)
+            answer, backend_s = await self._on_arm(live, choice, asked, context)
         except ServingError as error:
             if arm == snapshot.serving or not _is_retryable(error) or not self._budget.spend():
                 raise
             self._metrics.retries.labels(snapshot.name).inc()
             arm = snapshot.serving
             choice = choice._replace(arm=arm, mode=Mode.FALLBACK)
-            answer, backend_s = await self._on_arm(live, choice, request, context)
+            answer, backend_s = await self._on_arm(live, choice, asked, context)
         token = self._record(live, choice, answer)
-        answer.response.model_spec.name = snapshot.model
-        return Reply(answer.response.SerializeToString(), backend_s, token, snapshot.arms[arm].name, snapshot.name)
+        return Reply(asked.answer_bytes(answer), backend_s, token, snapshot.arms[arm].name, snapshot.name)
 
-    async def _on_arm(
-        self, live: Live, choice: Choice, request: wire.Message, context: Context
-    ) -> tuple[Answer, float]:
+    async def _on_arm(self, live: Live, choice: Choice, asked: Asked, context: Context) -> tuple[Answer, float]:
         """Have the arm answer; whatever else becomes of a request that was drawn is counted in the arm's cell."""
         arm, epoch = choice.arm, live.snapshot.epoch
         place = (epoch, arm)
@@ -182,7 +190,7 @@ class Predictor:
         is_learned = choice.mode.is_learned
         self.in_flight[place] += 1
         try:
-            return await self._dispatch(live.targets[arm], request, context)
+            return await self._dispatch(live.targets[arm], asked, context)
         except ServingError:
             self._count_error(live, choice)
             raise
@@ -199,10 +207,10 @@ class Predictor:
         cell = Cell(live.snapshot.epoch, cell_arm(choice.arm, choice.segment), live.snapshot.block)
         self._ledger.add(cell, **{"errors" if choice.mode.is_learned else "unlearned_errors": 1})
 
-    async def _dispatch(self, target: Servable, request: wire.Message, context: Context) -> tuple[Answer, float]:
+    async def _dispatch(self, target: Servable, asked: Asked, context: Context) -> tuple[Answer, float]:
         """Send the request to a target and return the answer and the seconds it took."""
         started = self._clock()
-        answer = await self._dispatchers[target.backend].predict(target, request, context.deadline)
+        answer = await self._dispatchers[target.backend].predict(target, asked.request, context.deadline, asked.method)
         return answer, self._clock() - started
 
     def _record(self, live: Live, choice: Choice, answer: Answer) -> str:
@@ -243,13 +251,6 @@ class Predictor:
         if self._journal is not None:
             self._journal.decided(decision, snapshot, cost, choice.unit)
         return self._keys.sign(decision)
-
-    @staticmethod
-    def _named(spec: wire.Message, backend: str) -> Servable:
-        choice = spec.WhichOneof("version_choice")
-        if choice == "version":
-            return Servable(backend, spec.name, spec.version.value)
-        return Servable(backend, spec.name, None, spec.version_label)
 
 
 def _is_retryable(error: ServingError) -> bool:

@@ -52,12 +52,29 @@ class Live:
             tuple(Servable(arm.backend, arm.model, arm.version) for arm in snapshot.arms),
         )
 
+    def is_entry(self, version: int | None, label: str) -> bool:
+        """Whether a request that names this version or label takes part; all others insist on what they name.
+
+        Some clients (ovmsclient) write 0 for no version at all.
+        """
+        if version is not None:
+            return version == 0 and all(target.version != 0 for target in self.targets)
+        return not label or label in self.snapshot.entry_labels
+
 
 class Routes:
     """The routing table of one worker. Mutable: the newest snapshot per experiment, and those that were left out."""
 
-    def __init__(self, backend_models: Mapping[str, Iterable[str]]) -> None:
-        """Take the model names each backend is configured with; a lone backend also gets every other name."""
+    def __init__(
+        self,
+        backend_models: Mapping[str, Iterable[str]],
+        labels: Mapping[tuple[str, str], Mapping[str, int]] | None = None,
+    ) -> None:
+        """Take the model names each backend is configured with; a lone backend also gets every other name.
+
+        `labels`: the versions that labels stand for, by (backend, model).
+        """
+        self._labels = labels or {}
         self._owner = {model: backend for backend, models in backend_models.items() for model in models}
         self._only = next(iter(backend_models)) if len(backend_models) == 1 else None
         self._backends = frozenset(backend_models)
@@ -89,6 +106,31 @@ class Routes:
         self.by_model[snapshot.model] = live
         self.by_epoch[snapshot.epoch] = live
         return True
+
+    def models(self) -> list[str]:
+        """Return the names that clients can ask for, as far as they are known here, sorted."""
+        return sorted(self._owner.keys() | self.by_model.keys())
+
+    def places(self, model: str, version: int | None, label: str) -> tuple[Servable, ...]:
+        """Return where a request goes that is not drawn: the first, and the next while that has not loaded the version.
+
+        Labels that are ours are resolved here. While the version of one loads, the request goes where it would without
+        it: to control, or to the latest. ModelNotFound when no backend has the model.
+        """
+        live = self.by_model.get(model)
+        home = live.targets[live.snapshot.serving] if live else Servable(self.backend_of(model), model, None)
+        if version is not None:
+            arms = live.targets if live else ()
+            exact = Servable(home.backend, home.model, version)
+            exact = next((arm for arm in arms if arm.version == version), exact)
+            return (exact, home) if version == 0 else (exact,)
+        if not label or (live and live.is_entry(None, label)):
+            return (home,)
+        for place in (home, *(live.targets if live else ())):
+            known = self._labels.get((place.backend, place.model), {}).get(label)
+            if known is not None:
+                return Servable(place.backend, place.model, known), home
+        return (Servable(home.backend, home.model, None, label),)
 
     def backend_of(self, model: str) -> str:
         """Return the backend of a model without an experiment; ModelNotFound in TF Serving's words."""

@@ -6,9 +6,10 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from serving import cost, tensors, wire
+from serving import cost, methods, wire
 from serving.batcher import Batch
 from serving.errors import Code, InternalError, InvalidArgument, ServingError
+from serving.methods import Method
 from serving.queues import Rider
 from serving.upstream import Servable, Upstream
 
@@ -25,7 +26,7 @@ CLIENT_FAULTS = frozenset({Code.INVALID_ARGUMENT, Code.FAILED_PRECONDITION, Code
 class Answer:
     """One request's own rows of a batch's response, with the model_spec the backend gave it."""
 
-    response: wire.Message  # PredictResponse
+    response: wire.Message  # as its method has it
     rows: int
     replica: str
     batch_rows: int
@@ -57,6 +58,7 @@ class Waiter:
     request: wire.Message
     future: "asyncio.Future[Answer]"
     since: float
+    method: Method = methods.PREDICT
 
     def answer(self, answer: Answer) -> None:
         """Hand over the answer, unless the client has left or was told otherwise."""
@@ -72,7 +74,7 @@ class Waiter:
 class Calls:
     """Makes the upstream calls of one backend's batches, and shares out their busy time."""
 
-    # Mutable: `_meters` per replica; `_unbatchable` (servable, signature) found not to be batch-major, as many as the
+    # Mutable: `_meters` per replica; `_unbatchable` (servable, path, signature) found not to be batch-major, as many as the
     # models have signatures.
 
     def __init__(
@@ -89,11 +91,11 @@ class Calls:
         self._clock_ns = clock_ns
         self._on_batch = on_batch
         self._call_ids = itertools.count(1)
-        self._unbatchable: set[tuple[Servable, str]] = set()
+        self._unbatchable: set[tuple[Servable, str, str]] = set()
 
-    def is_batchable(self, servable: Servable, signature: str) -> bool:
+    def is_batchable(self, servable: Servable, method: Method, signature: str) -> bool:
         """Whether nothing is known against merging requests of this signature."""
-        return (servable, signature or wire.DEFAULT_SIGNATURE) not in self._unbatchable
+        return (servable, method.path, signature) not in self._unbatchable
 
     async def run(self, batch: Batch, waiters: Sequence[Waiter]) -> None:
         """Bring every waiter its answer or an error; return when nothing of the batch is upstream any more."""
@@ -117,8 +119,9 @@ class Calls:
     async def _run_merged(self, batch: Batch, waiters: Sequence[Waiter]) -> None:
         """Send the batch as one request; if that fails for what a rider contains or what the model is, one by one."""
         rows = [waiter.rider.rows for waiter in waiters]
+        method = waiters[0].method
         try:
-            request = tensors.join([waiter.request for waiter in waiters], batch.pad_to)
+            request = method.join([waiter.request for waiter in waiters], batch.pad_to)
             response, charged_ns = await self._call(batch, request, waiters, is_first=True)
         except ServingError as error:
             if error.code not in CLIENT_FAULTS:
@@ -126,10 +129,10 @@ class Calls:
             await self._run_one_by_one(batch, waiters)
             return
         try:
-            parts = tensors.split(response, rows, batch.pad_to)
+            parts = method.split(response, rows, batch.pad_to)
         except InternalError as error:
-            signature = request.model_spec.signature_name or wire.DEFAULT_SIGNATURE
-            self._unbatchable.add((batch.servable, signature))
+            signature = method.signature_of(request)
+            self._unbatchable.add((batch.servable, method.path, signature))
             log.warning(
                 "model is not batch-major: its requests go alone from now on",
                 extra={"servable": str(batch.servable), "signature": signature, "reason": error.message},
@@ -160,7 +163,8 @@ class Calls:
     async def _call(
         self, batch: Batch, request: wire.Message, waiters: Sequence[Waiter], *, is_first: bool
     ) -> tuple[wire.Message, int]:
-        """Make one upstream call and record it; return its PredictResponse and what it is charged, in ns."""
+        """Make one upstream call and record it; return its response and what it is charged, in ns."""
+        method = waiters[0].method
         upstream, meter = self._upstreams[batch.replica], self._meters[batch.replica]
         call_id = next(self._call_ids)
         label: str | None = InternalError.label
@@ -171,7 +175,7 @@ class Calls:
         started_ns = self._clock_ns()
         meter.started(call_id, started_ns)
         try:
-            response = _parse(await upstream.call(wire.PREDICT, body, timeout_s), upstream.address)
+            response = _parse(method, await upstream.call(method.path, body, timeout_s), upstream.address)
             label = None
         except ServingError as error:
             label = error.label
@@ -197,9 +201,10 @@ class Calls:
         return response, charged_ns
 
 
-def _parse(body: bytes, address: str) -> wire.Message:
-    """Parse a backend's answer; what is no PredictResponse is its fault, not the client's."""
+def _parse(method: Method, body: bytes, address: str) -> wire.Message:
+    """Parse a backend's answer; what can't be read is its fault, not the client's."""
     try:
-        return wire.parse(wire.PredictResponse, body)
+        return wire.parse(method.response, body)
     except InvalidArgument as error:
-        raise InternalError(f"{address} answered {len(body)} bytes that are no PredictResponse") from error
+        name = method.response.DESCRIPTOR.name
+        raise InternalError(f"{address} answered {len(body)} bytes that are no {name}") from error

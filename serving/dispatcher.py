@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from serving import tensors, wire
+from serving import methods, wire
 from serving.batcher import Batch, Batcher, BatchLimits, Rider
 from serving.calls import Answer, BatchRecord, Calls, Waiter
 from serving.errors import DeadlineExceeded, Unavailable
+from serving.methods import Method
 from serving.queues import Deadlines
 from serving.upstream import Servable, Upstream
 
@@ -86,17 +87,19 @@ class Dispatcher:
                     if handle is not None:
                         handle.cancel()
 
-    async def predict(self, servable: Servable, request: wire.Message, deadline: float) -> Answer:
-        """Return the servable's answer to a PredictRequest, which is ours from now on (its model_spec is set).
+    async def predict(
+        self, servable: Servable, request: wire.Message, deadline: float, method: Method = methods.PREDICT
+    ) -> Answer:
+        """Return the servable's answer to a request, which is ours from now on (its model_spec is set).
 
         Raises ServingError: QueueFull, DeadlineExceeded, Unavailable, InternalError, or what the backend answered.
         """
         if self._is_closing:
             raise Unavailable("the gateway is going down and takes no new requests")
         now = self._clock()
-        rider = self._rider(servable, request, deadline)
+        rider = self._rider(servable, request, deadline, method)
         self._batcher.add(rider, now)
-        waiter = Waiter(rider, request, self._loop.create_future(), now)
+        waiter = Waiter(rider, request, self._loop.create_future(), now, method)
         self._waiters[rider.id] = waiter
         self._poll_soon()
         try:
@@ -138,24 +141,19 @@ class Dispatcher:
             self._batcher.withdraw(waiter.rider.id)
             waiter.fail(Unavailable("the gateway goes down, and the backend had not answered in the time left"))
 
-    def _rider(self, servable: Servable, request: wire.Message, deadline: float) -> Rider:
+    def _rider(self, servable: Servable, request: wire.Message, deadline: float, method: Method) -> Rider:
         """Address a request to its servable, whatever it named itself, and measure it."""
-        spec = request.model_spec
-        spec.name = servable.model
-        spec.ClearField("version_choice")
-        if servable.version is not None:
-            spec.version.value = servable.version
-        elif servable.label:
-            spec.version_label = servable.label
-        rows = tensors.rows(request)
+        for spec in method.specs(request):
+            servable.write_to(spec)
+        rows = method.rows(request)
         return Rider(
             id=next(self._rider_ids),
-            key=tensors.merge_key(request),
+            key=(method.path, method.merge_key(request)),
             servable=servable,
             rows=rows or 1,
             size_bytes=request.ByteSize(),
             deadline=deadline,
-            mergeable=rows is not None and self._calls.is_batchable(servable, spec.signature_name),
+            mergeable=rows is not None and self._calls.is_batchable(servable, method, method.signature_of(request)),
         )
 
     def _poll_soon(self) -> None:

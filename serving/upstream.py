@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import grpc
 import grpc.aio
 
+from serving import wire
 from serving.errors import BackendError, Code, DeadlineExceeded, Unavailable
 
 _CHANNEL_OPTIONS = (
@@ -38,6 +39,15 @@ class Servable:
     model: str
     version: int | None
     label: str = ""
+
+    def write_to(self, spec: wire.Message) -> None:
+        """Make a ModelSpec name this servable."""
+        spec.name = self.model
+        spec.ClearField("version_choice")
+        if self.version is not None:
+            spec.version.value = self.version
+        elif self.label:
+            spec.version_label = self.label
 
     def __str__(self) -> str:
         choice = (self.label or "latest") if self.version is None else self.version

@@ -54,6 +54,8 @@ class Listen(Document):
     admin: Address = "127.0.0.1:8502"
     # `/metrics` is on the admin port; a second port only for a Prometheus that may not see the rest.
     metrics: Address | None = None
+    # As TF Serving's --rest_api_enable_cors_support: pages of any origin may call. Closed unless somebody opens it.
+    cors: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -22,12 +22,15 @@ class BodyRefused(Exception):
         self.problem, self.detail = kind, detail
 
 
-async def read_body(request: web.Request, bytes_max: int, limit: str = "limits.message_bytes") -> bytes:
+async def read_body(
+    request: web.Request, bytes_max: int, limit: str = "limits.message_bytes", *, takes_gzip: bool = False
+) -> bytes:
     """Read a body within its bounds in size and time; BodyRefused for one beyond them, or compressed.
 
+    One in gzip is returned as it came when the caller takes it.
     `limit` is what the bound is called where it is refused.
     """
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+    if not takes_gzip and request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise BodyRefused(Problem.ENCODED, "a compressed body is not accepted: send it without Content-Encoding")
     try:
         async with asyncio.timeout(BODY_S):

@@ -1,6 +1,7 @@
 """The gRPC front: TF Serving's services for clients, who change only the host."""
 
 import asyncio
+import functools
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -11,6 +12,7 @@ from router.predict import DEADLINE_DEFAULT_S, Context, Predictor, Reply, read_t
 from serving import wire
 from serving.errors import DeadlineExceeded, InternalError, PermissionDenied, ServingError
 from serving.grpc_server import GrpcServer, Handler
+from serving.methods import METHODS, Method
 
 
 class GrpcFront:
@@ -23,7 +25,7 @@ class GrpcFront:
         self._metrics = metrics
         self.server = GrpcServer(
             {
-                wire.PREDICT: self._predict,
+                **{method.path: functools.partial(self._predict, method) for method in METHODS},
                 wire.GET_MODEL_METADATA: _timed(models.metadata),
                 wire.GET_MODEL_STATUS: _timed(models.status),
                 wire.RELOAD_CONFIG: _refuse_reload,
@@ -33,10 +35,10 @@ class GrpcFront:
             is_port_shared=is_shared,
         )
 
-    async def _predict(self, body: bytes, context: Any) -> bytes:
+    async def _predict(self, method: Method, body: bytes, context: Any) -> bytes:
         started = time.perf_counter()
         try:
-            reply = await self._predictor.predict(body, _context(context, asyncio.get_running_loop().time()))
+            reply = await self._predictor.predict(body, _context(context, asyncio.get_running_loop().time()), method)
         except ServingError as error:
             self._metrics.failed("grpc", error)
             raise

@@ -1,18 +1,35 @@
 """The targets, made once: the embedded server, and gateways before it."""
 
-from collections.abc import Callable, Iterator
+import asyncio
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from serving import wire
 from serving.local.options import EngineOptions
 from serving.local.versions import Engine
-from tests.conformance.models import ModelFolders, make_models, server_config, without_labels
+from tests.conformance.models import VERSION, ModelFolders, make_models, server_config, without_labels
 from tests.conformance.stubs import Stubs
 from tests.conformance.targets import Target
 from tests.serving.local.running_server import Running, running
+from tests.system.gateway import Gateway, end, launched
 
-TARGETS = ("embedded",)
+# `experiment`: the gateway draws between two copies of one model, so that every answer is the same whoever gives it.
+REAL = "tensorflow_model_server"
+TFS_ADDR = os.environ.get("TFS_ADDR")
+TARGETS = ("embedded", "gateway", "experiment", *([REAL] if TFS_ADDR else []))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say that the C++ server was not asked."""
+    if TFS_ADDR is None:
+        terminalreporter.write_line(
+            "CONFORMANCE: not run against the C++ tensorflow_model_server: TFS_ADDR=host:port is not set"
+        )
 
 
 @pytest.fixture(scope="session")
@@ -35,19 +52,32 @@ def load(folders: ModelFolders) -> Callable[[str], Engine]:
 @pytest.fixture(scope="session")
 def model_server(folders: ModelFolders, load: Callable[[str], Engine]) -> Iterator[Running]:
     config = server_config(folders)
-    with running(load, without_labels(config)) as server:
-        stubs = Stubs(server.grpc)
-        reload(stubs, config)
-        stubs.channel.close()
+    with running(load, without_labels(config)) as server, behind(server.grpc) as reload_to:
+        reload_to(config)
         yield server
 
 
 @pytest.fixture(scope="session", params=TARGETS)
-def target(request: pytest.FixtureRequest, folders: ModelFolders) -> Iterator[Target]:
-    model_server: Running = request.getfixturevalue("model_server")
-    stubs = Stubs(model_server.grpc)
-    yield Target("embedded", model_server.grpc, model_server.rest, folders, True, lambda config: reload(stubs, config))
-    stubs.channel.close()
+def target(
+    request: pytest.FixtureRequest, folders: ModelFolders, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Target]:
+    if request.param == REAL:
+        assert TFS_ADDR is not None
+        model_folders = make_models(Path(os.environ.get("TFS_MODELS", "/tmp/turpin-conformance")))
+        backend = TFS_ADDR
+    else:
+        server: Running = request.getfixturevalue("model_server")
+        model_folders, backend = folders, server.grpc
+        if request.param == "embedded":
+            with behind(backend) as reload_to:
+                yield Target("embedded", server.grpc, server.rest, folders, True, reload_to)
+            return
+    with behind(backend) as reload_to:
+        reload_to(server_config(model_folders))
+        document = gateway_document(backend, has_experiment=request.param == "experiment")
+        with gateway(tmp_path_factory.mktemp("gateway"), document) as running_gateway:
+            grpc, http = f"127.0.0.1:{running_gateway.grpc}", f"http://127.0.0.1:{running_gateway.http}"
+            yield Target(request.param, grpc, http, model_folders, False, reload_to)
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +85,55 @@ def stubs(target: Target) -> Iterator[Stubs]:
     stubs = Stubs(target.grpc)
     yield stubs
     stubs.channel.close()
+
+
+def gateway_document(backend: str, *, has_experiment: bool) -> dict[str, Any]:
+    """Return a `turpin.yaml` for a backend that is only observed, as an operator would write it who has no experiment."""
+    document: dict[str, Any] = {
+        "store": "memory:",
+        "listen": {"grpc": "127.0.0.1:0", "http": "127.0.0.1:0", "admin": "127.0.0.1:0"},
+        "backends": {"tfs": {"target": backend, "price_usd_per_hour": 0.5}},
+        "rewards": {"auth": "none"},
+        "experiments": [],
+    }
+    names = ("default", "half_plus_three", "two_signatures", "lines")
+    document["backends"]["tfs"]["models"] = {name: {"base_path": "/unused", "versions": [1]} for name in names}
+    if has_experiment:
+        document["experiments"] = [
+            {
+                "name": "conformance",
+                "model": "default",
+                "control": "v1",
+                "arms": [
+                    {"name": "v1", "backend": "tfs", "version": VERSION},
+                    {"name": "v2", "backend": "tfs", "model": "default_copy", "version": VERSION},
+                ],
+                "objective": {"value_usd": 1e-6},
+                "stop": {"min_per_arm": 10**9},
+            }
+        ]
+    return document
+
+
+@contextmanager
+def gateway(folder: Path, document: Mapping[str, Any]) -> Iterator[Gateway]:
+    """Run `turpin serve` as a process of its own."""
+    launched_gateway = launched(folder, document)
+    try:
+        asyncio.run(launched_gateway.ready())
+        yield launched_gateway
+    finally:
+        end(launched_gateway)
+
+
+@contextmanager
+def behind(address: str) -> Iterator[Callable[[wire.Message], None]]:
+    """Lend what changes the configuration of the model server at an address."""
+    stubs = Stubs(address)
+    try:
+        yield lambda config: reload(stubs, config)
+    finally:
+        stubs.channel.close()
 
 
 def reload(stubs: Stubs, config: wire.Message) -> None:

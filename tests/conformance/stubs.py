@@ -35,12 +35,12 @@ class Stubs:
         self.classification, self.regression, self.inference = classification_pb2, regression_pb2, inference_pb2
         self.metadata, self.status = get_model_metadata_pb2, get_model_status_pb2
         self.management, self.predictions = model_management_pb2, predict_pb2
-        self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
+        self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
         self._model = model_service_pb2_grpc.ModelServiceStub(self.channel)
 
     def call(self, method: str, request: Any) -> Any:
         """Make a call of either service."""
-        service = self._prediction if hasattr(self._prediction, method) else self._model
+        service = self.prediction if hasattr(self.prediction, method) else self._model
         return getattr(service, method)(request, timeout=TIMEOUT_S)
 
     def predict_request(self, values: Any = (2.0,), *, outputs: Sequence[str] = (), **spec: Any) -> Any:

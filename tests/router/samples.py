@@ -16,9 +16,10 @@ from router.routes import Routes
 from router.snapshot import PARTS, ArmRoute, Snapshot
 from router.store import Cell
 from router.trials import Trials
-from serving import wire
+from serving import methods, wire
 from serving.dispatcher import Answer, Dispatcher
 from serving.errors import ServingError
+from serving.methods import Method
 from serving.upstream import Servable
 from tests.serving.replica import request
 
@@ -75,13 +76,18 @@ class Instant(Dispatcher):
         """Note what was asked for."""
         self.probes.append((servable, rows))
 
-    async def predict(self, servable: Servable, request: wire.Message, deadline: float) -> Answer:
-        """Answer or fail."""
+    async def predict(
+        self, servable: Servable, request: wire.Message, deadline: float, method: Method = methods.PREDICT
+    ) -> Answer:
+        """Answer or fail; other methods than Predict with nothing but who answered."""
         self.asked.append((servable, deadline))
         if servable in self.fails:
             raise self.fails[servable]
-        response = wire.PredictResponse(outputs=request.inputs, model_spec={"name": servable.model})
-        response.model_spec.version.value = servable.version or 0
+        response = method.response()
+        if method is methods.PREDICT:
+            response = wire.PredictResponse(outputs=request.inputs, model_spec={})
+        for spec in method.answer_specs(response):
+            spec.name, spec.version.value = servable.model, servable.version or 0
         return Answer(response, rows=2, replica="a:1", batch_rows=8, charged_ns=5_000)
 
     @property
@@ -114,9 +120,10 @@ def bench(
     clock: Callable[[], float] = lambda: 0.0,
     journal: Journal | None = None,
     trials: Trials | None = None,
+    labels: Mapping[tuple[str, str], Mapping[str, int]] | None = None,
 ) -> Bench:
     """Build a predictor over dispatchers by backend; each backend is configured with a model of its own name."""
-    routes = Routes({backend: (backend,) for backend in dispatchers})
+    routes = Routes({backend: (backend,) for backend in dispatchers}, labels)
     for one in snapshots:
         routes.update(one)
     keys, ledger, metrics, trials = Keyring(KEYS), Ledger(), Metrics(), trials or Trials()

@@ -278,7 +278,9 @@ def test_model_that_nobody_serves_is_not_found() -> None:
         predicted(on, body("other"))
 
 
-@pytest.mark.parametrize(("sent", "words"), [(b"\xff\xff", "PredictRequest"), (b"", "no name"), (body(""), "no name")])
+@pytest.mark.parametrize(
+    ("sent", "words"), [(b"\xff\xff", "PredictRequest"), (b"", "Missing ModelSpec"), (b"\x0a\x00", "no name")]
+)
 def test_request_without_a_model_is_refused(sent: bytes, words: str) -> None:
     with pytest.raises(InvalidArgument, match=words):
         predicted(bench({BACKEND: Instant()}), sent)

@@ -69,3 +69,70 @@ def test_model_goes_to_the_backend_that_is_configured_with_it() -> None:
 
 def test_lone_backend_gets_every_other_model() -> None:
     assert Routes({"tfs-a": ("digits",)}).backend_of("other") == "tfs-a"
+
+
+LABELS = {("tfs-a", "digits"): {"stable": 3, "old": 1}, ("tfs-b", "digits-b"): {"new": 4}}
+
+
+def labelled(*, has_experiment: bool) -> Routes:
+    """Two backends with labels; an experiment on `digits` over both, or none."""
+    routes = Routes({"tfs-a": ("digits",), "tfs-b": ("digits-b",)}, LABELS)
+    if has_experiment:
+        arms = (ArmRoute("a", "tfs-a", "digits", 3, PARTS), ArmRoute("b", "tfs-b", "digits-b", 1, 0))
+        routes.update(snapshot(arms=arms, entry_labels=("entry",)))
+    return routes
+
+
+A, B = Servable("tfs-a", "digits", 3), Servable("tfs-b", "digits-b", 1)
+
+
+@pytest.mark.parametrize(
+    ("version", "label", "places"),
+    [
+        (None, "", (A,)),
+        (None, "entry", (A,)),
+        (3, "", (A,)),
+        (1, "", (B,)),
+        (9, "", (Servable("tfs-a", "digits", 9),)),
+        (0, "", (Servable("tfs-a", "digits", 0), A)),
+        # A label that is ours leads to its version, and to control while that is not loaded.
+        (None, "old", (Servable("tfs-a", "digits", 1), A)),
+        (None, "new", (Servable("tfs-b", "digits-b", 4), A)),
+        # Whose it is not, the model server may know.
+        (None, "nope", (Servable("tfs-a", "digits", None, "nope"),)),
+    ],
+)
+def test_pins_of_an_experiment_lead_to_its_arms_its_labels_or_control(
+    version: int | None, label: str, places: tuple[Servable, ...]
+) -> None:
+    assert labelled(has_experiment=True).places("digits", version, label) == places
+
+
+@pytest.mark.parametrize(
+    ("version", "label", "places"),
+    [
+        (None, "", (Servable("tfs-a", "digits", None),)),
+        (1, "", (Servable("tfs-a", "digits", 1),)),
+        (0, "", (Servable("tfs-a", "digits", 0), Servable("tfs-a", "digits", None))),
+        (None, "old", (Servable("tfs-a", "digits", 1), Servable("tfs-a", "digits", None))),
+        (None, "nope", (Servable("tfs-a", "digits", None, "nope"),)),
+    ],
+)
+def test_without_an_experiment_labels_lead_to_their_version_or_the_latest(
+    version: int | None, label: str, places: tuple[Servable, ...]
+) -> None:
+    assert labelled(has_experiment=False).places("digits", version, label) == places
+
+
+@pytest.mark.parametrize(
+    ("version", "label", "is_entry"),
+    [(None, "", True), (None, "entry", True), (0, "", True), (3, "", False), (None, "old", False)],
+)
+def test_version_zero_is_no_pin_where_no_arm_has_it(version: int | None, label: str, is_entry: bool) -> None:
+    live = labelled(has_experiment=True).by_model["digits"]
+
+    assert live.is_entry(version, label) == is_entry
+
+
+def test_models_are_those_of_backends_and_experiments() -> None:
+    assert labelled(has_experiment=True).models() == ["digits", "digits-b"]

@@ -124,7 +124,7 @@ GRPC: Final[Mapping[str, tuple[str, bytes, str, str]]] = {
         "INVALID_ARGUMENT",
         r"the body is no PredictRequest: \d+ bytes that protobuf can't parse",
     ),
-    "empty body": (wire.PREDICT, b"", "INVALID_ARGUMENT", "ModelSpec has no name specified"),
+    "empty body": (wire.PREDICT, b"", "INVALID_ARGUMENT", "Missing ModelSpec"),
     "over-large message": (
         wire.PREDICT,
         _input(lambda images: images.float_val.extend([1.0] * MESSAGE_BYTES_MAX)),
@@ -216,8 +216,14 @@ REST: Final[Mapping[str, Rest]] = {
     "no UTF-8": Rest(b'{"instances": "\xff\xfe"}', 400, "Expecting 'instances' to be"),
     "half a surrogate": Rest(b'{"signature_name": "\\ud800", "instances": [[1]]}', 400, "not found in signature"),
     "over-large message": Rest(_rows(*["[1, 2, 3, 4]"] * 10_000), 429, "larger than limits.message_bytes = 100000"),
-    "compressed body": Rest(
-        gzip.compress(GOOD_BODY), 400, "compressed body is not accepted", headers={"Content-Encoding": "gzip"}
+    "body that is no gzip": Rest(
+        GOOD_BODY, 400, "Failed to uncompress request body", headers={"Content-Encoding": "gzip"}
+    ),
+    "small body of many zeros": Rest(
+        gzip.compress(bytes(10_000_000)), 400, "more than 100000 bytes", headers={"Content-Encoding": "gzip"}
+    ),
+    "body packed in another way": Rest(
+        GOOD_BODY, 400, "compressed body is not accepted", headers={"Content-Encoding": "br"}
     ),
     "unknown model": Rest(GOOD_BODY, 404, r"Latest\(nope\)", path="/v1/models/nope:predict"),
     "unknown version": Rest(GOOD_BODY, 404, r"Specific\(digits, 99\)", path="/v1/models/digits/versions/99:predict"),
@@ -233,7 +239,7 @@ REST: Final[Mapping[str, Rest]] = {
         GOOD_BODY, 400, "Failed to decode model name", path="/v1/models/%ed%a0%80:predict"
     ),
     "name that is NUL": Rest(GOOD_BODY, 404, "Servable not found", path="/v1/models/%00:predict"),
-    "no name": Rest(None, 400, "Missing model name in request", method="GET", path="/v1/models"),
+    "no name": Rest(None, 400, "Missing model name in request", method="GET", path="/v1/models/versions/1"),
     "path garbage": Rest(GOOD_BODY, 400, "Malformed request", path="/v1/" + "%0d%0a;../" * 20),
     "path in capitals": Rest(GOOD_BODY, 404, r"Latest\(NOPE\)", path="/V1/MODELS/NOPE:PREDICT"),
     **{

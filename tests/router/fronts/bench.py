@@ -14,10 +14,12 @@ from router.store import Reward, RewardResult, StoreUnavailable
 from router.store.memory import MemoryStore
 from serving.errors import ServingError
 from serving.upstream import Servable
-from tests.router.control.servers import Direct, fake_tfs
+from tests.router.control.servers import CONFIG, Direct, fake_tfs
 from tests.router.samples import BACKEND, KEYS, NOW, Bench, Instant, bench, snapshot
 
 MESSAGE_BYTES = 256 * 1024
+# A label that the model server knows, and the gateway's configuration does not.
+_LABELLED = CONFIG.replace('name: "digits"', 'name: "digits" version_labels { key: "canary" value: 3 }')
 
 
 class Rewards(MemoryStore):
@@ -44,7 +46,7 @@ class Behind:
         self.dispatcher = Instant(fails)
         self.store = Rewards()
         self.bench: Bench = bench({BACKEND: self.dispatcher}, [snapshot(*(parts or (PARTS // 2, PARTS // 2)))])
-        self.upstream = Direct(fake_tfs())
+        self.upstream = Direct(fake_tfs(_LABELLED))
         self.models = Models(routes=self.bench.routes, upstreams={BACKEND: (self.upstream,)})
         desk = RewardDesk(
             keys=Keyring(KEYS),

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import io
 import json
 from collections.abc import AsyncIterator
@@ -40,9 +41,11 @@ class Client:
             raw = await answer.read()
             found = {name.lower(): value for name, value in answer.headers.items()}
             is_json = answer.content_type.endswith(("/json", "+json"))
-            return answer.status, json.loads(raw) if is_json else raw, found
+            return answer.status, json.loads(raw) if is_json and raw else raw, found
 
-    async def predict(self, sent: str = ROWS, path: str = PREDICT, **headers: str) -> tuple[int, Any, dict[str, str]]:
+    async def predict(
+        self, sent: str | bytes = ROWS, path: str = PREDICT, **headers: str
+    ) -> tuple[int, Any, dict[str, str]]:
         """Ask for a prediction."""
         return await self.call("POST", path, sent, **headers)
 
@@ -56,7 +59,7 @@ class Client:
 
 
 @contextlib.asynccontextmanager
-async def serving(behind: Behind) -> AsyncIterator[Client]:
+async def serving(behind: Behind, *, is_cors: bool = False) -> AsyncIterator[Client]:
     """The front on a free port, and a client of it."""
     front = HttpFront(
         predictor=behind.bench.predictor,
@@ -64,6 +67,7 @@ async def serving(behind: Behind) -> AsyncIterator[Client]:
         rewards=behind.rewards,
         metrics=behind.bench.metrics,
         message_bytes=MESSAGE_BYTES,
+        is_cors=is_cors,
     )
     await behind.store.open()
     runner, port = await serve_http(front.application(), "127.0.0.1", 0, is_shared=False)
@@ -162,11 +166,57 @@ async def test_fault_of_ours_shows_nothing_of_itself_and_is_counted() -> None:
     assert behind.requests("rest", "internal") == 1.0
 
 
-async def test_what_is_not_supported_is_said_so() -> None:
-    async with serving(Behind()) as client:
-        status, answer, _ = await client.predict(path="/v1/models/digits:classify")
+async def test_classify_takes_part_in_the_experiment_as_predict_does() -> None:
+    behind = Behind()
+    async with serving(behind) as client:
+        status, answer, headers = await client.predict('{"examples": [{"x": 1.0}]}', "/v1/models/digits:regress")
 
-    assert (status, answer) == (501, {"error": ":classify over REST is not supported yet"})
+    # The stand-in gives no results, which are nothing that JSON could show; but the call was made, and decided.
+    assert (status, answer) == (400, {"error": "Cannot convert empty RegressionResults to JSON"})
+    assert behind.dispatcher.servables[0] in (V1, V2)
+    assert (
+        behind.bench.count("turpin_decisions_total", experiment="digits-2026", arm="v1", mode="experiment")
+        + (behind.bench.count("turpin_decisions_total", experiment="digits-2026", arm="v2", mode="experiment"))
+        == 1.0
+    )
+    assert "turpin-decision" not in headers
+
+
+async def test_packed_body_is_read_within_the_limit_that_holds_for_it_unpacked() -> None:
+    async with serving(Behind()) as client:
+        good = await client.predict(gzip.compress(ROWS.encode()), Content_Encoding="gzip")
+        bomb = await client.predict(gzip.compress(b" " * (MESSAGE_BYTES + 1)), Content_Encoding="gzip")
+        broken = await client.predict(b"no gzip", Content_Encoding="GZIP")
+
+    assert good[0] == 200
+    assert (bomb[0], f"more than {MESSAGE_BYTES} bytes" in bomb[1]["error"]) == (400, True)
+    assert (broken[0], broken[1]["error"].startswith("Failed to uncompress request body: ")) == (400, True)
+
+
+async def test_models_are_listed_with_the_states_of_their_versions() -> None:
+    async with serving(Behind()) as client:
+        status, answer, _ = await client.call("GET", "/v1/models")
+
+    (listed,) = [model for model in answer["models"] if model["name"] == "digits"]
+    assert status == 200
+    assert [one["version"] for one in listed["model_version_status"]] == ["2", "1"]
+
+
+@pytest.mark.parametrize("path", [PREDICT, "/v1/rewards"])
+@pytest.mark.parametrize("is_cors", [True, False])
+async def test_pages_of_other_origins_may_call_and_read_the_token_only_where_that_is_allowed(
+    path: str, is_cors: bool
+) -> None:
+    async with serving(Behind(), is_cors=is_cors) as client:
+        preflight = await client.call("OPTIONS", path, Origin="https://page.example")
+        refused = await client.call("OPTIONS", PREDICT)
+        answer = await client.predict()
+
+    allowed = [preflight[2].get("access-control-allow-origin"), answer[2].get("access-control-allow-origin")]
+    assert allowed == (["*", "*"] if is_cors else [None, None])
+    assert ("turpin-decision" in answer[2].get("access-control-expose-headers", "")) == is_cors
+    assert preflight[0] == (405 if path == "/v1/rewards" and not is_cors else 200)
+    assert refused[:2] == (400, {"error": "Origin header is missing in CORS preflight"})
 
 
 async def test_body_beyond_the_limit_is_refused_and_counted() -> None:

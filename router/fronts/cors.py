@@ -1,0 +1,30 @@
+"""Calls from pages of any origin, when the configuration allows them: TF Serving's headers, and ours for the token."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+
+from serving import rest_cors
+
+# What a page may send beside TF Serving's Content-Type, and what it may read of an answer.
+_SENT: Final = "authorization, turpin-unit, turpin-segment, turpin-request-id, turpin-timeout-ms"
+_READ: Final = "turpin-decision, turpin-arm, turpin-experiment, retry-after"
+_HEADERS: Final = {
+    **rest_cors.HEADERS,
+    "Access-Control-Allow-Headers": f"{rest_cors.HEADERS['Access-Control-Allow-Headers']}, {_SENT}",
+    "Access-Control-Expose-Headers": _READ,
+}
+
+
+@web.middleware
+async def allow_any_origin(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Add the headers to every answer; a preflight for rewards is answered here, as TF Serving's routes answer theirs."""
+    if request.method == "OPTIONS" and request.path.startswith("/v1/rewards") and request.headers.get("Origin"):
+        response: web.StreamResponse = web.Response()
+    else:
+        response = await handler(request)
+    response.headers.update(_HEADERS)
+    return response
