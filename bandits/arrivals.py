@@ -36,22 +36,25 @@ class Known:
     proof: Outcomes
 
 
-def known_of(question: Question) -> Known:
-    """Split the question's sums into what is known and what is not, each row with its share of the last cycle."""
+def known_of(question: Question, rows_max: int = strata.ROWS_MAX) -> Known:
+    """Split the question's sums into what is known and what is not, each row with its share of the last cycle.
+
+    Neighbouring blocks are joined until at most `rows_max` rows are left.
+    """
     sums, spans, objective, cycle_s = question.sums, spans_of(question), question.objective, question.stop.cycle_s
     if question.policy.mode == "always_on":
         sums, spans = strata.recent(sums, spans, question.policy.memory_s)
     known = strata.resolve(sums, objective, spans)
     if objective.feedback == "explicit":
-        believed = strata.roll_up(strata.in_window(known, spans, cycle_s), sums.blocks)
+        believed = strata.roll_up(strata.in_window(known, spans, cycle_s), sums.blocks, rows_max)
         return Known(believed, believed)
     # The last cycle that is known whole ended a window ago.
     ripe = Spans(spans.began - objective.window_s, spans.ended - objective.window_s)
-    proof = strata.roll_up(strata.in_window(known, ripe, cycle_s), sums.blocks)
+    proof = strata.roll_up(strata.in_window(known, ripe, cycle_s), sums.blocks, rows_max)
     if question.law is None:
         return Known(proof, proof)
     expected = strata.expect(sums, objective, spans, question.law.trials(sums, spans))
-    return Known(strata.roll_up(strata.in_window(expected, spans, cycle_s), sums.blocks), proof)
+    return Known(strata.roll_up(strata.in_window(expected, spans, cycle_s), sums.blocks, rows_max), proof)
 
 
 def spans_of(question: Question) -> Spans:

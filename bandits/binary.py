@@ -98,7 +98,13 @@ def believe(
     question: Question, known: strata.Outcomes, proof: strata.Outcomes, live: int, cache: evidence.GridCache
 ) -> LogitBelief:
     """Fit what is known (T, G), merged where strata are small; claims are to be tested on `proof` (T, G)."""
-    policy, cycle_s = question.policy, question.stop.cycle_s
+    policy = question.policy
     merged = strata.merge(known, live)
     fit = fit_logit(merged.trials, merged.total, merged.share, policy.prior_mean, policy.prior_strength)
-    return LogitBelief(fit, proof, cache, cycle_s is None or question.known_age_s >= cycle_s)
+    return LogitBelief(fit, proof, cache, is_cycle_seen(question))
+
+
+def is_cycle_seen(question: Question) -> bool:
+    """Say whether a declared cycle has been seen whole."""
+    cycle_s = question.stop.cycle_s
+    return cycle_s is None or question.known_age_s >= cycle_s

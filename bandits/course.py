@@ -1,6 +1,6 @@
 """What each event changes in an experiment's life; the table of all is in `bandits.experiment`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bandits import quarantine
@@ -184,8 +184,10 @@ class Course:
         """Take over one refresh: leader, weights, single retirements, confirming, the end."""
         if self.life.phase not in ("running", "confirming"):
             return
-        self.life = replace(self.life, leader=event.leader, weights=event.weights)
-        if event.is_over and self._may_end(event.leader):
+        self.life = replace(
+            self.life, leader=event.leader, weights=event.weights, segment_weights=event.segment_weights
+        )
+        if event.is_over and self._may_end(event.leader, event.serves):
             self._end(event)
             return
         if self.life.rules.action == "retire":
@@ -198,10 +200,10 @@ class Course:
         else:
             self.enter("running", "value remains", event.numbers)
 
-    def _may_end(self, leader: int) -> bool:
+    def _may_end(self, leader: int, serves: Sequence[int]) -> bool:
         """Say whether the assessment covers what the experiment asks: control, and someone against it."""
         states = [arm.state for arm in self.life.arms]
-        if states[leader] != "eligible" or states[self.life.control] != "eligible":
+        if any(states[arm] != "eligible" for arm in (leader, self.life.control, *serves)):
             return False
         return states.count("eligible") > 1 or "quarantined" not in states
 
@@ -212,7 +214,7 @@ class Course:
         before = "" if life.winner is None else life.arms[life.winner].name
         if before != name:
             self.notes.append(Note(self.now, "winner", before, name, why))
-        self.life = replace(life, winner=number, outcome=outcome, successor=None, is_promoted=True)
+        self.life = replace(life, winner=number, outcome=outcome, successor=None, is_promoted=True, serves=())
         if self.life.rules.action != "retire":
             self.enter("concluded", f"{name} serves: {why}")
             return
@@ -225,18 +227,22 @@ class Course:
     def _end(self, event: Assessed) -> None:
         life = self.life
         outcome: Outcome = "kept" if event.leader == life.control else "replaced"
-        self.life = replace(life, winner=event.leader, outcome=outcome)
+        self.life = replace(life, winner=event.leader, outcome=outcome, serves=event.serves)
         why = (
             f"{life.arms[event.leader].name} wins: drained of its value, and no live challenger is better by the margin"
         )
-        if life.rules.action != "retire":
+        if others := sorted({*event.serves} - {event.leader}):
+            why += f"; segments keep {', '.join(life.arms[arm].name for arm in others)}"
+        kept = {event.leader, *event.serves}
+        losers = [number for number, arm in enumerate(life.arms) if arm.state == "eligible" and number not in kept]
+        is_leaving = losers or any(arm.state in ("draining", "standby") for arm in life.arms)
+        if life.rules.action != "retire" or not is_leaving:
             self.enter("concluded", why, event.numbers)
             return
         self.enter("draining", why, event.numbers)
-        for number, arm in enumerate(life.arms):
-            if number != event.leader and arm.state == "eligible":
-                is_copy = number in event.park
-                if is_copy:
-                    self.put(number, replace(arm, is_parked=True))
-                self.move(number, "draining", "a dearer copy of the winner" if is_copy else "lost", event.numbers)
+        for number in losers:
+            is_copy = number in event.park
+            if is_copy:
+                self.put(number, replace(life.arms[number], is_parked=True))
+            self.move(number, "draining", "a dearer copy of the winner" if is_copy else "lost", event.numbers)
         self.look_around()

@@ -34,6 +34,7 @@ not fit the state (late, doubled, stale) change nothing. Phases (design §7) aga
 An arm that is warmed again by an order after the end, or to be promoted, stays warming when that fails, and is retried.
 Which orders are refused, and in which words, is in `bandits.orders`.
 (++) It rests 30 s, then is tried (`Try`), and rests twice as long each time it fails, at most an hour.
+An arm that some segment keeps is no loser: it stays eligible, and serves that segment.
 A quarantined arm is never retired: sickness is no evidence about reward. Control is not retired before the end.
 """
 
@@ -139,7 +140,8 @@ def mode(life: Life) -> Mode:
     """Say how traffic is to be routed; only decisions of mode `experiment` are learned from.
 
     warmup and paused: control serves (a winner that was already decided, instead). experiment: the weights hold.
-    settled: the winner serves. frozen: the last weights hold, unlearned (undecided at the end, or only notified).
+    settled: the winner serves, and in segments the arm that each keeps. frozen: the last weights hold, unlearned
+    (undecided at the end, or only notified).
     """
     phase = life.resumes if life.phase == "paused" and life.resumes == "draining" else life.phase
     if phase in ("draft", "warmup"):
@@ -158,7 +160,11 @@ def receives(life: Life) -> tuple[bool, ...]:
     """Say of each arm whether traffic may go there now; at least one arm always may."""
     served = mode(life)
     if served == "settled" and life.winner is not None:
-        return tuple(number == life.winner for number in range(len(life.arms)))
+        # One that a segment kept may have been taken out since, by an operator.
+        return tuple(
+            number == life.winner or (number in life.serves and arm.state == "eligible")
+            for number, arm in enumerate(life.arms)
+        )
     if served in ("experiment", "frozen"):
         eligible = tuple(arm.state == "eligible" for arm in life.arms)
         if any(eligible):

@@ -5,7 +5,8 @@ assume: the request is what was randomised, and each is a draw of its own. With 
 and `reports` out then. Source: bandit-science.md, Part I §H.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,7 +42,7 @@ class HealthCache:
     """What need not be computed again while strata are only added. Mutable, one per experiment, safe to throw away."""
 
     reports: RunningSums = field(default_factory=RunningSums)
-    effects: RunningSums = field(default_factory=RunningSums)
+    effects: dict[str, RunningSums] = field(default_factory=dict)
 
 
 def alarms(
@@ -49,13 +50,13 @@ def alarms(
     *,
     draws: Draws | None = None,
     reports: Reports | None = None,
-    effects: Effects | None = None,
+    effects: Mapping[str, Effects] | None = None,
     cache: HealthCache | None = None,
 ) -> tuple[Alarm, ...]:
     """Return the alarm of every question that can be asked, ringing or not, for arms of these names.
 
     Leave out `draws` and `reports` when units are sticky, and `reports` when silence means 0: then a lost reward can't
-    be told from a bad arm.
+    be told from a bad arm. `effects` are by the segment's name; what is no segment is called nothing.
     """
     cache = cache or HealthCache()
     found = []
@@ -63,9 +64,22 @@ def alarms(
         found.append(sample_ratio(names, draws))
     if reports is not None:
         found.append(_reporting(names, reports, cache.reports))
-    if effects is not None:
-        found.append(heterogeneity(names, effects, cache.effects))
+    if effects:
+        found.append(_heterogeneity(names, effects, cache))
     return tuple(found)
+
+
+def _heterogeneity(names: Sequence[str], effects: Mapping[str, Effects], cache: HealthCache) -> Alarm:
+    """Return the loudest segment's alarm, as quiet as the mean of all of them would be if the others were silent."""
+    every = {
+        segment: heterogeneity(names, one, cache.effects.setdefault(segment, RunningSums()))
+        for segment, one in effects.items()
+    }
+    segment, loudest = max(every.items(), key=lambda item: item[1].log_e)
+    if not segment or loudest.arm is None:
+        return loudest
+    words = f"in segment {segment} {loudest.words}"
+    return rated(loudest.name, loudest.arm, loudest.log_e - math.log(len(every)), words)
 
 
 def _reporting(names: Sequence[str], reports: Reports, cache: RunningSums) -> Alarm:

@@ -54,7 +54,8 @@ class Life:
     `started_at` (unix s) is when learning began; `resumes` the phase a paused experiment goes back to; `leader` and
     `weights` are the last assessed ones; `winner` and `outcome` are set when the end is decided, before the losers are
     gone; `reason` says why the phase is what it is, or what it waits for. `successor` is an arm that was promoted and
-    serves as soon as it is warm; `is_promoted`: an operator chose the winner.
+    serves as soon as it is warm; `is_promoted`: an operator chose the winner. With segments, `segment_weights` are
+    each segment's, and `serves` is set with the winner: the arm that each segment keeps, which may be another one.
     """
 
     arms: tuple[ArmLife, ...]
@@ -71,6 +72,8 @@ class Life:
     outcome: Outcome | None = None
     successor: int | None = None
     is_promoted: bool = False
+    segment_weights: tuple[tuple[float, ...], ...] = ()
+    serves: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a control that is no arm, and names that two arms share."""
@@ -110,7 +113,8 @@ class ArmFailed:
 class Assessed:
     """One refresh of the learner; `numbers` are those from which it decided, for the history.
 
-    At the end the arms in `park` are drained like the losers, and stay loaded.
+    At the end the arms in `park` are drained like the losers, and stay loaded. Of segments, each has its own weights,
+    and at the end an arm that it is settled on: those in `serves` are kept.
     """
 
     now: float
@@ -121,6 +125,8 @@ class Assessed:
     retire: tuple[int, ...] = ()
     numbers: Mapping[str, float] = field(default_factory=dict)
     park: tuple[int, ...] = ()
+    segment_weights: tuple[tuple[float, ...], ...] = ()
+    serves: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,4 +283,6 @@ def from_json(document: Mapping[str, Any]) -> Life:
     fields["rules"] = EndRules(**fields["rules"])
     if fields.get("weights") is not None:
         fields["weights"] = tuple(fields["weights"])
+    fields["segment_weights"] = tuple(tuple(one) for one in fields.get("segment_weights", ()))
+    fields["serves"] = tuple(fields.get("serves", ()))
     return Life(**fields)

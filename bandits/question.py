@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from bandits.alarm import Alarm
 from bandits.delay import DelayLaw
 from bandits.rules import Objective, Policy, StopRule
-from bandits.sums import Sums
+from bandits.sums import SEGMENTS_MAX, Sums
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -50,7 +50,8 @@ class Question:
     `policy.block_s` and are numbered without gaps in time. Blocks cut short need it: what is ripe, and what belongs to
     the last cycle, is a question of time. `is_sprint` (rows,): the row was part of a sprint. `alarms` are the words of
     those that ring: nothing ends meanwhile. `requests_per_day` is the present traffic. `law`: how late conversions are;
-    None: only decisions older than the window are learned from.
+    None: only decisions older than the window are learned from. `segments`: the same rows once more
+    for each segment, adding up to `sums`; of binary rewards alone. One segment is none.
     """
 
     arms: tuple[ArmFacts, ...]
@@ -68,6 +69,7 @@ class Question:
     alarms: tuple[str, ...] = ()
     requests_per_day: float = 0.0
     law: DelayLaw | None = field(default=None, compare=False)
+    segments: tuple[Sums, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together."""
@@ -82,6 +84,12 @@ class Question:
             raise ValueError(f"starts_s must be one age per row of {rows}, never falling, got {self.starts_s}")
         if self.is_sprint is not None and self.is_sprint.shape != (rows,):
             raise ValueError(f"is_sprint must be one per row of {rows}, got {self.is_sprint.shape}")
+        if len(self.segments) > SEGMENTS_MAX or any(
+            one.decisions.shape != (rows, len(self.arms)) for one in self.segments
+        ):
+            raise ValueError(f"segments must be at most {SEGMENTS_MAX}, of {rows} rows and {len(self.arms)} arms each")
+        if self.segments and self.objective.reward_type != "binary":
+            raise ValueError(f"segments are for binary rewards, got {self.objective.reward_type}")
         if not (math.isfinite(self.age_s) and 0.0 <= self.open_share <= 1.0):
             raise ValueError(f"age must be finite and open_share in 0..1, got {self.age_s}, {self.open_share}")
 
@@ -117,6 +125,28 @@ class SprintFacts:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SegmentFacts:
+    """What a refresh found of one segment; arrays are per arm (K,), as in `Assessment`.
+
+    `traffic` is its part of all decisions. `evidence_log` and `refuted` are against its own `leader`, on its own strata,
+    at the level alpha / segments. `serves`: the arm it is settled on, None while it goes on learning.
+    """
+
+    weights: Floats
+    traffic: float
+    serves: int | None
+    leader: int
+    p_best: Floats
+    rate: Floats
+    value_usd: Floats
+    value_low: Floats
+    value_high: Floats
+    evidence_log: Floats
+    refuted: Bools
+    score: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Assessment:
     """What one refresh found; arrays are per arm (K,). Money is per prediction.
 
@@ -128,6 +158,9 @@ class Assessment:
     `retire`: arms that may go now; `park`: dearer copies of the winner, which stay loaded. `is_over`: drained, and
     every live challenger refuted. `given_up_usd`: what the weights earn less than the leader would. `drift`: arms whose
     rewards are not what they were (modes without an end).
+
+    With `segments` the weights are those of all traffic: each segment's own, by its part. Then `is_over` asks more: each
+    segment is settled, on the leader or on an arm of its own.
     """
 
     weights: Floats
@@ -156,3 +189,4 @@ class Assessment:
     sprint: SprintFacts
     worth_usd_day: float
     drift: tuple[Alarm, ...]
+    segments: tuple[SegmentFacts, ...] = ()

@@ -4,7 +4,7 @@ Source of units and bounds: bandit-science.md, Part I §I.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -76,12 +76,17 @@ class Sums:
         return cls.from_cells({}, arms)
 
     @classmethod
-    def from_cells(cls, cells: Mapping[tuple[int, int], Mapping[str, int]], arms: int) -> Self:
-        """Build sums from a store's cells, keyed (arm, block); absent fields count 0, other fields are left alone."""
+    def from_cells(
+        cls, cells: Mapping[tuple[int, int], Mapping[str, int]], arms: int, blocks: Sequence[int] | None = None
+    ) -> Self:
+        """Build sums from a store's cells, keyed (arm, block); absent fields count 0, other fields are left alone.
+
+        `blocks`: the rows, rising, among them every block of a cell; None: the cells' own.
+        """
         for arm, _ in cells:
             if not 0 <= arm < arms:
                 raise ValueError(f"an arm's number must be in 0..{arms - 1}, got {arm}")
-        blocks = sorted({block for _, block in cells})
+        blocks = sorted({block for _, block in cells}) if blocks is None else blocks
         row = {block: index for index, block in enumerate(blocks)}
         tables: dict[str, Any] = {
             name: np.zeros((len(blocks), arms), np.int64) for name in ("decisions", "rewards", "reward_q", "reward_q2")

@@ -15,6 +15,7 @@ from bandits.evidence import GridCache
 from bandits.experiment import begin, step
 from bandits.health import HealthCache
 from bandits.life import ArmWarmed, Command, Event, Start, Unload, Unloaded, Warm, to_json
+from bandits.segmented import SegmentMemory
 from load.simulate.policy import Cells, News, Turn, Verdict
 from load.simulate.world import BEYOND, World
 from router.config.document import validate
@@ -97,7 +98,8 @@ class Production:
         life = step(draft, Start(_START_S, who="the simulator")).life
         document = Document(spec=spec.model_dump(mode="json"), epoch=1, life=to_json(life))
         self._dossier = Dossier(spec.name, 1, document, spec, life)
-        self._cache, self._health, self._laws = GridCache(), HealthCache(), LawCache()
+        self._cache, self._health = GridCache(), HealthCache()
+        self._laws, self._memory = LawCache(), SegmentMemory()
         self._under_way: tuple[Command, ...] = tuple(Warm(number) for number in range(len(spec.arms)))
         self._version = 0
         self._refreshed: Refreshed | None = None
@@ -127,6 +129,7 @@ class Production:
             cache=self._cache,
             health=self._health,
             laws=self._laws,
+            memory=self._memory,
         )
         self._note(self._dossier, self._refreshed.dossier, now)
         self._dossier = self._refreshed.dossier

@@ -6,12 +6,17 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import Field, Strict, model_validator
 
 from bandits import life, rules
-from router.config.document import Document, Place, Problem, refuse, shown, there_are
+from bandits.sums import SEGMENTS_MAX
+from router.config.document import Document, Problem, refuse, shown, there_are
 from router.config.experiment_sections import Arm, Batching, Guardrail, Objective, OnStop, Policy, Shadow, Stop
 from router.config.fields import Name, format_duration
 
 # Exploring costs floor × arms of the traffic whatever is known; more than half would be a split, not a bandit.
 FLOOR_SUM_MAX: Final = 0.5
+# The segment of requests that carry none of the declared values.
+REST: Final = "other"
+# Values are keys, such as countries or tenants, and labels of metrics.
+SEGMENT_CHARS_MAX: Final = 64
 # The position of an arm travels in the decision token as 16 bits; far fewer fit a page, or can be told apart.
 ARMS_MAX: Final = 64
 
@@ -52,15 +57,8 @@ class Experiment(Document):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        refuse(
-            [
-                *_arm_problems(self),
-                *_split_problems(self),
-                *_time_problems(self),
-                *_feedback_problems(self),
-                *_not_yet(self),
-            ]
-        )
+        problems = (_arm_problems, _split_problems, _segment_problems, _time_problems, _feedback_problems)
+        refuse([problem for find in problems for problem in find(self)])
         return self
 
     def arm(self, name: str) -> int:
@@ -69,6 +67,10 @@ class Experiment(Document):
             if arm.name == name:
                 return position
         raise KeyError(name)
+
+    def segment_names(self) -> tuple[str, ...]:
+        """Return the names of all segments, the rest first; none when none are declared."""
+        return (REST, *self.policy.segments) if self.policy.segments else ()
 
     def objective_rules(self) -> rules.Objective:
         """Return the objective as the arithmetic reads it."""
@@ -157,6 +159,27 @@ def _split_problems(experiment: Experiment) -> Iterable[Problem]:
             yield Problem(("entry_labels", position), f"must be a label that is not there yet; got {shown(label)}")
 
 
+def _segment_problems(experiment: Experiment) -> Iterable[Problem]:
+    segments, place = experiment.policy.segments, ("policy", "segments")
+    if len(segments) >= SEGMENTS_MAX:
+        most = f"must be at most {SEGMENTS_MAX - 1} values: what is none of them is one segment more"
+        yield Problem(place, f"{most}; got {len(segments)}")
+    for position, value in enumerate(segments):
+        if value == REST or value in segments[:position]:
+            wanted = f"must be a value that is not there yet, and not '{REST}', which takes what is none of them"
+            yield Problem((*place, position), f"{wanted}; got {shown(value)}")
+        elif not (
+            1 <= len(value) <= SEGMENT_CHARS_MAX and value.isascii() and value.isprintable() and value.strip() == value
+        ):
+            wanted = (
+                f"must be 1 to {SEGMENT_CHARS_MAX} printable ASCII characters without blanks around: a header's value"
+            )
+            yield Problem((*place, position), f"{wanted}; got {shown(value)}")
+    if segments and experiment.objective.reward.type != "binary":
+        why = "segments borrow from each other by a model of binary rewards; there is none of others"
+        yield Problem(place, f"must be [] for rewards of type {experiment.objective.reward.type}: {why}")
+
+
 def _time_problems(experiment: Experiment) -> Iterable[Problem]:
     policy, stop = experiment.policy, experiment.stop
     if experiment.mode == "always_on" and policy.memory < policy.block:
@@ -185,12 +208,3 @@ def _feedback_problems(experiment: Experiment) -> Iterable[Problem]:
         )
         why = "only what is older than the window may decide the end"
         yield Problem(("objective", "reward", "window"), f"{most}: {why}; got {format_duration(reward.window)}")
-
-
-def _not_yet(experiment: Experiment) -> Iterable[Problem]:
-    """Refuse what this version can't do and whose silent absence would change the result."""
-    policy = experiment.policy
-    asked: tuple[tuple[bool, Place, str], ...] = ((bool(policy.segments), ("policy", "segments"), "[]"),)
-    for is_asked, place, only in asked:
-        if is_asked:
-            yield Problem(place, f"not supported yet; this version knows only {only}")

@@ -85,6 +85,8 @@ class Policy(Document):
     # Each request is drawn for itself; sticky only where a person would notice a change. Then each unit counts once, with
     # its first decision: as many outcomes as there are units, however many requests they make.
     sticky: bool = False
+    # Values of `turpin-segment` that get weights of their own, such as countries; all others together are one more. They
+    # share what is common to them. Off: where arms earn alike everywhere, segments cost up to 1.6 times the regret.
     segments: Annotated[tuple[str, ...], Strict(False)] = ()
     prior: Prior = Prior()
 

@@ -1,5 +1,6 @@
 """The alarms of an experiment: which sums each of them is asked about, and from when on those are complete."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -19,27 +20,34 @@ _ENDED_S: Final = 600.0
 
 
 def alarms_of(
-    dossier: Dossier, cells: Cells, sums: Sums, now: float, cache: HealthCache | None = None
+    dossier: Dossier,
+    cells: Cells,
+    sums: Sums,
+    now: float,
+    cache: HealthCache | None = None,
+    *,
+    segments: Sequence[Sums] = (),
 ) -> tuple[Alarm, ...]:
     """Return the alarms of an experiment whose stored sums are `cells`, and `sums` those of its blocks; `now` in unix s.
 
-    The cache only saves time, and must have been used for this experiment alone.
+    With `segments`, the same rows for each, whatever is compared within a block is compared within (block, segment): traffic is split differently
+    in each, and what differs between them is what they are for. The cache only saves time, and must have been used for this experiment alone.
     """
     spec, document = dossier.spec, dossier.document
     names = [arm.name for arm in spec.arms]
     # Of blocks whose window has passed: before, an arm whose rewards come later would seem to lose them.
     ripe = _ended_before(document, sums.blocks, now - spec.objective.reward.window)
     is_explicit = spec.objective.reward.feedback == "explicit"
-    decisions, rewards = (table[ripe].astype(np.float64) for table in (sums.decisions, sums.rewards))
-    trials = (sums.rewards if is_explicit else np.maximum(sums.decisions, sums.rewards)).astype(np.float64)
-    total, square = earned(sums, trials, spec.objective_rules())
-    effects = Effects(
-        control=dossier.life.control,
-        trials=trials[ripe],
-        total=total[ripe],
-        square=square[ripe],
-        is_binary=spec.objective.reward.type == "binary",
+    tables = segments or (sums,)
+    decisions, rewards = (
+        # Block by block, so that new strata come last.
+        np.stack([table[ripe] for table in each], axis=1).reshape(-1, len(names)).astype(np.float64)
+        for each in ([one.decisions for one in tables], [one.rewards for one in tables])
     )
+    effects = {
+        name: _effects(dossier, table, ripe)
+        for name, table in zip(spec.segment_names() if segments else ("",), tables, strict=True)
+    }
     is_by_request = not spec.policy.sticky
     return alarms(
         names,
@@ -47,8 +55,23 @@ def alarms_of(
         draws=_draws(document, len(names), cells, now) if is_by_request else None,
         reports=Reports(decisions, rewards) if is_by_request and is_explicit else None,
         # Without an end advantages are expected to change; then drift is watched instead.
-        effects=effects if spec.mode == "experiment" else None,
+        effects=effects if spec.mode == "experiment" else {},
         cache=cache,
+    )
+
+
+def _effects(dossier: Dossier, sums: Sums, rows: NDArray[np.bool_]) -> Effects:
+    """Return what is known of these rows' rewards."""
+    reward = dossier.spec.objective.reward
+    is_explicit = reward.feedback == "explicit"
+    trials = (sums.rewards if is_explicit else np.maximum(sums.decisions, sums.rewards)).astype(np.float64)
+    total, square = earned(sums, trials, dossier.spec.objective_rules())
+    return Effects(
+        control=dossier.life.control,
+        trials=trials[rows],
+        total=total[rows],
+        square=square[rows],
+        is_binary=reward.type == "binary",
     )
 
 

@@ -47,6 +47,15 @@ class ArmNumbers(msgspec.Struct, frozen=True):
     delay: DelayNumbers | None = None  # with conversions
 
 
+class SegmentNumbers(msgspec.Struct, frozen=True):
+    """What an assessment said of one segment: its part of all decisions, its leader, and the arm it is settled on."""
+
+    traffic: float
+    leader: int
+    serves: int | None
+    arms: tuple[ArmNumbers, ...]
+
+
 class AlarmNumbers(msgspec.Struct, frozen=True):
     """One alarm that rings: which, of which arm, how loud, and in words."""
 
@@ -84,6 +93,7 @@ class Numbers(msgspec.Struct, frozen=True):
     worth_usd_day: float = 0.0
     sprint: SprintNumbers = SprintNumbers()
     alarms: tuple[AlarmNumbers, ...] = ()
+    segments: tuple[SegmentNumbers, ...] = ()
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -110,7 +120,7 @@ class Document(msgspec.Struct, frozen=True):
 
     def essence(self) -> bytes:
         """Return what must not be lost: all but the last assessment, which the next refresh makes anew."""
-        life = {key: value for key, value in self.life.items() if key not in ("leader", "weights")}
+        life = {key: value for key, value in self.life.items() if key not in ("leader", "weights", "segment_weights")}
         return _ENCODER.encode(msgspec.structs.replace(self, numbers=None, life=life))
 
 

@@ -18,6 +18,7 @@ from bandits.evidence import GridCache
 from bandits.experiment import begin, step
 from bandits.health import HealthCache
 from bandits.life import ArmLife, EndRules, Event, Note, Start, to_json
+from bandits.segmented import SegmentMemory
 from router import heartbeat, snapshot
 from router.config import Config
 from router.config.document import BadInput
@@ -67,7 +68,7 @@ class Leader:
         self._dossiers: dict[str, Dossier] = {}
         self._versions: dict[str, int] = {}
         # By epoch; as many as there are experiments.
-        self._caches: dict[int, tuple[GridCache, HealthCache, LawCache]] = {}
+        self._caches: dict[int, tuple[GridCache, HealthCache, LawCache, SegmentMemory]] = {}
         # In loop time: from then on the heartbeats are complete.
         self._heard_at = 0.0
         self._lifecycle: Lifecycle | None = None
@@ -216,9 +217,18 @@ class Leader:
             is_complete=asyncio.get_running_loop().time() >= self._heard_at,
         )
         version = self._versions.get(name, 0) + 1
-        cache, health, laws = self._caches.setdefault(epoch, (GridCache(), HealthCache(), LawCache()))
+        fresh = (GridCache(), HealthCache(), LawCache(), SegmentMemory())
+        cache, health, laws, memory = self._caches.setdefault(epoch, fresh)
         done = await asyncio.to_thread(
-            refresh, dossier, seen, version=version, now=self._unix_now(), cache=cache, health=health, laws=laws
+            refresh,
+            dossier,
+            seen,
+            version=version,
+            now=self._unix_now(),
+            cache=cache,
+            health=health,
+            laws=laws,
+            memory=memory,
         )
         saved = await self._save(dossier, done, fence)
         await self._store.publish(name, version, snapshot.encode(done.snapshot), fence)

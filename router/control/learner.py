@@ -4,7 +4,6 @@ No IO and no clock: the leader reads, calls `refresh`, and writes what it return
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -13,20 +12,21 @@ import msgspec
 from bandits.arrivals import LawCache, delays_of
 from bandits.assess import assess
 from bandits.evidence import GridCache
-from bandits.experiment import mode, receives, step, underway
+from bandits.experiment import mode, step, underway
 from bandits.health import HealthCache
 from bandits.life import ArmIdle, Assessed, Command, Event, Life, Note, Tick
 from bandits.question import Assessment
-from bandits.weights import to_parts
+from bandits.segmented import SegmentMemory
 from router.control.alarms import alarms_of
 from router.control.dossier import Dossier
 from router.control.guards import call_max_s, counted_from, sick
 from router.control.prices import follow
 from router.control.questions import question_of
 from router.control.report import numbers_of, state_view
-from router.control.seen import Seen
+from router.control.seen import Seen, apart
+from router.control.splits import Splits, splits_of
 from router.decisions import Mode
-from router.snapshot import PARTS, ArmRoute, Snapshot, view_of
+from router.snapshot import PARTS, ArmRoute, SegmentRoute, Snapshot, view_of
 from serving.cost import PROBES_NEEDED, Line, probe_scale, reference_rows
 
 # Weights that moved by more than this since a block began would bias what is learned inside it (bandit-science.md §A).
@@ -62,11 +62,13 @@ def refresh(
     cache: GridCache | None = None,
     health: HealthCache | None = None,
     laws: LawCache | None = None,
+    memory: SegmentMemory | None = None,
 ) -> Refreshed:
     """Learn from what was seen, let the life go on, and decide the weights of snapshot `version`; `now` in unix s.
 
-    The caches only save time; they must have been used for this experiment's epoch alone.
+    The caches only save time; they and the memory must have been used for this experiment's epoch alone.
     """
+    seen = apart(seen, len(dossier.spec.segment_names()))
     dossier = _measure(dossier, seen)
     prices = follow(dossier.document.prices, seen.prices_usd_per_hour, now, dossier.spec.policy.hold)
     dossier = dossier.with_changes(prices=prices)
@@ -79,21 +81,21 @@ def refresh(
     dossier = dossier.with_changes(guarded_from=counted_from(dossier, life, seen.cells))
     if mode(life) == "experiment":
         question = question_of(dossier, life, seen, now, laws)
-        alarms = alarms_of(dossier.with_life(life), seen.cells, question.sums, now, health)
+        alarms = alarms_of(dossier.with_life(life), seen.cells, question.sums, now, health, segments=question.segments)
         ringing = tuple(alarm for alarm in alarms if alarm.is_ringing)
         backends = {arm.backend for arm in dossier.spec.arms}
         unreliable = (words for name, words in sorted(seen.price_warnings.items()) if name in backends)
         question = replace(question, alarms=(*(alarm.words for alarm in ringing), *unreliable))
-        assessment = assess(question, cache)
+        assessment = assess(question, cache, memory)
         life = _step(life, _assessed(assessment, now), notes)
         dossier = dossier.with_changes(
             numbers=numbers_of(assessment, question.requests_per_day, ringing, delays_of(question))
         )
     dossier = dossier.with_life(life)
-    parts = _parts(dossier, life)
-    dossier = _roll_block(dossier, parts, now)
-    dossier = _note_silence(dossier, parts, version)
-    snapshot = _snapshot(dossier, parts, version, now, seen)
+    splits = splits_of(dossier, life)
+    dossier = _roll_block(dossier, splits.drawn, now)
+    dossier = _note_silence(dossier, splits, version)
+    snapshot = _snapshot(dossier, splits, version, now, seen)
     return Refreshed(dossier, snapshot, underway(life), tuple(notes))
 
 
@@ -137,6 +139,8 @@ def _assessed(assessment: Assessment, now: float) -> Assessed:
         is_over=assessment.is_over,
         retire=assessment.retire,
         park=assessment.park,
+        segment_weights=tuple(tuple(float(weight) for weight in one.weights) for one in assessment.segments),
+        serves=tuple(one.serves for one in assessment.segments if one.serves is not None) if assessment.is_over else (),
         numbers={
             "value_remaining_q95": assessment.remaining_q95,
             "threshold": assessment.threshold,
@@ -147,19 +151,6 @@ def _assessed(assessment: Assessment, now: float) -> Assessed:
             "sprint_spent_usd": assessment.sprint.spent_usd,
         },
     )
-
-
-def _parts(dossier: Dossier, life: Life) -> tuple[int, ...]:
-    """Return each arm's share of `PARTS`: the assessed weights where they hold, else all to one arm."""
-    may = receives(life)
-    if mode(life) in ("experiment", "frozen") and life.weights is not None:
-        allowed = [weight if may[place] else 0.0 for place, weight in enumerate(life.weights)]
-        if sum(allowed) > 0.0:
-            return to_parts(allowed)
-    if dossier.spec.mode == "observe":
-        may = tuple(place == life.control for place in range(len(may)))
-    # No weights yet, or none of them holds any more: an equal split among those that may receive.
-    return to_parts([float(one) for one in may])
 
 
 def _mode(dossier: Dossier) -> Mode:
@@ -181,13 +172,13 @@ def _idle(dossier: Dossier, seen: Seen, now: float) -> list[Event]:
     ]
 
 
-def _note_silence(dossier: Dossier, parts: Sequence[int], version: int) -> Dossier:
+def _note_silence(dossier: Dossier, splits: Splits, version: int) -> Dossier:
     """Remember from which version on a draining arm gets nothing; forget it when it serves again."""
     known = dossier.document.silent_since
     silent = {
         arm.name: known.get(arm.name, version)
-        for arm, share in zip(dossier.life.arms, parts, strict=True)
-        if arm.state == "draining" and not share
+        for place, arm in enumerate(dossier.life.arms)
+        if arm.state == "draining" and splits.is_silent(place)
     }
     return dossier.with_changes(silent_since=silent)
 
@@ -209,7 +200,7 @@ def _roll_block(dossier: Dossier, parts: tuple[int, ...], now: float) -> Dossier
     return dossier.with_changes(block_starts=(*document.block_starts, now), block_parts=parts, sprint_blocks=sprints)
 
 
-def _snapshot(dossier: Dossier, parts: Sequence[int], version: int, now: float, seen: Seen) -> Snapshot:
+def _snapshot(dossier: Dossier, splits: Splits, version: int, now: float, seen: Seen) -> Snapshot:
     spec, document, life = dossier.spec, dossier.document, dossier.life
     return Snapshot(
         name=dossier.name,
@@ -226,7 +217,10 @@ def _snapshot(dossier: Dossier, parts: Sequence[int], version: int, now: float, 
             ArmRoute(
                 arm.name, arm.backend, arm.model, arm.version, share, seen.prices_usd_per_hour.get(arm.backend, 0.0)
             )
-            for arm, share in zip(spec.arms, parts, strict=True)
+            for arm, share in zip(spec.arms, splits.parts, strict=True)
+        ),
+        segments=tuple(
+            SegmentRoute(name, parts) for name, parts in zip(spec.segment_names(), splits.segments, strict=True)
         ),
         is_sticky=spec.policy.sticky,
         # Where nothing is forgotten a unit counts once until the longest duration is over.
@@ -239,5 +233,5 @@ def _snapshot(dossier: Dossier, parts: Sequence[int], version: int, now: float, 
         value_usd=spec.objective.value_usd,
         feedback=spec.objective.reward.feedback,
         call_max_s=call_max_s(spec),
-        view=view_of(state_view(dossier, seen, parts, now)),
+        view=view_of(state_view(dossier, seen, splits, now)),
     )

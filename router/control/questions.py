@@ -20,18 +20,22 @@ _UNPROBED_MAX: Final = 2_000
 _DAY_S: Final = 86_400.0
 
 
-def _cells_of(dossier: Dossier, seen: Seen) -> Cells:
+def _opened(dossier: Dossier, cells: Cells) -> Cells:
     """Return the cells of the blocks that were opened here."""
     # A block we never opened is another leader's, whose dossier was lost with its store.
-    return {key: cell for key, cell in seen.cells.items() if cell["decisions"] and 0 < key[1] <= dossier.document.block}
+    return {key: cell for key, cell in cells.items() if cell["decisions"] and 0 < key[1] <= dossier.document.block}
 
 
 def question_of(dossier: Dossier, life: Life, seen: Seen, now: float, laws: LawCache | None = None) -> Question:
     """Return the question of this refresh, but for its alarms; `now` in unix s. The cache only saves time."""
     arms, document = dossier.spec.arms, dossier.document
     live = receives(life)
-    cells = _cells_of(dossier, seen)
+    cells = _opened(dossier, seen.cells)
     sums = Sums.from_cells(cells, len(arms))
+    segments = tuple(
+        Sums.from_cells({key: table[key] for key in cells if key in table}, len(arms), sums.blocks.tolist())
+        for table in seen.by_segment
+    )
     decisions = sums.decisions.sum(axis=0)
     costs = [deciding_cost_usd(dossier, place, seen.prices_usd_per_hour) for place in range(len(arms))]
     starts_s = _starts_s(document, life, sums)
@@ -61,6 +65,7 @@ def question_of(dossier: Dossier, life: Life, seen: Seen, now: float, laws: LawC
         starts_s=starts_s,
         is_sprint=np.isin(sums.blocks, document.sprint_blocks),
         requests_per_day=_requests_per_day(sums, starts_s, age_s(life, now)),
+        segments=segments,
     )
     if question.objective.feedback == "explicit":
         return question

@@ -12,10 +12,20 @@ from bandits.alarm import Alarm
 from bandits.arrivals import Delays
 from bandits.experiment import age_s
 from bandits.life import ArmLife
-from bandits.question import Assessment
+from bandits.question import Assessment, SegmentFacts
 from bandits.sums import STEPS
-from router.control.dossier import AlarmNumbers, ArmNumbers, DelayNumbers, Dossier, Numbers, SprintNumbers
+from router.control.dossier import (
+    AlarmNumbers,
+    ArmNumbers,
+    DelayNumbers,
+    Dossier,
+    Numbers,
+    SegmentNumbers,
+    SprintNumbers,
+)
 from router.control.seen import Seen, deciding_cost_usd, deciding_price
+from router.control.segment_report import segments_view
+from router.control.splits import Splits
 from router.heartbeat import ExperimentBeat
 from router.snapshot import PARTS
 
@@ -62,19 +72,28 @@ def numbers_of(
             AlarmNumbers(alarm.name, alarm.arm, alarm.log_e, alarm.bar_log, alarm.words)
             for alarm in (*ringing, *assessment.drift)
         ),
+        segments=tuple(
+            SegmentNumbers(
+                traffic=one.traffic,
+                leader=one.leader,
+                serves=one.serves,
+                arms=tuple(_arm_numbers(one, arm) for arm in range(one.rate.size)),
+            )
+            for one in assessment.segments
+        ),
     )
 
 
-def _arm_numbers(assessment: Assessment, arm: int, delays: Delays | None) -> ArmNumbers:
+def _arm_numbers(found: Assessment | SegmentFacts, arm: int, delays: Delays | None = None) -> ArmNumbers:
     return ArmNumbers(
-        rate=float(assessment.rate[arm]),
-        value_usd=float(assessment.value_usd[arm]),
-        value_usd_low=float(assessment.value_low[arm]),
-        value_usd_high=float(assessment.value_high[arm]),
-        best_probability=float(assessment.p_best[arm]),
-        evidence_log=float(assessment.evidence_log[arm]),
-        score=float(assessment.score[arm]),
-        is_refuted=bool(assessment.refuted[arm]),
+        rate=float(found.rate[arm]),
+        value_usd=float(found.value_usd[arm]),
+        value_usd_low=float(found.value_low[arm]),
+        value_usd_high=float(found.value_high[arm]),
+        best_probability=float(found.p_best[arm]),
+        evidence_log=float(found.evidence_log[arm]),
+        score=float(found.score[arm]),
+        is_refuted=bool(found.refuted[arm]),
         delay=None
         if delays is None
         else DelayNumbers(
@@ -88,7 +107,7 @@ def _finite(number: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def state_view(dossier: Dossier, seen: Seen, parts: Sequence[int], now: float) -> dict[str, Any]:
+def state_view(dossier: Dossier, seen: Seen, splits: Splits, now: float) -> dict[str, Any]:
     """Return the state as plain JSON values; what only an assessment knows is null before the first one.
 
     Sums are over the epoch; `rewards` counts every unique reward, learned or not; money in dollars, `value_usd…` per
@@ -128,7 +147,8 @@ def state_view(dossier: Dossier, seen: Seen, parts: Sequence[int], now: float) -
         "requests_per_day": numbers and numbers.requests_per_day,
         "sprint": _sprint(dossier),
         "gateways": [_gateway(beat, now) for beat in seen.beats],
-        "arms": [_arm(dossier, seen, totals[place], parts, place) for place in range(len(life.arms))],
+        "arms": [_arm(dossier, seen, totals[place], splits.parts, place) for place in range(len(life.arms))],
+        "segments": segments_view(dossier, seen, splits),
     } | _money(numbers)
 
 

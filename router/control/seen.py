@@ -1,9 +1,10 @@
 """What the leader reads for one refresh of an experiment, and the cost that follows from it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bandits.life import Event
+from bandits.sums import ARMS_PER_SEGMENT
 from router.control.dossier import ArmCost, Dossier
 from router.heartbeat import ExperimentBeat
 from serving.cost import Line, cost_usd
@@ -27,6 +28,27 @@ class Seen:
     events: Sequence[Event]
     is_complete: bool = True
     price_warnings: Mapping[str, str] = field(default_factory=dict)
+    # With segments: the same cells once more for each, see `apart`.
+    by_segment: tuple[Cells, ...] = ()
+
+
+def apart(seen: Seen, segments: int) -> Seen:
+    """Return what was seen with the cells of so many segments taken apart, and added up in `cells`; 0: none."""
+    if not segments:
+        return seen
+    by_segment: list[dict[tuple[int, int], dict[str, int]]] = [{} for _ in range(segments)]
+    whole: dict[tuple[int, int], dict[str, int]] = {}
+    for (number, block), cell in seen.cells.items():
+        segment, arm = divmod(number, ARMS_PER_SEGMENT)
+        for table in (whole, by_segment[segment if segment < segments else 0]):
+            known = table.get((arm, block))
+            if known is None:
+                table[arm, block] = dict(cell)
+                continue
+            for name, count in cell.items():
+                if count:
+                    known[name] = known.get(name, 0) + count
+    return replace(seen, cells=whole, by_segment=tuple(by_segment))
 
 
 def deciding_price(dossier: Dossier, arm: int, prices_usd_per_hour: Mapping[str, float]) -> float | None:

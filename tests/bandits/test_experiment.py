@@ -260,6 +260,51 @@ def test_notify_leaves_traffic_as_it_was() -> None:
     assert (receives(life), life.weights) == ((True, True, True), WEIGHTS)
 
 
+def split(*serves: int, leader: int = 1) -> Assessed:
+    """The end, with segments that are settled on these arms."""
+    weights = (WEIGHTS,) * len(serves)
+    return Assessed(
+        3.0, leader, WEIGHTS, is_drained=True, is_over=True, segment_weights=weights, serves=serves, park=()
+    )
+
+
+def test_an_arm_that_a_segment_keeps_is_not_unloaded() -> None:
+    life = play(running(), split(1, 1, 2), ArmIdle(4.0, 0), Unloaded(5.0, 0))
+
+    assert (life.phase, life.winner, life.outcome) == ("concluded", 1, "replaced")
+    assert states(life) == ["retired", "eligible", "eligible"]
+    assert receives(life) == (False, True, True)
+    assert from_json(json.loads(json.dumps(to_json(life)))) == life
+
+
+def test_where_segments_keep_every_arm_there_is_nothing_to_drain() -> None:
+    life = play(running(), split(0, 1, 2))
+
+    assert (life.phase, states(life), underway(life)) == ("concluded", ["eligible"] * 3, ())
+
+
+def test_the_history_says_which_arms_segments_keep() -> None:
+    notes = step(running(), split(1, 2, 0)).notes
+
+    assert notes[0].why.endswith("; segments keep v1, v3")
+
+
+def test_no_end_while_a_segment_keeps_an_arm_that_is_not_fit() -> None:
+    assert play(running(), ArmFailed(2.5, 2, "away"), split(1, 2)).phase == "confirming"
+
+
+def test_a_kept_arm_that_an_operator_takes_out_gets_nothing() -> None:
+    life = play(running(), split(1, 2), Drain(4.0, 2))
+
+    assert receives(life) == (False, True, False)
+    assert receives(play(life, ArmIdle(5.0, 2)))[2] is False
+
+
+def test_a_promoted_arm_serves_every_segment() -> None:
+    assert receives(play(running(), split(1, 2), Promote(4.0, 1))) == (False, True, True)
+    assert receives(play(running(), split(1, 2), Promote(4.0, 2))) == (False, False, True)
+
+
 def test_max_duration_freezes_undecided() -> None:
     life = play(running(EndRules(max_duration_s=100.0)), over(50.0, is_over=False), Tick(101.9))
     assert life.phase == "confirming"
@@ -327,6 +372,8 @@ events = st.one_of(
         is_drained=st.booleans(),
         is_over=st.booleans(),
         retire=st.lists(arms, max_size=2).map(tuple),
+        segment_weights=st.sampled_from([(), (WEIGHTS, WEIGHTS)]),
+        serves=st.sampled_from([(), (0, 1), (1, 2), (2, 2)]),
     ),
     st.builds(ArmIdle, times, arms),
     st.builds(Unloaded, times, arms),

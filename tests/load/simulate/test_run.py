@@ -54,8 +54,8 @@ def test_a_stub_in_the_place_of_the_learner_is_noticed(monkeypatch: pytest.Monke
 
 
 def test_a_stub_in_the_place_of_the_assessment_changes_what_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    def backwards(question: Question, cache: Any = None) -> Assessment:
-        found = assess(question, cache)
+    def backwards(question: Question, *memory: Any) -> Assessment:
+        found = assess(question, *memory)
         found.weights[:] = found.weights[::-1]
         return found
 

@@ -164,18 +164,6 @@ def test_a_range_that_does_not_fit_its_type_is_refused(reward: dict[str, Any], m
 
 
 @pytest.mark.parametrize(
-    ("changes", "place"),
-    [
-        ({"policy": {"segments": ["country"]}}, "policy.segments"),
-    ],
-)
-def test_what_this_version_can_not_do_is_refused_not_ignored(changes: dict[str, Any], place: str) -> None:
-    (problem,) = problems(**changes)
-
-    assert problem.startswith(f"{place}: not supported yet; this version knows only ")
-
-
-@pytest.mark.parametrize(
     ("reward", "problem"),
     [
         (
@@ -216,3 +204,37 @@ def test_all_errors_of_all_files_are_told_at_once(tmp_path: Path) -> None:
         "b.yaml: model: another experiment has the model 'digits' already; one is the most",
         "a.yaml: control: must name an arm; got 'x', there are v1, v2",
     ]
+
+
+@pytest.mark.parametrize(
+    ("segments", "place"),
+    [
+        (["de", "de"], "policy.segments[1]"),
+        (["other"], "policy.segments[0]"),
+        ([""], "policy.segments[0]"),
+        (["x" * 65], "policy.segments[0]"),
+        ([" de"], "policy.segments[0]"),
+        (["d\te"], "policy.segments[0]"),
+        (["größe"], "policy.segments[0]"),
+        ([f"s{n}" for n in range(16)], "policy.segments"),
+    ],
+)
+def test_segments_are_values_that_a_header_can_carry_and_no_more_than_fifteen(segments: list[str], place: str) -> None:
+    (problem,) = problems(policy={"segments": segments})
+
+    assert problem.startswith(place)
+
+
+def test_segments_of_rewards_that_are_not_binary_are_refused_with_the_reason() -> None:
+    (problem,) = problems(
+        policy={"segments": ["de"]},
+        objective={"value_usd": 1, "reward": {"type": "continuous"}},
+    )
+
+    assert problem.startswith("policy.segments")
+    assert "binary" in problem
+
+
+def test_the_rest_is_the_first_segment() -> None:
+    assert Experiment.from_json(written(policy={"segments": ["de", "fr"]})).segment_names() == ("other", "de", "fr")
+    assert Experiment.from_json(written()).segment_names() == ()
