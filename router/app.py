@@ -17,12 +17,13 @@ import uvloop
 
 from router.admin.service import listen
 from router.aggregate import Aggregate
+from router.backends import pools
 from router.clock import unix_now
 from router.config import Config
 from router.config.fields import split_address
 from router.control.feeds import Feeds
 from router.control.leader import Leader
-from router.data_plane import DataPlane, Ports, upstreams
+from router.data_plane import DataPlane, Ports
 from router.decisions import Keyring
 from router.keys import decision_keys
 from router.link import Configure
@@ -79,10 +80,10 @@ async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
                 gateway = _Single(config, store, keys, metrics)
             else:
                 gateway = _Many(await _take_ports(config, stack), keys, workers, aggregate)
-            control = upstreams(config)
-            for targets in control.values():
-                for upstream in targets:
-                    stack.push_async_callback(upstream.close)
+            # Of its own: what this process asks of model servers must not wait behind predictions.
+            control = pools(config, Metrics())
+            stack.push_async_callback(control.close)
+            await control.look_up()
             leader = Leader(config, store=store, upstreams=control, unix_now=unix_now, feeds=feeds)
             admin_port = await listen(
                 config,
@@ -98,8 +99,10 @@ async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
             async with asyncio.TaskGroup() as tasks:
                 reading = tasks.create_task(feeds.run(), name="price feeds")
                 leading = tasks.create_task(leader.run(), name="leader")
+                looking = tasks.create_task(control.run(), name="replicas")
                 await gateway.run(stop=stop, admin_port=admin_port)
                 leading.cancel()
+                looking.cancel()
                 reading.cancel()
     finally:
         await store.close()

@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from router import heartbeat, snapshot
+from router.backends import dispatchers, pools
 from router.call_counts import CallCounts
 from router.config import Config
 from router.config.fields import split_address
@@ -34,16 +35,10 @@ from router.rewards import RewardDesk
 from router.routes import Routes
 from router.store import Store, StoreUnavailable
 from router.trials import Trials
-from serving.batcher import BatchLimits
-from serving.dispatcher import BatchRecord, Dispatcher
-from serving.upstream import GrpcUpstream, Upstream
+from serving.dispatcher import BatchRecord
 
 log = structlog.get_logger(__name__)
 
-# One call computes while the next is on its way: more than two were never faster on one device (performance.md).
-_MAX_IN_FLIGHT_AUTO: Final = 2
-# For a backend without experiments, as much as an experiment is given.
-_MAX_ROWS_DEFAULT: Final = 256
 # Design §2: a lag up to 1 s costs no regret that could be measured (bandit-science.md §7).
 SYNC_S: Final = 0.25
 # A dead leader's lease runs out within 3 s, and its successor publishes in its first turn; three times as much hangs.
@@ -85,17 +80,8 @@ class DataPlane:
         self._trials = Trials()
         self._measurements = Measurements(tuple(config.backends), metrics)
         self._calls = CallCounts(self._routes, self._ledger)
-        self._upstreams = upstreams(config)
-        self._dispatchers = {
-            name: Dispatcher(
-                targets,
-                _limits(config, name),
-                on_batch=self._on_batch,
-                # The loop's own clock ticks in milliseconds under uvloop: too coarse for what a call costs.
-                clock_ns=time.perf_counter_ns,
-            )
-            for name, targets in self._upstreams.items()
-        }
+        self._upstreams = pools(config, metrics)
+        self._dispatchers = dispatchers(config, self._upstreams, self._on_batch)
         self._journal = journal_of(config, name=self._name, keys=keys, metrics=metrics, unix_now=unix_now)
         self._predictor = Predictor(
             routes=self._routes,
@@ -161,9 +147,8 @@ class DataPlane:
             if self._journal is not None:
                 self._journal.start()
                 stack.push_async_callback(self._journal.close)
-            for targets in self._upstreams.values():
-                for upstream in targets:
-                    stack.push_async_callback(upstream.close)
+            stack.push_async_callback(self._upstreams.close)
+            await self._upstreams.look_up()
             for dispatcher in self._dispatchers.values():
                 await stack.enter_async_context(dispatcher)
             runner, http = await serve_http(self._http.application(), host, port, is_shared=self._is_shared)
@@ -172,6 +157,7 @@ class DataPlane:
             stack.push_async_callback(self._grpc.server.stop, DRAIN_S)
             async with asyncio.TaskGroup() as tasks:
                 sync = tasks.create_task(self._sync(), name="sync with the store")
+                looking = tasks.create_task(self._upstreams.run(), name="replicas")
                 await self._set_ready(is_ready=True)
                 on_ready(Ports(grpc, http))
                 await stop.wait()
@@ -181,6 +167,7 @@ class DataPlane:
                     fronts.create_task(self._grpc.server.stop(DRAIN_S), name="drain gRPC")
                     fronts.create_task(runner.cleanup(), name="drain HTTP")
                 sync.cancel()
+                looking.cancel()
         # Twice: the first may be the parcel whose answer was still awaited when `sync` was cancelled.
         if await self._flush(is_last=True):
             await self._flush(is_last=True)
@@ -271,25 +258,3 @@ def _routes(config: Config) -> Routes:
     models = {name: backend.models for name, backend in config.backends.items()}
     labels = {(name, model): files.labels for name, found in models.items() for model, files in found.items()}
     return Routes(models, labels)
-
-
-def upstreams(config: Config) -> dict[str, tuple[Upstream, ...]]:
-    """Open a channel to every replica of every backend."""
-    return {name: tuple(GrpcUpstream(target) for target in backend.target) for name, backend in config.backends.items()}
-
-
-def _limits(config: Config, backend: str) -> BatchLimits:
-    """Return the bounds of a backend's batches: the experiments' wish, within what the backend is said to bear."""
-    settings = config.backends[backend]
-    wished = [
-        experiment.batching.max_rows
-        for experiment in config.experiments
-        if any(arm.backend == backend for arm in experiment.arms)
-    ]
-    rows = max(wished, default=_MAX_ROWS_DEFAULT)
-    return BatchLimits(
-        max_rows=min(rows, settings.max_batch_rows or rows),
-        max_in_flight=_MAX_IN_FLIGHT_AUTO if settings.max_in_flight == "auto" else settings.max_in_flight,
-        queue_rows=config.limits.queue_rows,
-        queue_bytes=config.limits.queue_bytes,
-    )

@@ -97,6 +97,7 @@ TABLE: Final[Mapping[str, Declared]] = {
         _gauge("batches_in_flight", "Upstream calls under way.", "backend", merge="sum"),
         _counter("shed_total", "Requests refused to keep within bounds.", "reason"),
         _counter("deadline_exceeded_total", "Requests whose time ran out, by where they were then.", "stage"),
+        _counter("backend_ejections_total", "Replicas that got no more calls, as they did not answer.", "backend"),
         _counter("retries_total", "Requests sent a second time.", "experiment"),
         _counter("journal_dropped_total", "Lines the journal lost, by why.", "reason"),
         _gauge("store_up", "1 while the store answers.", merge="min"),
@@ -139,6 +140,7 @@ class Metrics:
         self.batches_in_flight = self._make(Gauge, "batches_in_flight")
         self.shed = self._make(Counter, "shed_total")
         self.deadline_exceeded = self._make(Counter, "deadline_exceeded_total")
+        self.backend_ejections = self._make(Counter, "backend_ejections_total")
         self.retries = self._make(Counter, "retries_total")
         self.journal_dropped = self._make(Counter, "journal_dropped_total")
         self.store_up = self._make(Gauge, "store_up")

@@ -1,7 +1,8 @@
 """The way of one request: bytes in, bytes out, no transport, and nothing on it that waits for a store.
 
 1 read the model name · 2 experiment, pin or pass through · 3 draw the arm · 4 the backend's dispatcher (queue, merge,
-call, split) · 5 one retry on control within budget · 6 token and counts · 7 the answer under the public name.
+call, split) · 5 one retry within budget, on another replica or else on control · 6 token and counts · 7 the answer under
+the public name.
 """
 
 import asyncio
@@ -173,14 +174,19 @@ class Predictor:
         try:
             answer, backend_s = await self._on_arm(live, choice, asked, context)
         except ServingError as error:
-            if arm == snapshot.serving or not _is_retryable(error) or not self._budget.spend():
+            # Another replica of the same arm, else the arm that serves.
+            is_elsewhere = isinstance(error, Unavailable) and self._has_another(live.targets[arm])
+            if not (is_elsewhere or arm != snapshot.serving) or not _is_retryable(error) or not self._budget.spend():
                 raise
             self._metrics.retries.labels(snapshot.name).inc()
-            arm = snapshot.serving
+            arm = arm if is_elsewhere else snapshot.serving
             choice = choice._replace(arm=arm, mode=Mode.FALLBACK)
             answer, backend_s = await self._on_arm(live, choice, asked, context)
         token = self._record(live, choice, answer)
         return Reply(asked.answer_bytes(answer), backend_s, token, snapshot.arms[arm].name, snapshot.name)
+
+    def _has_another(self, target: Servable) -> bool:
+        return self._dispatchers[target.backend].has_another()
 
     async def _on_arm(self, live: Live, choice: Choice, asked: Asked, context: Context) -> tuple[Answer, float]:
         """Have the arm answer; whatever else becomes of a request that was drawn is counted in the arm's cell."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from serving.errors import DeadlineExceeded, QueueFull
 from serving.queues import Queue, Rider
+from serving.slots import Slots
 from serving.upstream import Servable
 
 __all__ = ["PROBE_HOLD_MAX_S", "PROBE_PAUSE_S", "Batch", "BatchLimits", "Batcher", "Plan", "Rider"]
@@ -78,20 +79,6 @@ class _Line:
         return self.probe_rows is not None and urgent.mergeable and self.hold_not_before <= now
 
 
-@dataclass(slots=True)
-class _Replica:
-    """How busy one replica is. Mutable throughout."""
-
-    batches: int = 0
-    rows: int = 0
-    last_batch: int = 0
-    alone_until: float = float("-inf")  # a probe is there, and nobody joins it before this
-
-    def load(self) -> tuple[int, int, int]:
-        """Order replicas by how busy they are; of idle ones the one used longest ago comes first."""
-        return self.batches, self.rows, self.last_batch
-
-
 class Batcher:
     """The queues of one backend, over all its servables, and the slots of its replicas, which they share.
 
@@ -101,14 +88,11 @@ class Batcher:
     """
 
     # Mutable: `_lines` by servable, none idle; `_queued` id -> rider, and the rows and bytes of these; `_sent` batches
-    # not done; `_replicas`; `_reserved` the replica that a probe waits for; `_last_batch` the last batch's id.
+    # not done; `replicas` and what is on them; `_last_batch` the last batch's id.
 
     def __init__(self, limits: BatchLimits, replicas: int) -> None:
-        if replicas < 1:
-            raise ValueError(f"a backend needs at least 1 replica, got {replicas}")
         self._limits = limits
-        self._replicas = [_Replica() for _ in range(replicas)]
-        self._reserved: int | None = None
+        self.replicas = Slots(replicas, limits.max_in_flight)
         self._lines: dict[Servable, _Line] = {}
         self._queued: dict[int, Rider] = {}
         self._queued_rows = 0
@@ -117,10 +101,9 @@ class Batcher:
         self._last_batch = 0
 
     def __repr__(self) -> str:
-        slots = "+".join(str(replica.batches) for replica in self._replicas)
         return (
             f"<Batcher {len(self._queued)} riders ({self._queued_rows} rows, {self._queued_bytes} bytes) queued, "
-            f"{slots} of {self._limits.max_in_flight} slots per replica busy>"
+            f"{self.replicas} of {self._limits.max_in_flight} slots per replica busy>"
         )
 
     def add(self, rider: Rider, now: float) -> None:
@@ -156,11 +139,7 @@ class Batcher:
     def done(self, batch_id: int) -> None:
         """Free the slot of a batch whose call has really ended."""
         batch = self._sent.pop(batch_id)
-        replica = self._replicas[batch.replica]
-        replica.batches -= 1
-        replica.rows -= batch.rows
-        if batch.is_probe:
-            replica.alone_until = float("-inf")
+        self.replicas.leave(batch.replica, batch.rows, is_probe=batch.is_probe)
         self._lines[batch.servable].in_flight -= len(batch.riders)
         self._forget_if_idle(batch.servable)
 
@@ -201,7 +180,7 @@ class Batcher:
         waiting.sort(key=lambda entry: (entry[0].deadline, entry[0].id))
         self._hold(waiting, now)
         for rider, line in waiting:
-            replica = self._freest(now, is_probe=line.wants_probe(rider, now))
+            replica = self.replicas.freest(now, is_probe=line.wants_probe(rider, now))
             if replica is not None:
                 return self._send(line, rider, replica, now)
         return None
@@ -217,23 +196,7 @@ class Batcher:
                 is_any_held = True
                 if line.hold_until is None:
                     line.hold_until = now + PROBE_HOLD_MAX_S
-        if not is_any_held:
-            self._reserved = None
-        elif self._reserved is None:
-            # The one likely to be empty first. It stays reserved: chosen anew each time, two replicas could take turns
-            # at being the least loaded, and neither would ever be empty.
-            self._reserved = min(range(len(self._replicas)), key=lambda index: self._replicas[index].load())
-
-    def _freest(self, now: float, *, is_probe: bool) -> int | None:
-        """Return the least-loaded replica with room for this batch; a probe wants all of it."""
-        free = [
-            index
-            for index, replica in enumerate(self._replicas)
-            if replica.alone_until <= now
-            and (replica.batches == 0 if is_probe else replica.batches < self._limits.max_in_flight)
-            and (is_probe or index != self._reserved)
-        ]
-        return min(free, key=lambda index: self._replicas[index].load(), default=None)
+        self.replicas.reserve(is_wanted=is_any_held)
 
     def _send(self, line: _Line, urgent: Rider, index: int, now: float) -> Batch:
         """Take the head of the urgent rider's lane out of the queue and put it on a replica."""
@@ -244,14 +207,11 @@ class Batcher:
         for rider in riders:
             self._remove(rider)
         self._last_batch += 1
-        replica = self._replicas[index]
-        replica.batches += 1
-        replica.rows += rows
-        replica.last_batch = self._last_batch
+        alone_until = float("-inf") if probe_rows is None else now + PROBE_HOLD_MAX_S
+        self.replicas.take(index, rows, self._last_batch, alone_until)
         pad_to = None
         if probe_rows is not None:
             line.probe_rows = line.hold_until = None
-            replica.alone_until = now + PROBE_HOLD_MAX_S
             pad_to = probe_rows if rows <= probe_rows else None
         is_probe = probe_rows is not None
         batch = Batch(self._last_batch, urgent.servable, urgent.key, riders, rows, index, pad_to, is_probe)
@@ -281,5 +241,5 @@ class Batcher:
         if not times:
             return None
         times += [line.hold_until for line in self._lines.values() if line.hold_until is not None]
-        times += [replica.alone_until for replica in self._replicas if replica.alone_until > now]
+        times += self.replicas.alone_until(now)
         return min(times)

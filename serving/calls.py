@@ -74,8 +74,8 @@ class Waiter:
 class Calls:
     """Makes the upstream calls of one backend's batches, and shares out their busy time."""
 
-    # Mutable: `_meters` per replica; `_unbatchable` (servable, path, signature) found not to be batch-major, as many as the
-    # models have signatures.
+    # Mutable: `_upstreams`, `_meters` per replica; `_unbatchable` (servable, path, signature) found not to be batch-major, as
+    # many as the models have signatures.
 
     def __init__(
         self,
@@ -85,13 +85,22 @@ class Calls:
         clock_ns: Callable[[], int],
         on_batch: Callable[[BatchRecord], None],
     ) -> None:
-        self._upstreams = tuple(upstreams)
-        self._meters = tuple(cost.BusyMeter() for _ in upstreams)
+        self._upstreams = list(upstreams)
+        self._meters = [cost.BusyMeter() for _ in upstreams]
         self._clock = clock
         self._clock_ns = clock_ns
         self._on_batch = on_batch
         self._call_ids = itertools.count(1)
         self._unbatchable: set[tuple[Servable, str, str]] = set()
+
+    def put(self, index: int, upstream: Upstream) -> None:
+        """Give a replica's number to this one; nothing is under way there."""
+        meter = cost.BusyMeter()
+        if index == len(self._upstreams):
+            self._upstreams.append(upstream)
+            self._meters.append(meter)
+        else:
+            self._upstreams[index], self._meters[index] = upstream, meter
 
     def is_batchable(self, servable: Servable, method: Method, signature: str) -> bool:
         """Whether nothing is known against merging requests of this signature."""

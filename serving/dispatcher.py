@@ -30,11 +30,12 @@ class Dispatcher:
     """Predictions of one backend, over all its servables and replicas. Made and used, as `async with`, inside a loop.
 
     Deadlines are in loop time, which `clock` must tell. `clock_ns` measures calls for their cost (in service
-    time.perf_counter_ns; by default `clock`). `on_batch` is told of each upstream call that ended, and must not raise.
+    time.perf_counter_ns; by default `clock`). `on_batch` is told of each upstream call that ended, `on_unreached` of the
+    address where nobody was; neither may raise.
     """
 
     # Mutable: `_batcher`; `_waiters` requests not answered, by rider id; `_sent` deadlines of those sent; `_poll_handle`
-    # and `_timer` polls to come; `_running` tasks of batches; `_is_closing`; `_all_answered` which drain waits for.
+    # and `_timer` polls to come; `_places` of replicas by address; `_on_replica` who is on which, by batch; `_running` tasks of batches; `_is_closing`; `_all_answered` which drain waits for.
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class Dispatcher:
         on_batch: Callable[[BatchRecord], None],
         clock: Callable[[], float] | None = None,
         clock_ns: Callable[[], int] | None = None,
+        on_unreached: Callable[[str], None] = lambda address: None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._clock = clock or self._loop.time
@@ -51,9 +53,13 @@ class Dispatcher:
             upstreams,
             clock=self._clock,
             clock_ns=clock_ns or (lambda: int(self._clock() * 1e9)),
-            on_batch=on_batch,
+            on_batch=self._on_call,
         )
+        self._on_batch = on_batch
+        self._on_unreached = on_unreached
         self._batcher = Batcher(limits, len(upstreams))
+        self._places = {upstream.address: index for index, upstream in enumerate(upstreams)}
+        self._on_replica: dict[int, tuple[int, Sequence[Waiter]]] = {}
         self._rider_ids = itertools.count(1)
         self._waiters: dict[int, Waiter] = {}
         self._sent = Deadlines()
@@ -96,6 +102,8 @@ class Dispatcher:
         """
         if self._is_closing:
             raise Unavailable("the gateway is going down and takes no new requests")
+        if not self._batcher.replicas.open_count:
+            raise Unavailable(f"no replica of {servable.backend} answers: {', '.join(self._places)}")
         now = self._clock()
         rider = self._rider(servable, request, deadline, method)
         self._batcher.add(rider, now)
@@ -111,6 +119,52 @@ class Dispatcher:
                 self._poll_soon()
             if not self._waiters:
                 self._all_answered.set()
+
+    def replace(self, upstreams: Sequence[Upstream]) -> None:
+        """Send to these replicas from now on; calls on others go on to their end."""
+        wanted = {upstream.address: upstream for upstream in upstreams}
+        for address in self._places.keys() - wanted.keys():
+            self._batcher.replicas.close(self._places.pop(address), is_gone=True)
+        for address, upstream in wanted.items():
+            if address not in self._places:
+                self._places[address] = self._batcher.replicas.add()
+                self._calls.put(self._places[address], upstream)
+        self._poll_soon()
+
+    def admit(self, address: str, *, is_open: bool) -> None:
+        """Send to a replica, or nothing more for now. Who waits there is told, if another replica could answer: the call
+        itself goes on, and its slot with it."""
+        index = self._places.get(address)
+        if index is None:
+            return
+        if is_open:
+            self._batcher.replicas.open(index)
+        else:
+            self._batcher.replicas.close(index)
+            self._leave(index, address)
+        self._poll_soon()
+
+    def _leave(self, index: int, address: str) -> None:
+        """Tell those who wait for a replica that was ejected; when none is left, those in the queue too."""
+        gone = Unavailable(f"{address} does not answer")
+        if self._batcher.replicas.open_count:
+            waiters = [one for where, some in self._on_replica.values() if where == index for one in some]
+        else:
+            waiters = [one for one in self._waiters.values() if self._batcher.withdraw(one.rider.id)]
+        for waiter in waiters:
+            waiter.fail(gone)
+
+    def has_another(self) -> bool:
+        """Whether a request that could not reach its replica may find one at another."""
+        return self._batcher.replicas.open_count > 1
+
+    def _on_call(self, record: BatchRecord) -> None:
+        is_unreached = record.error == Unavailable.label
+        if record.replica in self._places:
+            self._batcher.replicas.suspect(self._places[record.replica], is_suspect=is_unreached)
+        if is_unreached:
+            self._on_unreached(record.replica)
+        self._on_batch(record)
 
     def probe(self, servable: Servable, rows: int) -> None:
         """Make the servable's next batch a probe; see `Batcher.probe`."""
@@ -186,9 +240,11 @@ class Dispatcher:
 
     async def _run(self, batch: Batch, waiters: Sequence[Waiter]) -> None:
         """Make the batch's calls, and keep its slot until all of them have ended."""
+        self._on_replica[batch.id] = (batch.replica, waiters)
         try:
             await self._calls.run(batch, waiters)
         finally:
+            del self._on_replica[batch.id]
             self._batcher.done(batch.id)
             self._poll_soon()
 

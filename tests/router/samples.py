@@ -71,6 +71,11 @@ class Instant(Dispatcher):
         self.fails = dict(fails or {})
         self.asked: list[tuple[Servable, float]] = []
         self.probes: list[tuple[Servable, int]] = []
+        self.is_alone = True
+
+    def has_another(self) -> bool:
+        """Whether there is a second replica."""
+        return not self.is_alone
 
     def probe(self, servable: Servable, rows: int) -> None:
         """Note what was asked for."""

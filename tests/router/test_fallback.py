@@ -8,6 +8,8 @@ from router.decisions import Mode
 from router.ejections import IN_A_ROW
 from router.predict import Context
 from router.snapshot import PARTS
+from serving import methods, wire
+from serving.dispatcher import Answer
 from serving.errors import (
     BackendError,
     Code,
@@ -18,6 +20,8 @@ from serving.errors import (
     ServingError,
     Unavailable,
 )
+from serving.methods import Method
+from serving.upstream import Servable
 from tests.router.samples import (
     BACKEND,
     CELL_1,
@@ -69,6 +73,29 @@ def test_arm_that_is_away_is_answered_for_once_by_the_serving_one_and_not_learne
     assert (deltas[CELL_1]["decisions"], deltas[CELL_1]["unlearned_decisions"]) == (0, 1)
     assert on.count("turpin_retries_total", experiment="digits-2026") == 1.0
     assert on.count("turpin_decisions_total", experiment="digits-2026", arm="v1", mode="fallback") == 1.0
+
+
+def test_arm_with_another_replica_answers_there_itself_and_it_is_not_learned() -> None:
+    class Second(Instant):
+        """Away at the first call."""
+
+        async def predict(
+            self, servable: Servable, request: wire.Message, deadline: float, method: Method = methods.PREDICT
+        ) -> Answer:
+            if self.asked:
+                self.fails.clear()
+            return await super().predict(servable, request, deadline, method)
+
+    backend = Second({V2: Unavailable("a:1 is unavailable")})
+    backend.is_alone = False
+    on = bench({BACKEND: backend}, [ALL_TO_V2])
+
+    reply = ask(on)
+
+    decision = on.keys.verify(reply.decision)
+    assert backend.servables == [V2, V2]
+    assert (reply.arm, decision.arm, decision.mode, decision.is_learned) == ("v2", 1, Mode.FALLBACK, False)
+    assert on.count("turpin_retries_total", experiment="digits-2026") == 1.0
 
 
 def test_requests_of_an_arm_that_is_out_go_elsewhere_without_a_call_or_a_retry() -> None:

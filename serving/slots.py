@@ -1,0 +1,110 @@
+"""The replicas of a backend as places for batches: how busy each is, which take new ones, and which comes first. Pure.
+
+Replicas have numbers; that of one that is gone is given to another only when nothing is on it any more.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class _Slot:
+    """How busy one replica is. Mutable throughout."""
+
+    batches: int = 0
+    rows: int = 0
+    last_batch: int = 0
+    alone_until: float = float("-inf")  # a probe is there, and nobody joins it before this
+    is_open: bool = True  # closed: ejected or gone, it gets nothing new
+    is_suspect: bool = False  # a call found nobody there: it comes last until more is known
+
+    def load(self) -> tuple[bool, int, int, int]:
+        """Order replicas by how busy they are; of idle ones the one used longest ago comes first."""
+        return self.is_suspect, self.batches, self.rows, self.last_batch
+
+
+class Slots:
+    """All replicas of one backend. Mutable: the slots, which are gone, and `_reserved`, the one that a probe waits for."""
+
+    def __init__(self, replicas: int, max_in_flight: int) -> None:
+        if replicas < 1:
+            raise ValueError(f"a backend needs at least 1 replica, got {replicas}")
+        self._max_in_flight = max_in_flight
+        self._slots = [_Slot() for _ in range(replicas)]
+        self._gone: set[int] = set()
+        self._reserved: int | None = None
+
+    def __str__(self) -> str:
+        return "+".join(str(slot.batches) for slot in self._slots)
+
+    @property
+    def open_count(self) -> int:
+        """How many replicas take batches."""
+        return sum(slot.is_open for slot in self._slots)
+
+    def add(self) -> int:
+        """Make room for one more replica, and return its number."""
+        for index in sorted(self._gone):
+            if self._slots[index].batches == 0:
+                self._gone.remove(index)
+                self._slots[index] = _Slot()
+                return index
+        self._slots.append(_Slot())
+        return len(self._slots) - 1
+
+    def close(self, index: int, *, is_gone: bool = False) -> None:
+        """Send a replica nothing new; what it has goes on. `is_gone`: for good."""
+        self._slots[index].is_open = False
+        if self._reserved == index:
+            self._reserved = None
+        if is_gone:
+            self._gone.add(index)
+
+    def open(self, index: int) -> None:
+        """Send a replica batches, without a doubt about it."""
+        self._slots[index].is_open, self._slots[index].is_suspect = True, False
+
+    def suspect(self, index: int, *, is_suspect: bool) -> None:
+        """Send a replica batches only when no other can take them, or trust it again."""
+        self._slots[index].is_suspect = is_suspect
+
+    def take(self, index: int, rows: int, batch_id: int, alone_until: float) -> None:
+        """Put a batch on a replica; nobody joins it before `alone_until`."""
+        slot = self._slots[index]
+        slot.batches += 1
+        slot.rows += rows
+        slot.last_batch = batch_id
+        slot.alone_until = max(slot.alone_until, alone_until)
+
+    def leave(self, index: int, rows: int, *, is_probe: bool) -> None:
+        """Take a batch off, as its call has ended."""
+        slot = self._slots[index]
+        slot.batches -= 1
+        slot.rows -= rows
+        if is_probe:
+            slot.alone_until = float("-inf")
+
+    def reserve(self, *, is_wanted: bool) -> None:
+        """Keep one replica free of new batches for as long as a probe waits for an empty one."""
+        if not is_wanted:
+            self._reserved = None
+        elif self._reserved is None:
+            # The one likely to be empty first. It stays reserved: chosen anew each time, two replicas could take turns
+            # at being the least loaded, and neither would ever be empty.
+            free = [index for index, slot in enumerate(self._slots) if slot.is_open]
+            self._reserved = min(free, key=lambda index: self._slots[index].load(), default=None)
+
+    def freest(self, now: float, *, is_probe: bool) -> int | None:
+        """Return the least-loaded replica with room for a batch; a probe wants all of it."""
+        free = [
+            index
+            for index, slot in enumerate(self._slots)
+            if slot.is_open
+            and slot.alone_until <= now
+            and (slot.batches == 0 if is_probe else slot.batches < self._max_in_flight)
+            and (is_probe or index != self._reserved)
+        ]
+        return min(free, key=lambda index: self._slots[index].load(), default=None)
+
+    def alone_until(self, now: float) -> list[float]:
+        """Return when probes that run now no longer keep others off."""
+        return [slot.alone_until for slot in self._slots if slot.alone_until > now]
