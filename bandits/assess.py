@@ -1,7 +1,8 @@
 """One refresh of the learner: from sums and prices to weights, value remaining, evidence, and what may end."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,10 @@ Bools = NDArray[np.bool_]
 # A single arm may go when it is hardly ever best and dropping it costs next to nothing (bandit-science.md, Part II §3).
 RETIRE_P_BEST_MAX = 0.01
 RETIRE_DROP_MAX = 0.001
+# A sprint goes on until this many times the value is in doubt with which it began: estimates waver while it brings
+# evidence, and each change of shares costs a stratum. Measured at 5 % and 6 % under a daily rhythm with 60 runs each, K=5
+# ended after 59k requests without and 53k with it, K=3 after 27k and 26k, at the same regret; none ended wrong.
+SPRINT_HOLD = 3.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,14 +47,17 @@ def assess(question: Question, cache: GridCache | None = None, memory: SegmentMe
     leader, can_end = place.leader, question.policy.mode == "experiment"
     rivals = question.rivals(leader)
     gate = examine(table.proof.belief, table.proof.aim, models, rivals, leader, question.stop.alpha)
-    unready = readiness.reasons(question, table.proof.outcomes, table.proof.belief.rate)
+    lacking = readiness.missing(question, table.proof.outcomes, table.proof.belief.rate)
+    unready = lacking.words
     scale = table.aim.scale(leader)
     is_confirmed = len(question.arms) > 1 and bool(table.is_live.any() and gate.refuted[rivals].all())
     judged = _judge(table, is_confirmed=is_confirmed, is_ready=not unready)
     is_drained = judged.is_drained
     is_over = is_drained and (None not in judged.serves if table.parts else is_confirmed)
-    facts = _sprint(table, gate, is_wanted=is_drained and not is_over)
-    spread = _spread(table, gate, judged, is_confirmed=is_confirmed, is_sprint=facts.is_running)
+    waiting = _unless_scarce(gate, lacking.arms)
+    wants_sprint = is_drained or (not lacking.waits and _wants_sprint(table, scale))
+    facts = _sprint(table, waiting, is_wanted=wants_sprint and not is_over)
+    spread = _spread(table, waiting, judged, is_confirmed=is_confirmed, is_sprint=facts.is_running)
     value_usd = question.objective.value_usd
     leaving = _leaving(table, gate.refuted, judged.needed, scale, is_ready=not unready, is_over=is_over)
     return Assessment(
@@ -128,6 +136,26 @@ def _is_untried(table: Table) -> bool:
     is_known = np.array([arm.is_cost_known for arm in table.question.arms])
     trials = table.outcomes.trials.sum(axis=0)[table.models]
     return bool(((trials < table.question.stop.min_per_arm) | ~is_known)[table.is_live].any())
+
+
+def _wants_sprint(table: Table, scale: float) -> bool:
+    """Say whether so little remains to be won that the others may be judged, or go on being judged.
+
+    Also where arms lack outcomes still, once the first equal split is over: starved at the floor they would hardly ever
+    get them. Segments are not hurried: each has its own leader.
+    """
+    if table.parts or _is_untried(table):
+        return False
+    sprints = table.question.is_sprint
+    is_under_way = sprints is not None and bool(sprints[-1:].any())
+    return table.place.remaining <= (SPRINT_HOLD if is_under_way else 1.0) * table.question.stop.delta * scale
+
+
+def _unless_scarce(gate: Gate, arms: Sequence[int]) -> Gate:
+    """Return the gate as if it had not refuted these arms: a sprint is to bring them what they lack."""
+    refuted = gate.refuted.copy()
+    refuted[list(arms)] = False
+    return replace(gate, refuted=refuted)
 
 
 def _sprint_shares(table: Table, gate: Gate) -> Floats:

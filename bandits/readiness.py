@@ -1,7 +1,10 @@
 """Whether there is enough, and old enough, to decide from; if not, why, in words.
 
-Source: bandit-science.md, Part II §3 and Part I §D.
+Source: bandit-science.md, Part II §3 and Part I §D. An arm that is hardly ever rewarded never has 30 successes: of
+binary rewards it is also enough that an arm as good as the best would have had them.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,46 +24,70 @@ BLOCKS_CLOSED_MIN = 5
 PENDING_MAX = 0.10
 
 
-def reasons(question: Question, outcomes: Outcomes, rate: Floats) -> tuple[str, ...]:
-    """Return why nothing may be decided yet; empty when all is there. `rate` and the outcomes are per model (G,)."""
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Why nothing may be decided yet, in words: what only time or people bring, and outcomes that traffic would bring to
+    the `arms` that lack them."""
+
+    waits: tuple[str, ...]
+    outcomes: tuple[str, ...]
+    arms: tuple[int, ...]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All of it."""
+        return (*self.waits, *self.outcomes)
+
+
+def missing(question: Question, outcomes: Outcomes, rate: Floats) -> Missing:
+    """Return what is not there yet. `rate` and the outcomes are per model (G,)."""
     stop, age_s = question.stop, question.age_s
-    missing: list[str] = []
+    waits: list[str] = []
     is_late = question.objective.feedback == "conversions"
     if question.policy.mode != "experiment":
-        missing.append(f"mode {question.policy.mode} never ends")
+        waits.append(f"mode {question.policy.mode} never ends")
     if age_s < stop.min_age_s:
-        missing.append(f"{age_s:.0f} s old, stop.min_age is {stop.min_age_s:.0f} s")
+        waits.append(f"{age_s:.0f} s old, stop.min_age is {stop.min_age_s:.0f} s")
     if stop.cycle_s is not None and age_s < stop.min_cycles * stop.cycle_s:
-        missing.append(f"{age_s:.0f} s old, {stop.min_cycles:g} cycles are {stop.min_cycles * stop.cycle_s:.0f} s")
+        waits.append(f"{age_s:.0f} s old, {stop.min_cycles:g} cycles are {stop.min_cycles * stop.cycle_s:.0f} s")
     if question.blocks_closed < BLOCKS_CLOSED_MIN:
-        missing.append(f"{question.blocks_closed} blocks are closed, {BLOCKS_CLOSED_MIN} are needed")
+        waits.append(f"{question.blocks_closed} blocks are closed, {BLOCKS_CLOSED_MIN} are needed")
     elif is_late and (ripe := int((outcomes.trials.sum(axis=1) > 0).sum())) < BLOCKS_CLOSED_MIN:
-        missing.append(f"{ripe} blocks are older than the window, {BLOCKS_CLOSED_MIN} are needed")
-    models = question.models()
-    for number, arm in enumerate(question.arms):
-        if arm.is_live:
-            missing += _of_arm(question, outcomes, number, models[number], float(rate[models[number]]))
-    return (*missing, *(f"alarm: {words}" for words in question.alarms))
+        waits.append(f"{ripe} blocks are older than the window, {BLOCKS_CLOSED_MIN} are needed")
+    live = [(number, model) for number, model in enumerate(question.models()) if question.arms[number].is_live]
+    best = max((float(rate[model]) for _, model in live), default=0.0)
+    for number, model in live:
+        waits += _waits_of(question, outcomes, number, model)
+    scarce = {number: words for number, model in live if (words := _scarce(question, outcomes, number, model, best))}
+    return Missing((*waits, *(f"alarm: {words}" for words in question.alarms)), tuple(scarce.values()), tuple(scarce))
 
 
-def _of_arm(question: Question, outcomes: Outcomes, number: int, model: int, rate: float) -> list[str]:
-    """Return what this arm still lacks."""
+def _waits_of(question: Question, outcomes: Outcomes, number: int, model: int) -> list[str]:
+    """Return what this arm still waits for."""
     name = f"arm {question.arms[number].name}"
-    trials, total, square, pending = (
-        float(field[:, model].sum()) for field in (outcomes.trials, outcomes.total, outcomes.square, outcomes.pending)
-    )
-    is_binary = question.objective.reward_type == "binary"
-    needed = max(float(question.stop.min_per_arm), 1.0 / max(rate, 1e-12) if is_binary else 0.0)
-    # (sum x)^2 / sum x^2 counts the rewards that matter; for 0 and 1 it is the successes.
-    heavy = total * total / square if square > 0 else 0.0
-    missing: list[str] = []
+    trials, pending = float(outcomes.trials[:, model].sum()), float(outcomes.pending[:, model].sum())
+    waits = []
     if not question.arms[number].is_cost_known:
-        missing.append(f"{name}'s cost is not confirmed by probes in traffic yet")
-    if trials < needed:
-        missing.append(f"{name} has {trials:.0f} outcomes, {needed:.0f} are needed")
-    elif (rate < RATE_WITHOUT_MIN or not is_binary) and heavy < SUCCESSES_MIN:
-        missing.append(f"{name} has {heavy:.0f} effective successes, {SUCCESSES_MIN} are needed")
+        waits.append(f"{name}'s cost is not confirmed by probes in traffic yet")
     # Of conversions only rows older than the window are used, and younger ones are always pending.
     if question.objective.feedback == "explicit" and pending > PENDING_MAX * (trials + pending):
-        missing.append(f"{name} waits for {pending / (trials + pending):.0%} of its outcomes, {PENDING_MAX:.0%} may be")
-    return missing
+        waits.append(f"{name} waits for {pending / (trials + pending):.0%} of its outcomes, {PENDING_MAX:.0%} may be")
+    return waits
+
+
+def _scarce(question: Question, outcomes: Outcomes, number: int, model: int, best: float) -> str:
+    """Return which outcomes this arm lacks, if any; `best` is the highest rate of all live arms."""
+    name = f"arm {question.arms[number].name}"
+    trials, total, square = (
+        float(field[:, model].sum()) for field in (outcomes.trials, outcomes.total, outcomes.square)
+    )
+    is_binary = question.objective.reward_type == "binary"
+    needed = max(float(question.stop.min_per_arm), 1.0 / max(best, 1e-12) if is_binary else 0.0)
+    if trials < needed:
+        return f"{name} has {trials:.0f} outcomes, {needed:.0f} are needed"
+    # (sum x)^2 / sum x^2 counts the rewards that matter; for 0 and 1 it is the successes.
+    heavy = total * total / square if square > 0 else 0.0
+    is_rare = not is_binary or (best < RATE_WITHOUT_MIN and trials * best < SUCCESSES_MIN)
+    if is_rare and heavy < SUCCESSES_MIN:
+        return f"{name} has {heavy:.0f} effective successes, {SUCCESSES_MIN} are needed"
+    return ""

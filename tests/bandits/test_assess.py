@@ -108,6 +108,43 @@ def test_in_the_sprint_a_refuted_arm_gets_the_floor() -> None:
     assert found.retire == (2,)
 
 
+def test_the_sprint_brings_outcomes_to_starved_arms_when_nothing_else_is_missing() -> None:
+    # v1 has 260 outcomes at a fifteenth of v2's 8 %: as good an arm would have had 21 successes, and 30 are asked for.
+    starved = ([[52, 900]] * 5, [[1, 72], [0, 72], [0, 72], [0, 72], [0, 72]])
+    found = assess(question(*starved, costs=(0.0, 0.0)))
+    younger = assess(question(*starved, costs=(0.0, 0.0), blocks_closed=4))
+    untried = assess(question(*starved, costs=(0.0, 0.0), stop=StopRule(cycle_s=None, min_per_arm=300)))
+
+    assert not found.is_drained
+    assert found.remaining_q95 == pytest.approx(0.0)
+    assert found.not_ready == ("arm v1 has 1 effective successes, 30 are needed",)
+    assert found.sprint.is_running
+    assert found.weights == pytest.approx([0.98 * 0.4 + 0.01, 0.98 * 0.6 + 0.01])
+    # Time can't be hurried, and the first equal split comes first.
+    assert not younger.sprint.is_running
+    assert untried.weights == pytest.approx([0.5, 0.5])
+
+
+@pytest.mark.parametrize(("times", "goes_on"), [(1.1, True), (2.9, True), (3.1, False)])
+def test_a_sprint_goes_on_while_estimates_waver(times: float, goes_on: bool) -> None:
+    asked = question([[900, 900]] * 5, [[882, 880]] * 5, costs=(0.0, 0.0))
+    delta = assess(asked).remaining_q95 / times
+    under_way, fresh = (
+        assess(
+            replace(
+                asked,
+                stop=StopRule(cycle_s=None, margin=0.002, delta=delta),
+                is_sprint=np.array([False] * 4 + [is_sprint]),
+            )
+        )
+        for is_sprint in (True, False)
+    )
+
+    assert not under_way.is_drained
+    assert not fresh.sprint.is_running
+    assert under_way.sprint.is_running == goes_on
+
+
 def test_a_share_is_capped() -> None:
     arms = tuple(ArmFacts(f"v{n}", 0.0, max_share=cap) for n, cap in enumerate((1.0, 0.5, 1.0)))
     assert assess(question(TRIALS, CLEAR, arms=arms)).weights[1] == pytest.approx(0.5)

@@ -3,9 +3,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from bandits.question import ArmFacts, Question
-from bandits.readiness import reasons
+from bandits.readiness import missing
 from bandits.rules import Objective, Policy, StopRule
 from bandits.strata import Outcomes
 from bandits.sums import Sums
@@ -29,12 +30,16 @@ def outcomes(trials: list[float], total: list[float], pending: list[float] | Non
     return Outcomes(np.array([trials]), successes, successes, np.array([pending or [0.0] * len(trials)]), np.ones(1))
 
 
+def lacking(question: Question, found: Outcomes, rate: NDArray[np.float64]) -> tuple[str, ...]:
+    return missing(question, found, rate).words
+
+
 ENOUGH = outcomes([300.0, 300.0], [150.0, 150.0])
 RATE = np.array([0.5, 0.5])
 
 
 def test_enough_is_enough() -> None:
-    assert reasons(READY, ENOUGH, RATE) == ()
+    assert lacking(READY, ENOUGH, RATE) == ()
 
 
 @pytest.mark.parametrize(
@@ -46,7 +51,7 @@ def test_enough_is_enough() -> None:
     ],
 )
 def test_time_has_to_pass(changes: dict[str, Any], words: str) -> None:
-    assert reasons(replace(READY, **changes), ENOUGH, RATE) == (words,)
+    assert lacking(replace(READY, **changes), ENOUGH, RATE) == (words,)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +60,7 @@ def test_time_has_to_pass(changes: dict[str, Any], words: str) -> None:
         (outcomes([300.0, 199.0], [150.0, 100.0]), [0.5, 0.5], "arm v2 has 199 outcomes, 200 are needed"),
         # At a rate of .1 % a thousand requests bring one success.
         (outcomes([9e4, 300.0], [90.0, 90.0]), [0.001, 0.001], "arm v2 has 300 outcomes, 1000 are needed"),
-        (outcomes([300.0, 300.0], [29.0, 31.0]), [0.1, 0.1], "arm v1 has 29 effective successes, 30 are needed"),
+        (outcomes([290.0, 310.0], [29.0, 31.0]), [0.1, 0.1], "arm v1 has 29 effective successes, 30 are needed"),
         (
             outcomes([300.0, 300.0], [150.0, 150.0], [0.0, 40.0]),
             [0.5, 0.5],
@@ -64,13 +69,13 @@ def test_time_has_to_pass(changes: dict[str, Any], words: str) -> None:
     ],
 )
 def test_an_arm_needs_outcomes(found: Outcomes, rate: list[float], words: str) -> None:
-    assert reasons(READY, found, np.array(rate)) == (words,)
+    assert lacking(READY, found, np.array(rate)) == (words,)
 
 
 def test_an_arm_that_is_not_live_needs_nothing() -> None:
     arms = (ArmFacts("v1", 0.0), ArmFacts("v2", 0.0, is_live=False))
 
-    assert reasons(replace(READY, arms=arms), outcomes([300.0, 0.0], [150.0, 0.0]), RATE) == ()
+    assert lacking(replace(READY, arms=arms), outcomes([300.0, 0.0], [150.0, 0.0]), RATE) == ()
 
 
 def test_of_conversions_the_young_are_always_pending() -> None:
@@ -81,5 +86,29 @@ def test_of_conversions_the_young_are_always_pending() -> None:
         np.repeat(each / 5.0, 5, axis=0) for each in (one.trials, one.total, one.square, one.pending)
     )
     five = Outcomes(trials, total, square, pending, np.ones(5))
-    assert reasons(conversions, five, RATE) == ()
-    assert reasons(conversions, one, RATE) == ("1 blocks are older than the window, 5 are needed",)
+    assert lacking(conversions, five, RATE) == ()
+    assert lacking(conversions, one, RATE) == ("1 blocks are older than the window, 5 are needed",)
+
+
+def test_an_arm_that_is_never_rewarded_has_enough_once_a_good_one_would_have_been() -> None:
+    never = outcomes([600.0, 600.0], [60.0, 0.0])
+    too_few = outcomes([600.0, 299.0], [60.0, 0.0])
+
+    assert lacking(READY, never, np.array([0.1, 1e-5])) == ()
+    assert lacking(READY, too_few, np.array([0.1, 1e-5])) == ("arm v2 has 0 effective successes, 30 are needed",)
+
+
+def test_without_any_reward_nothing_is_ever_enough() -> None:
+    nothing = outcomes([1e5, 1e5], [0.0, 0.0])
+
+    assert lacking(READY, nothing, np.array([1e-6, 1e-6])) == (
+        "arm v1 has 100000 outcomes, 1000000 are needed",
+        "arm v2 has 100000 outcomes, 1000000 are needed",
+    )
+
+
+def test_what_traffic_brings_is_told_apart_from_what_only_time_brings() -> None:
+    found = missing(replace(READY, blocks_closed=4), outcomes([300.0, 100.0], [150.0, 50.0]), RATE)
+
+    assert found.waits == ("4 blocks are closed, 5 are needed",)
+    assert found.outcomes == ("arm v2 has 100 outcomes, 200 are needed",)

@@ -100,7 +100,7 @@ def seen_as(mode: str, **changes: Any) -> Any:
 
 
 def test_no_mode_without_an_end_is_over_after_the_longest_duration() -> None:
-    of = World(seen_as("always_on", stop={"max_duration": "20s"}), GOOD, (LINE,) * 3)
+    of = World(seen_as("always_on", stop={"min_age": "0s", "max_duration": "20s"}), GOOD, (LINE,) * 3)
     of.run(lambda of: of.version >= 60)
 
     assert of.phase == "running"

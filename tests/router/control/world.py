@@ -45,7 +45,8 @@ def spec(*, arms: int = 3, **changes: Mapping[str, Any]) -> Experiment:
         "arms": [{"name": f"v{n}", "backend": BACKEND, "version": n} for n in range(1, arms + 1)],
         "objective": {"value_usd": 1e-6, "reward": {"window": "10s"}},
         "policy": {"block": "5s", "refresh": "1s"},
-        "stop": {"cycle": None, "min_per_arm": 50},
+        # Long enough that both losers go together.
+        "stop": {"cycle": None, "min_per_arm": 50, "min_age": "25s"},
         "on_stop": {"grace": "3s"},
     }
     for section, values in changes.items():
