@@ -101,7 +101,7 @@ class DelaySums:
 class DelayLaw:
     """What share of an arm's rewards has arrived at an age.
 
-    `rate` (K + 1,): the exponentials' rates per window, the last for all arms together. `exponential` and `limit`
+    `rate` (K,): the exponentials' rates per window. `exponential` and `limit`
     (25, K) are the two laws at `EDGES`, `gap` (K,) the largest difference between them, and `is_limit` (K,) says which
     is used.
     """
@@ -161,15 +161,15 @@ def learn(sums: Sums, delays: DelaySums, spans: Spans, window_s: float, previous
     if not (math.isfinite(window_s) and window_s >= 0.0):
         raise ValueError(f"a window must be a finite number of seconds of at least 0, got {window_s}")
     arms = sums.rewards.shape[1]
-    start = previous.rate if previous is not None and previous.rate.size == arms + 1 else None
+    start = previous.rate if previous is not None and previous.rate.size == arms else None
     decisions = np.maximum(sums.decisions, sums.rewards).astype(np.float64)
     cohorts = Cohorts.of(spans, window_s, decisions, sums.rewards.astype(np.float64))
     rewards = sums.rewards.sum(axis=0).astype(np.float64)
     # A gateway whose clock runs ahead may report more than the window.
     waited = np.minimum(delays.delay_ms.sum(axis=0, dtype=np.float64), rewards * (1e3 * window_s))
     waited = waited / (1e3 * window_s) if window_s > 0.0 else waited
-    rate = fit_exponential(cohorts, np.append(rewards, rewards.sum()), np.append(waited, waited.sum()), previous=start)
-    exponential = curve(rate[:arms], EDGES)
+    rate = fit_exponential(cohorts, rewards, waited, previous=start)
+    exponential = curve(rate, EDGES)
     limit = product_limit(delays.bins, Ages.of(spans, window_s).ended, exponential)
     gap = np.abs(exponential - limit).max(axis=0)
     return DelayLaw(window_s, rate, exponential, limit, gap, gap > GAP_MAX)

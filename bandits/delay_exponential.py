@@ -16,10 +16,11 @@ from bandits.strata import Spans
 
 Floats = NDArray[np.float64]
 
-# An arm's mean delay is drawn to that of all arms like this many rewards, and that to a tenth of the window like one.
-# The reference has a prior of 5 events and leaves its mean open; drawn to each other, arms of few rewards look alike.
+# Each mean delay is drawn to a tenth of the window like this many rewards: the reference has a prior of 5 events and
+# leaves its mean open. Drawn to each other's, a slow arm was thought fast while it had few rewards, so bad, and got 1 % of
+# the traffic of the first 20,000 requests (5 % and 6 %, mean delays 1k and 50k; regret 764 +- 44, this way 657 +- 46 in the
+# same 8 runs). Where all arms are equally late it makes no difference (123 +- 12 and 128 +- 18 in 12 runs).
 PRIOR_REWARDS = 5.0
-PRIOR_REWARDS_ALL = 1.0
 PRIOR_MEAN = 0.1
 # The rates that are told apart, per window: below, the law is a straight line; above, all comes at once.
 RATE_MIN, RATE_MAX = 0.01, 1e5
@@ -65,7 +66,7 @@ class Ages:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cohorts:
-    """Rows in order of time, with decisions and rewards (T, K + 1), the last column being the sum of the arms."""
+    """Rows in order of time, with decisions and rewards (T, K)."""
 
     ages: Ages
     decisions: Floats
@@ -76,21 +77,21 @@ class Cohorts:
         """Leave out old rows that are many, and join young ones: few enough rows for six exponentials of each."""
         rows = spans.ended.size
         if not rows:
-            return cls(Ages.of(spans, window_s), _with_total(decisions), _with_total(rewards))
+            return cls(Ages.of(spans, window_s), decisions, rewards)
         first_young = int((spans.ended >= window_s).sum())
         first_old = max(0, first_young - OLD_ROWS_MAX)
         step = max(1, -(-(rows - first_young) // YOUNG_ROWS_MAX))
         starts = np.concatenate([np.arange(first_old, first_young), np.arange(first_young, rows, step)])
         ends = np.append(starts[1:], rows) - 1
         joined = Spans(spans.began[starts], spans.ended[ends])
-        tables = [_with_total(np.add.reduceat(table, starts, axis=0)) for table in (decisions, rewards)]
+        tables = [np.add.reduceat(table, starts, axis=0) for table in (decisions, rewards)]
         return cls(Ages.of(joined, window_s), *tables)
 
 
 def fit_exponential(cohorts: Cohorts, rewards: Floats, waited: Floats, previous: Floats | None) -> Floats:
-    """Return the rates (K + 1,), the last for all arms together.
+    """Return the rates (K,).
 
-    `rewards` and `waited` (K + 1,) are the number of all rewards, of rows left out too, and their delays added up.
+    `rewards` and `waited` (K,) are the number of all rewards, of rows left out too, and their delays added up.
     From the `previous` rates one round is enough, without them it takes five.
     """
     rate = np.full(rewards.size, 1.0 / PRIOR_MEAN) if previous is None else previous
@@ -102,15 +103,14 @@ def fit_exponential(cohorts: Cohorts, rewards: Floats, waited: Floats, previous:
 
 
 def em_step(cohorts: Cohorts, rewards: Floats, waited: Floats, reporting: Floats, rate: Floats) -> Floats:
-    """Return better rates (K + 1,), given how likely a request is rewarded within the window (T, K + 1)."""
+    """Return better rates (K,), given how likely a request is rewarded within the window (T, K)."""
     missing, later = still_to_come(rate, cohorts.ages)
     # A silent request is one that will be rewarded yet with probability `per_request` x `missing`.
     per_request = reporting / np.maximum(1.0 - reporting * (1.0 - missing), 1e-300)
     silent = (cohorts.decisions - cohorts.rewards) * per_request
     events = rewards + (silent * missing).sum(axis=0)
     total = waited + (silent * later).sum(axis=0)
-    mean_all = (total[-1] + PRIOR_REWARDS_ALL * PRIOR_MEAN) / (events[-1] + PRIOR_REWARDS_ALL)
-    mean = np.append((total[:-1] + PRIOR_REWARDS * mean_all) / (events[:-1] + PRIOR_REWARDS), mean_all)
+    mean = (total + PRIOR_REWARDS * PRIOR_MEAN) / (events + PRIOR_REWARDS)
     return np.asarray(np.exp(np.interp(-np.log(mean), _MINUS_LOG_MEANS, _LOG_RATES)), np.float64)
 
 
@@ -140,21 +140,15 @@ def still_to_come(rate: Floats, ages: Ages) -> tuple[Floats, Floats]:
 
 
 def _reporting(cohorts: Cohorts, rate: Floats) -> Floats:
-    """Return how likely a request of each row is rewarded within the window (T, K + 1).
+    """Return how likely a request of each row is rewarded within the window (T, K).
 
     From a posterior with a level per row: a constant probability would take a rhythm for a delay.
     """
     decisions, rewards = cohorts.decisions, cohorts.rewards
     trials = np.maximum(decisions * (1.0 - still_to_come(rate, cohorts.ages)[0]), rewards)
-    prior_mean = float((rewards[:, -1].sum() + 1.0) / (trials[:, -1].sum() + 20.0))
+    prior_mean = float((rewards.sum() + 1.0) / (trials.sum() + 20.0))
     rows = decisions.shape[0]
     if not rows:
         return decisions
-    fit = fit_logit(trials[:, :-1], rewards[:, :-1], np.full(rows, 1.0 / rows), prior_mean)
-    each = expit(fit.alpha[:, None] + fit.beta)
-    of_all = (decisions[:, :-1] * each).sum(axis=1) / np.maximum(decisions[:, -1], 1.0)
-    return np.concatenate([each, of_all[:, None]], axis=1)
-
-
-def _with_total(table: Floats) -> Floats:
-    return np.concatenate([table, table.sum(axis=1, keepdims=True)], axis=1)
+    fit = fit_logit(trials, rewards, np.full(rows, 1.0 / rows), prior_mean)
+    return np.asarray(expit(fit.alpha[:, None] + fit.beta), np.float64)
