@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from load.simulate.run import Result
+from load.simulate.run import Result, SegmentResult
 
 
 def answer(results: Sequence[Result]) -> dict[str, Any]:
@@ -29,7 +29,11 @@ def _run(result: Result) -> dict[str, Any]:
         "stopped_at": result.stopped_at,
         "retired": [{"arm": arm, "at": at} for arm, at in result.retired],
         "shares": result.shares.tolist(),
-    }
+    } | ({"segments": [_segment(one) for one in result.segments]} if result.segments else {})
+
+
+def _segment(one: SegmentResult) -> dict[str, Any]:
+    return {"share": one.share, "weights": one.weights.tolist(), "leader": one.leader, "best": list(one.best)}
 
 
 def _columns(results: Sequence[Result]) -> dict[str, list[Any]]:
@@ -41,7 +45,13 @@ def _columns(results: Sequence[Result]) -> dict[str, list[Any]]:
         "stopped": [float(result.stopped_at is not None) for result in results],
         "stopped_at": [float(result.stopped_at) for result in results if result.stopped_at is not None],
         "right": [float(result.leader in result.best) for result in results],
-    }
+    } | _of_segments(results)
+
+
+def _of_segments(results: Sequence[Result]) -> dict[str, list[Any]]:
+    """Return, in a world with segments, which of them ended on the right arm."""
+    right = [[float(one.leader in one.best) for one in result.segments] for result in results]
+    return {"segments_right": right} if any(right) else {}
 
 
 def _each(column: list[Any], statistic: Any) -> Any:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bandits import delay_bins
 from bandits.sample_ratio import SHARP_BITS, STORED_BITS, log_moments
+from bandits.sums import ARMS_PER_SEGMENT, SEGMENTS_MAX, cell_arm
 from load.simulate.policy import News, Turn
 from load.simulate.truth import Rewards
 from router.ledger import moment_cell
@@ -24,22 +25,23 @@ class Counts:
     """Sums as a store holds them. Mutable: `cells` by (arm, block), what is new since it was last asked for, and the
     moments of the draws in their finest steps."""
 
-    def __init__(self, arms: int, window: float) -> None:
+    def __init__(self, arms: int, window: float, *, has_segments: bool = False) -> None:
         self.cells: dict[tuple[int, int], dict[str, int]] = defaultdict(lambda: dict.fromkeys(FIELDS, 0))
-        self._arms = arms
+        self._numbers = ARMS_PER_SEGMENT * SEGMENTS_MAX if has_segments else arms
         self._window = window
         self._news: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
         self._moments: Counter[tuple[int, int]] = Counter()
 
-    def requests(self, turn: Turn, counts: Int64s) -> None:
-        """Count that so many requests (K,) were drawn with the turn's weights, and answered."""
+    def requests(self, turn: Turn, counts: Int64s, segment: int = 0) -> None:
+        """Count that so many requests (K,) were drawn with the turn's weights of the segment, and answered."""
         name = "decisions" if turn.is_learned else "unlearned_decisions"
         for arm in np.flatnonzero(counts).tolist():
-            self.cells[arm, turn.block][name] += int(counts[arm])
+            cell = self.cells[cell_arm(arm, segment), turn.block]
+            cell[name] += int(counts[arm])
             if turn.is_learned:
-                self.cells[arm, turn.block]["assigned"] += int(counts[arm])
+                cell["assigned"] += int(counts[arm])
         if turn.is_learned:
-            self._promise(turn.parts, int(counts.sum()))
+            self._promise(turn.segments[segment] if turn.segments else turn.parts, int(counts.sum()))
 
     def _promise(self, parts: Sequence[int], draws: int) -> None:
         for arm, moments in enumerate(log_moments(parts)):
@@ -49,14 +51,14 @@ class Counts:
                 whole = self._moments[key[0], key[1]] >> (SHARP_BITS - STORED_BITS)
                 self.cells[key[0], key[1]]["log_moment"] = whole
 
-    def immediate(self, block: int, sums: Int64s) -> None:
+    def immediate(self, block: int, sums: Int64s, segment: int = 0) -> None:
         """Count rewards that came at once: (K, 3) their number, steps and squared steps."""
         for arm in np.flatnonzero(sums[:, 0]).tolist():
-            self._add(arm, block, sums[arm].tolist(), 0, {0: int(sums[arm, 0])})
+            self._add(cell_arm(arm, segment), block, sums[arm].tolist(), 0, {0: int(sums[arm, 0])})
 
     def delayed(self, here: Rewards) -> None:
         """Count rewards that have arrived, in the cells of their decisions."""
-        keys, place = np.unique(here.block * self._arms + here.arm, return_inverse=True)
+        keys, place = np.unique(here.block * self._numbers + here.arm, return_inverse=True)
         delay = here.at - here.earned
         # Sums of whole numbers below 2^53: exact in doubles.
         q, q2, delay_ms = (
@@ -67,7 +69,7 @@ class Counts:
         for row, key in enumerate(keys.tolist()):
             in_bins = {number: int(bins[row, number]) for number in np.flatnonzero(bins[row]).tolist()}
             sums = [int(bins[row].sum()), int(q[row]), int(q2[row])]
-            self._add(key % self._arms, key // self._arms, sums, int(delay_ms[row]), in_bins)
+            self._add(key % self._numbers, key // self._numbers, sums, int(delay_ms[row]), in_bins)
 
     def news(self) -> list[News]:
         """Return what is new since this was last asked."""

@@ -24,20 +24,26 @@ class News:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """How the next requests are shared out: parts of 2^31 per arm, the block they count in, and whether they count."""
+    """How the next requests are shared out: parts of 2^31 per arm, the block they count in, and whether they count.
+
+    `segments`: the parts of each; none: all requests are drawn by `parts`, and counted together.
+    """
 
     parts: tuple[int, ...]
     block: int
     is_learned: bool = True
+    segments: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a policy has decided: who leads, when it stopped (requests), and who was retired when."""
+    """What a policy has decided: who leads, when it stopped (requests), who was retired when, and who leads or serves
+    each segment it was told of."""
 
     leader: int
     stopped_at: int | None = None
     retired: tuple[tuple[int, int], ...] = ()
+    segments: tuple[int, ...] = ()
 
 
 class Policy(Protocol):

@@ -56,6 +56,8 @@ def experiment_of(world: World) -> Experiment:
         "block": _duration(max(world.block, world.refresh)),
         "prior": {"mean": world.prior.a / (world.prior.a + world.prior.b), "strength": world.prior.a + world.prior.b},
     }
+    if world.segments_told:
+        policy["segments"] = [f"segment-{number}" for number in range(1, len(world.segments))]
     if world.memory is not None:
         policy["memory"] = _duration(world.memory)
     document = {
@@ -135,13 +137,20 @@ class Production:
         self._dossier = self._refreshed.dossier
         self._under_way = self._refreshed.commands
         snapshot = self._refreshed.snapshot
-        return Turn(tuple(arm.parts for arm in snapshot.arms), snapshot.block, _is_learned(snapshot.mode))
+        return Turn(
+            tuple(arm.parts for arm in snapshot.arms),
+            snapshot.block,
+            _is_learned(snapshot.mode),
+            tuple(one.parts for one in snapshot.segments),
+        )
 
     def verdict(self) -> Verdict:
         """Say what has been decided so far."""
         life = self._dossier.life
         leader = life.winner if life.winner is not None else life.leader
-        return Verdict(life.control if leader is None else leader, self._stopped_at, tuple(self._retired))
+        known = self.numbers.segments if self.numbers else ()
+        segments = life.serves or tuple(one.leader if one.serves is None else one.serves for one in known)
+        return Verdict(life.control if leader is None else leader, self._stopped_at, tuple(self._retired), segments)
 
     @property
     def numbers(self) -> Numbers | None:

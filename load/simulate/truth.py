@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -81,12 +81,35 @@ class Truth:
         return np.array([arm.cost_usd for arm in self._arms_at(at)])
 
     def best(self, at: int) -> list[int]:
-        """Return the arms of highest value, as they are at this moment but over the whole rhythm.
+        """Return the arms of highest value, as they are at this moment but over the whole rhythm, and over all segments.
 
         Values are equal to a billionth. At one hour of the day another arm may be better than over the day.
         """
-        arms = self._arms_at(at)
-        value = np.array([arm.rate - arm.cost_usd / self._world.value_usd for arm in arms])
+        return self._highest(at, self._rates(at))
+
+    def best_of(self, at: int, segment: int) -> list[int]:
+        """Return the arms of highest value in a segment."""
+        return self._highest(at, self._rates(at, segment))
+
+    def of_segment(self, span: Span, segment: int) -> Span:
+        """Return the span as the requests of a segment see it."""
+        rate = self._lifted(self._rates(span.begin, segment), span.begin, span.end)
+        return replace(span, rate=rate, value=rate - span.cost_usd / self._world.value_usd)
+
+    def _rates(self, at: int, segment: int | None = None) -> Floats:
+        """Return the mean rewards (K,) of a segment, or of all traffic."""
+        own = np.array([arm.rate for arm in self._arms_at(at)])
+        segments = self._world.segments
+        if segment is not None:
+            rates = segments[segment].rates
+            return own if rates is None else np.array(rates)
+        if not segments:
+            return own
+        return sum((each.share * self._rates(at, number) for number, each in enumerate(segments)), np.zeros(own.size))
+
+    def _highest(self, at: int, rates: Floats) -> list[int]:
+        costs = np.array([arm.cost_usd for arm in self._arms_at(at)])
+        value = rates - costs / self._world.value_usd
         return [int(arm) for arm in np.flatnonzero(value >= value.max() - 1e-9 * max(1e-9, abs(float(value.max()))))]
 
     def _arms_at(self, at: int) -> tuple[Arm, ...]:

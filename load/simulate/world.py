@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, Strict, model_validator
 
+from bandits.sums import SEGMENTS_MAX
 from router.config.document import BadInput, Document, Problem, read_yaml, refuse, shown, validate
 from router.config.experiment import ARMS_MAX, FLOOR_SUM_MAX
 from router.config.fields import AutoFloat
@@ -22,6 +23,8 @@ REQUESTS_MAX = 100_000_000_000
 LOOK_MAX = 1_000_000_000
 # A run is one process's work: so many looks take a day.
 LOOKS_MAX = 100_000_000
+# Shares are written with a few digits; a third is .333333.
+SHARES_TOLERANCE = 1e-5
 # So many times the length of the world is never.
 BEYOND = 4.0
 
@@ -126,8 +129,19 @@ class Stop(_Part):
     min_age: Delay | None = None
 
 
+class Segment(_Part):
+    """A part of the traffic in which arms have other mean rewards; left out: those of the arms."""
+
+    share: float = Field(gt=0, le=1)
+    rates: Annotated[tuple[float, ...], Strict(False)] | None = None
+
+
 class World(_Part):
-    """A whole world. `window` left out: no reward comes too late."""
+    """A whole world. `window` left out: no reward comes too late.
+
+    Requests of the first of `segments` name none that is declared. With `segments_told: false` the learner hears of no
+    segments at all: what one bandit for all traffic would do.
+    """
 
     requests: Requests
     refresh: Look = REFRESH
@@ -145,6 +159,8 @@ class World(_Part):
     prior: Prior = Prior()
     cycle: Cycle | None = None
     changes: Annotated[tuple[Change, ...], Strict(False)] = ()
+    segments: Annotated[tuple[Segment, ...], Strict(False)] = Field(default=(), max_length=SEGMENTS_MAX)
+    segments_told: bool = True
     stop: Stop | None = None
 
     @property
@@ -175,8 +191,28 @@ class World(_Part):
                 problems.append(Problem(("changes", number, "arm"), message))
             if change.rate is not None:
                 problems += self._rate_problems(("changes", number, "rate"), change.rate, swing)
+        problems += self._segment_problems(swing)
         refuse(problems)
         return self
+
+    def _segment_problems(self, swing: float) -> list[Problem]:
+        problems: list[Problem] = []
+        if not self.segments:
+            return problems
+        total = sum(segment.share for segment in self.segments)
+        if abs(total - 1.0) > SHARES_TOLERANCE:
+            problems.append(Problem(("segments",), f"the shares must add up to 1; they add up to {total:g}"))
+        if any(change.rate is not None for change in self.changes):
+            problems.append(Problem(("changes",), "must change no rate where segments have rates of their own"))
+        for number, segment in enumerate(self.segments):
+            place = ("segments", number, "rates")
+            if segment.rates is not None and len(segment.rates) != len(self.arms):
+                problems.append(
+                    Problem(place, f"must be one for each of {len(self.arms)} arms; got {len(segment.rates)}")
+                )
+            for arm, rate in enumerate(segment.rates or ()):
+                problems += self._rate_problems((*place, arm), rate, swing)
+        return problems
 
     def _rate_problems(self, place: tuple[str | int, ...], rate: float, swing: float) -> list[Problem]:
         low, high = self.reward.range
