@@ -26,6 +26,7 @@ from router.fronts.grpc import GrpcFront
 from router.fronts.http import DRAIN_S, HttpFront, serve_http
 from router.fronts.rewards import RewardRoutes
 from router.journal import journal_of
+from router.labels import Labels
 from router.ledger import Ledger
 from router.measurements import Measurements
 from router.metrics import Metrics
@@ -75,7 +76,8 @@ class DataPlane:
         self._metrics = metrics
         self._name = f"gw-{secrets.token_hex(8)}"
         self._is_store_away = False
-        self._routes = _routes(config)
+        self._labels = _labels(config)
+        self._routes = Routes({name: backend.models for name, backend in config.backends.items()}, self._labels)
         self._ledger = Ledger()
         self._trials = Trials()
         self._measurements = Measurements(tuple(config.backends), metrics)
@@ -241,6 +243,7 @@ class DataPlane:
     async def _read_snapshots(self) -> bool:
         try:
             published = await self._store.snapshots()
+            self._labels.update(await self._store.backends())
         except StoreUnavailable as error:
             self._note_store(away=str(error))
             return False
@@ -253,8 +256,7 @@ class DataPlane:
         return True
 
 
-def _routes(config: Config) -> Routes:
-    """Begin with the models and labels that backends are configured with."""
+def _labels(config: Config) -> Labels:
+    """Begin with the labels that backends are configured with."""
     models = {name: backend.models for name, backend in config.backends.items()}
-    labels = {(name, model): files.labels for name, found in models.items() for model, files in found.items()}
-    return Routes(models, labels)
+    return Labels({(name, model): files.labels for name, found in models.items() for model, files in found.items()})

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import structlog
 
 from router.decisions import Mode
+from router.labels import Labels
 from router.snapshot import Snapshot
 from serving.errors import ModelNotFound
 from serving.upstream import Servable
@@ -68,13 +69,13 @@ class Routes:
     def __init__(
         self,
         backend_models: Mapping[str, Iterable[str]],
-        labels: Mapping[tuple[str, str], Mapping[str, int]] | None = None,
+        labels: Labels | None = None,
     ) -> None:
         """Take the model names each backend is configured with; a lone backend also gets every other name.
 
-        `labels`: the versions that labels stand for, by (backend, model).
+        `labels` that are the gateway's own; all others are the backends'.
         """
-        self._labels = labels or {}
+        self._labels = labels or Labels({})
         self._owner = {model: backend for backend, models in backend_models.items() for model in models}
         self._only = next(iter(backend_models)) if len(backend_models) == 1 else None
         self._backends = frozenset(backend_models)
@@ -127,7 +128,7 @@ class Routes:
         if not label or (live and live.is_entry(None, label)):
             return (home,)
         for place in (home, *(live.targets if live else ())):
-            known = self._labels.get((place.backend, place.model), {}).get(label)
+            known = self._labels.version(place.backend, place.model, label)
             if known is not None:
                 return Servable(place.backend, place.model, known), home
         return (Servable(home.backend, home.model, None, label),)

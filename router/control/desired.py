@@ -123,6 +123,11 @@ class DesiredConfigs:
         log.info("what a backend is to serve changed", backend=name, revision=revision)
 
 
+def decode(document: bytes) -> Desired:
+    """Read a backend's document as the store keeps it; msgspec.MsgspecError when it is none."""
+    return _DECODER.decode(document).desired
+
+
 def seeded(settings: Backend) -> Desired:
     """Return what a backend's section says it is to serve; InvalidArgument for a models.config that can't be used."""
     imported = None

@@ -9,6 +9,7 @@ import msgspec
 
 from router.decisions import Keyring, Mode
 from router.journal import Journal
+from router.labels import Labels
 from router.ledger import Ledger
 from router.metrics import Metrics
 from router.predict import Context, Predictor, Reply
@@ -128,7 +129,7 @@ def bench(
     labels: Mapping[tuple[str, str], Mapping[str, int]] | None = None,
 ) -> Bench:
     """Build a predictor over dispatchers by backend; each backend is configured with a model of its own name."""
-    routes = Routes({backend: (backend,) for backend in dispatchers}, labels)
+    routes = Routes({backend: (backend,) for backend in dispatchers}, Labels(labels or {}))
     for one in snapshots:
         routes.update(one)
     keys, ledger, metrics, trials = Keyring(KEYS), Ledger(), Metrics(), trials or Trials()

@@ -1,8 +1,11 @@
 """Where a model name leads, and that no snapshot goes back."""
 
+from collections.abc import Mapping
+
 import pytest
 import structlog
 
+from router.labels import Labels
 from router.routes import Live, Routes
 from router.snapshot import PARTS, ArmRoute
 from serving.errors import ModelNotFound
@@ -71,12 +74,15 @@ def test_lone_backend_gets_every_other_model() -> None:
     assert Routes({"tfs-a": ("digits",)}).backend_of("other") == "tfs-a"
 
 
-LABELS = {("tfs-a", "digits"): {"stable": 3, "old": 1}, ("tfs-b", "digits-b"): {"new": 4}}
+LABELS: Mapping[tuple[str, str], Mapping[str, int]] = {
+    ("tfs-a", "digits"): {"stable": 3, "old": 1},
+    ("tfs-b", "digits-b"): {"new": 4},
+}
 
 
 def labelled(*, has_experiment: bool) -> Routes:
     """Two backends with labels; an experiment on `digits` over both, or none."""
-    routes = Routes({"tfs-a": ("digits",), "tfs-b": ("digits-b",)}, LABELS)
+    routes = Routes({"tfs-a": ("digits",), "tfs-b": ("digits-b",)}, Labels(LABELS))
     if has_experiment:
         arms = (ArmRoute("a", "tfs-a", "digits", 3, PARTS), ArmRoute("b", "tfs-b", "digits-b", 1, 0))
         routes.update(snapshot(arms=arms, entry_labels=("entry",)))
