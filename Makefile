@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check lint types imports wheel lock clean
+.PHONY: setup demo test conformance check lint types imports wheel lock clean
 
 setup: $(STAMP)
 
@@ -36,6 +36,12 @@ test: setup check
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage report
 	tests/repo/wheel.sh
+
+# TF Serving's cases and errors, and real clients, which are downloaded. With a C++ server, whose models they replace:
+#   docker run -p 8500:8500 -v /tmp/turpin-conformance:/tmp/turpin-conformance tensorflow/serving --model_config_file=/tmp/turpin-conformance/empty.config
+#   make conformance TFS_ADDR=localhost:8500
+conformance: setup
+	TFS_ADDR=$(TFS_ADDR) TFS_MODELS=$(TFS_MODELS) TURPIN_TEST_DOWNLOADS=1 $(BIN)/python -m pytest tests/conformance
 
 # Needs uv. Writes no addresses: only names, versions and hashes.
 lock:

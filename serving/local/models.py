@@ -58,6 +58,8 @@ class Models:
         """Return (version, state, why it failed) of one or all versions ever seen, the highest number first."""
         with self._lock:
             versions = self._versions.get(name, {})
+            if version == 0 and versions and 0 not in versions:
+                version = None  # as in `_find`
             if version is not None and version not in versions:
                 raise ModelNotFound(f"Could not find version {version} of model {name}")
             if not versions:
@@ -132,8 +134,9 @@ class Models:
             raise InvalidArgument("ModelSpec has no name specified.")
         choice = spec.WhichOneof("version_choice")
         versions = self._versions.get(spec.name, {})
-        if choice is None:
-            serving = [version for version in versions.values() if version.state == wire.AVAILABLE]
+        serving = [version for version in versions.values() if version.state == wire.AVAILABLE]
+        # Some clients (ovmsclient) write 0 for no version at all; it is one only where there is such a version.
+        if choice is None or (choice == "version" and serving and spec.version.value == 0 and 0 not in versions):
             if not serving:
                 raise ModelNotFound(f"Servable not found for request: Latest({spec.name})")
             return max(serving, key=lambda version: version.version)

@@ -20,7 +20,9 @@ from tests.system.gateway import Gateway, end, launched
 
 # `experiment`: the gateway draws between two copies of one model, so that every answer is the same whoever gives it.
 REAL = "tensorflow_model_server"
-TFS_ADDR = os.environ.get("TFS_ADDR")
+TFS_ADDR = os.environ.get("TFS_ADDR") or None
+# As the server must see it, too.
+TFS_MODELS = Path(os.environ.get("TFS_MODELS") or "/tmp/turpin-conformance")
 TARGETS = ("embedded", "gateway", "experiment", *([REAL] if TFS_ADDR else []))
 
 
@@ -29,6 +31,10 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if TFS_ADDR is None:
         terminalreporter.write_line(
             "CONFORMANCE: not run against the C++ tensorflow_model_server: TFS_ADDR=host:port is not set"
+        )
+    if not os.environ.get("TURPIN_TEST_DOWNLOADS"):
+        terminalreporter.write_line(
+            "CONFORMANCE: ovmsclient and grpc-js not run: they are downloaded with TURPIN_TEST_DOWNLOADS=1"
         )
 
 
@@ -63,7 +69,7 @@ def target(
 ) -> Iterator[Target]:
     if request.param == REAL:
         assert TFS_ADDR is not None
-        model_folders = make_models(Path(os.environ.get("TFS_MODELS", "/tmp/turpin-conformance")))
+        model_folders = make_models(TFS_MODELS)
         backend = TFS_ADDR
     else:
         server: Running = request.getfixturevalue("model_server")

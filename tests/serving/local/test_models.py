@@ -235,7 +235,7 @@ def test_spec_without_version_means_the_highest_and_labels_are_resolved(tmp_path
     served(models, specific("m", base, 1, 2, 10))
     models.replace_config(configured(specific("m", base, 1, 2, 10, labels={"stable": 2})))
 
-    for wanted, version in [(spec("m"), 10), (spec("m", 1), 1), (spec("m", label="stable"), 2)]:
+    for wanted, version in [(spec("m"), 10), (spec("m", 0), 10), (spec("m", 1), 1), (spec("m", label="stable"), 2)]:
         with models.use(wanted) as (used, engine):
             assert used == version
             assert Path(str(getattr(engine, "path", ""))).name == str(version)
@@ -248,7 +248,8 @@ def test_unknown_names_are_refused_with_tf_servings_words(tmp_path: Path) -> Non
     for wanted, error, message in [
         (spec(""), InvalidArgument, "ModelSpec has no name specified."),
         (spec("foo"), ModelNotFound, "Servable not found for request: Latest(foo)"),
-        (spec("m", 0), ModelNotFound, "Servable not found for request: Specific(m, 0)"),
+        (spec("m", 2), ModelNotFound, "Servable not found for request: Specific(m, 2)"),
+        (spec("foo", 0), ModelNotFound, "Servable not found for request: Specific(foo, 0)"),
         (spec("m", label="nope"), InvalidArgument, "Unrecognized servable version label: nope"),
         (spec("foo", label="nope"), InvalidArgument, "Unrecognized servable version label: nope"),
     ]:
