@@ -23,7 +23,7 @@ Source: bandit-science.md, Part I §F and Part II §2.4. Shapes: T rows, K arms.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from bandits.delay_bins import BINS, ENDS, FIELDS
 from bandits.delay_exponential import Ages, Cohorts, curve, fit_exponential
 from bandits.strata import Spans
-from bandits.sums import Int64s, Sums
+from bandits.sums import Int64s, Sums, tables_of
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -74,19 +74,8 @@ class DelaySums:
         Without `blocks` the rows are those of `Sums.from_cells`.
         """
         wanted = sorted({block for _, block in cells}) if blocks is None else blocks
-        row = {block: index for index, block in enumerate(wanted)}
-        table: Any = np.zeros((len(row), arms, 1 + BINS), np.int64)
-        places, numbers = [], []
-        for (arm, block), fields in cells.items():
-            if not 0 <= arm < arms:
-                raise ValueError(f"an arm's number must be in 0..{arms - 1}, got {arm}")
-            if block in row:
-                places.append((row[block], arm))
-                numbers.append([fields.get(name, 0) for name in _READ])
-        # All at once: an assignment a cell is most of the time otherwise.
-        if places:
-            table[tuple(np.array(places).T)] = numbers
-        return cls(table[:, :, 0].copy(), table[:, :, 1:].copy())
+        table = tables_of(cells, _READ, arms, wanted)
+        return cls(table[0], np.ascontiguousarray(np.moveaxis(table[1:], 0, -1)))
 
     def followed_by(self, later: Self) -> Self:
         """Return these rows and then the later ones."""

@@ -6,7 +6,7 @@ Source of units and bounds: bandit-science.md, Part I §I.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,15 +83,26 @@ class Sums:
 
         `blocks`: the rows, rising, among them every block of a cell; None: the cells' own.
         """
-        for arm, _ in cells:
-            if not 0 <= arm < arms:
-                raise ValueError(f"an arm's number must be in 0..{arms - 1}, got {arm}")
         blocks = sorted({block for _, block in cells}) if blocks is None else blocks
-        row = {block: index for index, block in enumerate(blocks)}
-        tables: dict[str, Any] = {
-            name: np.zeros((len(blocks), arms), np.int64) for name in ("decisions", "rewards", "reward_q", "reward_q2")
-        }
-        for (arm, block), fields in cells.items():
-            for name, table in tables.items():
-                table[row[block], arm] = fields.get(name, 0)
-        return cls(np.array(blocks, np.int64), **tables)
+        tables = tables_of(cells, ("decisions", "rewards", "reward_q", "reward_q2"), arms, blocks)
+        return cls(np.array(blocks, np.int64), *tables)
+
+
+def tables_of(
+    cells: Mapping[tuple[int, int], Mapping[str, int]], names: Sequence[str], arms: int, blocks: Sequence[int]
+) -> Int64s:
+    """Return the fields of these names (names, blocks, arms) of a store's cells, keyed (arm, block); absent ones are 0.
+
+    Cells of other blocks are left out. ValueError for an arm that is none of 0..arms - 1.
+    """
+    for arm in {arm for arm, _ in cells}:
+        if not 0 <= arm < arms:
+            raise ValueError(f"an arm's number must be in 0..{arms - 1}, got {arm}")
+    row = {block: index * arms for index, block in enumerate(blocks)}
+    known = {row[block] + arm: fields for (arm, block), fields in cells.items() if block in row}
+    places, found = np.fromiter(known, np.int64, len(known)), known.values()
+    table = np.zeros((len(names), len(row) * arms), np.int64)
+    # A column at once: an assignment a cell is most of the time otherwise.
+    for column, name in zip(table, names, strict=True):
+        column[places] = [fields.get(name, 0) for fields in found]
+    return table.reshape(len(names), len(row), arms)
