@@ -102,7 +102,7 @@ class Course:
             case ArmFailed() if is_open and state in ("warming", "eligible", "quarantined"):
                 self._lay_off(event)
             case ArmIdle() if state == "draining":
-                self.move(event.arm, "standby", "nothing in flight")
+                self.move(event.arm, "standby", self._standby_words(event.arm))
             case Unloaded() if state == "standby":
                 self.move(event.arm, "retired", "unloaded on every replica")
             case UnloadRefused() if state == "standby":
@@ -155,16 +155,24 @@ class Course:
             if self.life.phase == "concluded" and arm.since < self.life.since:
                 # What was loaded at the end stays so, unless an operator takes it out afterwards.
                 continue
-            is_leaving = arm.state == "standby" and not (arm.is_unloading or arm.is_parked)
+            is_ours = number not in rules.observed
+            is_leaving = arm.state == "standby" and is_ours and not (arm.is_unloading or arm.is_parked)
             if is_leaving and self.now - arm.since >= rules.grace_s:
                 self.put(number, replace(arm, is_unloading=True))
 
+    def _standby_words(self, number: int) -> str:
+        if number in self.life.rules.observed and self.life.rules.unload:
+            return "nothing in flight; its model server is only observed: whoever runs it may unload the version there"
+        return "nothing in flight"
+
     def _end_draining(self) -> None:
-        rest = ("draining", "standby") if self.life.rules.unload else ("draining",)
-        if not any(arm.state in rest and not (arm.state == "standby" and arm.is_parked) for arm in self.life.arms):
-            self.enter(
-                "concluded", "the losers are unloaded" if self.life.rules.unload else "the losers are in standby"
-            )
+        rules = self.life.rules
+        for number, arm in enumerate(self.life.arms):
+            is_kept = arm.is_parked or number in rules.observed or not rules.unload
+            if arm.state == "draining" or (arm.state == "standby" and not is_kept):
+                return
+        is_any_left = any(arm.state == "standby" for arm in self.life.arms)
+        self.enter("concluded", "the losers are in standby" if is_any_left else "the losers are unloaded")
 
     def tick(self) -> None:
         """Let time pass: grace periods, and the longest an experiment may take."""

@@ -15,12 +15,16 @@ Outcome = Literal["kept", "replaced", "undecided"]
 
 @dataclass(frozen=True, slots=True)
 class EndRules:
-    """What happens to the losers: on_stop of design §7. Times in seconds; `max_duration_s` None: it never ends."""
+    """What happens to the losers: on_stop of design §7. Times in seconds; `max_duration_s` None: it never ends.
+
+    `observed` are arms whose model server is not ours to reload: they stay in standby until somebody else unloads them.
+    """
 
     action: Action = "retire"
     grace_s: float = 3600.0
     unload: bool = True
     max_duration_s: float | None = 14 * 86400.0
+    observed: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse negative times."""
@@ -74,6 +78,11 @@ class Life:
     is_promoted: bool = False
     segment_weights: tuple[tuple[float, ...], ...] = ()
     serves: tuple[int, ...] = ()
+
+    @property
+    def serving(self) -> int:
+        """The arm that others are compared with: the winner, before there is one control."""
+        return self.control if self.winner is None else self.winner
 
     def __post_init__(self) -> None:
         """Refuse a control that is no arm, and names that two arms share."""
@@ -280,7 +289,8 @@ def from_json(document: Mapping[str, Any]) -> Life:
     """Rebuild a life; unknown fields are refused (TypeError), absent ones take their defaults."""
     fields = dict(document)
     fields["arms"] = tuple(ArmLife(**arm) for arm in fields["arms"])
-    fields["rules"] = EndRules(**fields["rules"])
+    rules = fields["rules"]
+    fields["rules"] = EndRules(**{**rules, "observed": tuple(rules.get("observed", ()))})
     if fields.get("weights") is not None:
         fields["weights"] = tuple(fields["weights"])
     fields["segment_weights"] = tuple(tuple(one) for one in fields.get("segment_weights", ()))

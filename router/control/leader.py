@@ -17,7 +17,7 @@ from bandits.arrivals import LawCache
 from bandits.evidence import GridCache
 from bandits.experiment import begin, step
 from bandits.health import HealthCache
-from bandits.life import ArmLife, EndRules, Event, Note, Start, to_json
+from bandits.life import ArmLife, EndRules, Note, Start, to_json
 from bandits.segmented import SegmentMemory
 from router import heartbeat, snapshot
 from router.config import Config
@@ -29,6 +29,7 @@ from router.control.feeds import Feeds
 from router.control.learner import Refreshed, refresh
 from router.control.lifecycle import Lifecycle
 from router.control.model_servers import ModelServers
+from router.control.noticed import noticed
 from router.control.seen import Seen
 from router.heartbeat import ExperimentBeat, Heartbeat
 from router.store import CALL_TIMEOUT_S, Fenced, Record, RevisionConflict, Store, StoreError, StoreUnavailable
@@ -185,7 +186,9 @@ class Leader:
         if unknown:
             log.error("experiment left out: its backends are missing", experiment=record.name, backends=sorted(unknown))
             return None
-        return dossier
+        # Which backends are managed is the configuration's to say, now and not when it was stored.
+        observed = self._end_rules(dossier.spec).observed
+        return dossier.with_life(replace(dossier.life, rules=replace(dossier.life.rules, observed=observed)))
 
     async def _seed(self, spec: Experiment, fence: int) -> Dossier:
         """Store an experiment from the configuration, and start it."""
@@ -198,15 +201,14 @@ class Leader:
         return Dossier(spec.name, revision, document, spec, life)
 
     def _end_rules(self, spec: Experiment) -> EndRules:
-        """Return what happens to the losers; on a backend that is only observed nothing is ever unloaded."""
-        rules = spec.end_rules()
-        is_ours = all(self._config.backends[arm.backend].control == "managed" for arm in spec.arms)
-        return replace(rules, unload=rules.unload and is_ours)
+        """Return what happens to the losers; those on a backend that is only observed Turpin never unloads."""
+        is_observed = [self._config.backends[arm.backend].control != "managed" for arm in spec.arms]
+        return replace(spec.end_rules(), observed=tuple(place for place, one in enumerate(is_observed) if one))
 
     async def _refresh(self, dossier: Dossier, beats: list[Heartbeat], fence: int) -> None:
         assert self._lifecycle is not None  # noqa: S101 set before the first turn
         name, epoch = dossier.name, dossier.document.epoch
-        events: list[Event] = self._lifecycle.take_events(name)
+        events = [*self._lifecycle.take_events(name), *noticed(dossier, self.servers, self._unix_now())]
         seen = Seen(
             cells=await self._store.sums(epoch),
             beats=_of(beats, epoch, len(dossier.spec.arms)),

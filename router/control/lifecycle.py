@@ -130,7 +130,8 @@ class Lifecycle:
 
     async def _warm(self, dossier: Dossier, arms: Sequence[int]) -> None:
         """Wait until the arms are loaded, check that they answer like control, calibrate them alone and together."""
-        control = self._target(dossier, dossier.life.control)
+        # After the end that is the winner: control may be unloaded, and is not loaded for a comparison.
+        control = self._target(dossier, dossier.life.serving)
         wanted = await loaded(self._servers, control)
         targets = {arm: self._target(dossier, arm) for arm in arms}
         async with asyncio.TaskGroup() as tasks:
@@ -224,8 +225,7 @@ class Lifecycle:
 
     def _label_to(self, dossier: Dossier, target: Servable) -> int | None:
         """Return the version to which the labels of an arm go that is unloaded: the one that serves, if it lies there."""
-        life = dossier.life
-        serving = self._target(dossier, life.control if life.winner is None else life.winner)
+        serving = self._target(dossier, dossier.life.serving)
         return serving.version if (serving.backend, serving.model) == (target.backend, target.model) else None
 
     @staticmethod

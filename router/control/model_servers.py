@@ -7,13 +7,14 @@ a restart, somebody else's reload, or when it joins. An observed backend is only
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import structlog
 
 from router.config.settings import Backend
 from router.control.desired import DesiredConfigs, base_path
+from router.control.replica import Replica, view_of
 from router.store import Store, StoreError
 from serving import fleet, wire
 from serving.errors import DeadlineExceeded, FailedPrecondition, ServingError
@@ -34,18 +35,6 @@ _CALL_S: Final = 5.0
 _RELOAD_S: Final = 30.0
 
 
-@dataclass(slots=True)
-class _Replica:
-    """What is known of one replica. Mutable throughout."""
-
-    sight: Sight | None = None
-    drift: tuple[str, ...] = ()
-    pace: Pace = field(default_factory=Pace)
-    is_reloading: bool = False
-    problem: str = ""  # what the last reload met with
-    silence: str = ""  # why it gave no answer
-
-
 class ModelServers:
     """Looks after all backends. Mutable: what is known of each replica, and what is watched closely."""
 
@@ -61,7 +50,7 @@ class ModelServers:
         self.desired = DesiredConfigs(backends, store)
         self._backends = backends
         self._upstreams = upstreams
-        self._replicas: dict[str, dict[str, _Replica]] = {name: {} for name in backends}
+        self._replicas: dict[str, dict[str, Replica]] = {name: {} for name in backends}
         self._arms = set(arms)
         self._looks = dict.fromkeys(backends, 0)
         self._is_looking = dict.fromkeys(backends, False)
@@ -93,6 +82,11 @@ class ModelServers:
     def statuses(self, backend: str, model: str) -> list[fleet.Statuses | None]:
         """Return what each replica said of one model."""
         return [None if sight is None else sight.of(model) for sight in self.sights(backend)]
+
+    def signatures(self, backend: str, model: str, version: int) -> set[bytes]:
+        """Return the different signatures that replicas have of a version, serialised; empty while none is known."""
+        seen = [one.signatures.get((model, version)) for one in self.sights(backend) if one is not None]
+        return {one for one in seen if one is not None}
 
     def troubles(self, backend: str) -> str:
         """Say what replicas answered to a reload, or that they answer nothing; empty when there is nothing to say."""
@@ -186,7 +180,7 @@ class ModelServers:
         """Ask all replicas at once."""
         desired, upstreams = self.desired.of(name), self._upstreams[name]
         known = self._replicas[name]
-        self._replicas[name] = known = {one.address: known.get(one.address, _Replica()) for one in upstreams}
+        self._replicas[name] = known = {one.address: known.get(one.address, Replica()) for one in upstreams}
         arms = {(one.model, one.version) for one in self._arms if one.backend == name and one.version is not None}
         models = {model for model, _ in arms} | set(self._backends[name].models)
         labels = {}
@@ -232,7 +226,7 @@ class ModelServers:
             replica.pace, replica.is_reloading = replica.pace.after(body, now), True
             tasks.create_task(self._reload(name, upstream, replica, config), name=f"reload {upstream.address}")
 
-    async def _reload(self, name: str, upstream: Upstream, replica: _Replica, config: wire.Message) -> None:
+    async def _reload(self, name: str, upstream: Upstream, replica: Replica, config: wire.Message) -> None:
         try:
             await fleet.reload(upstream, config, _RELOAD_S)
             replica.problem = ""
@@ -252,44 +246,10 @@ class ModelServers:
 
     def view(self) -> list[dict[str, Any]]:
         """Return what is known of all backends, for operators."""
-        return [self._view(name, settings) for name, settings in self._backends.items()]
-
-    def _view(self, name: str, settings: Backend) -> dict[str, Any]:
-        desired = self.desired.of(name)
-        return {
-            "name": name,
-            "control": settings.control,
-            "revision": self.desired.revision(name),
-            "wanted": {} if desired is None else {model: desired.versions(model) for model in desired.models()},
-            "replicas": [
-                {
-                    "address": address,
-                    "answers": one.sight is not None,
-                    "is_reloading": one.is_reloading,
-                    "differs": list(one.drift),
-                    "problem": one.problem or one.silence or None,
-                    "models": {} if one.sight is None else _shown(one.sight),
-                }
-                for address, one in self._replicas[name].items()
-            ],
-        }
-
-
-def _shown(sight: Sight) -> dict[str, Any]:
-    return {
-        model: {
-            "versions": [
-                {
-                    "version": one.version,
-                    "state": wire.STATE_NAMES.get(one.state, "UNKNOWN"),
-                    "error": one.error or None,
-                }
-                for _, one in sorted(statuses.items())
-            ],
-            "labels": dict(sight.labels.get(model, {})),
-        }
-        for model, statuses in sorted(sight.statuses.items())
-    }
+        return [
+            view_of(name, settings.control, self.desired.of(name), self.desired.revision(name), self._replicas[name])
+            for name, settings in self._backends.items()
+        ]
 
 
 async def _nobody() -> int | None:

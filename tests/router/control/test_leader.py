@@ -224,6 +224,47 @@ def test_leader_takes_an_experiment_to_its_end_and_unloads_the_losers() -> None:
     run(scenario)
 
 
+def observed(**changes: Any) -> Config:
+    servers = {"target": "tfs:1", "price_usd_per_hour": 0.002, "models": {}}
+    return config(QUICK, **{BACKEND: {**servers, **changes}})
+
+
+def test_observed_losers_wait_for_whoever_runs_the_server_and_it_is_seen_when_they_are_gone() -> None:
+    async def scenario(on: Bench) -> None:
+        leader = on.lead(observed())
+        await on.until("concluded", leader[0])
+
+        life = (await on.dossier()).life
+        assert [arm.state for arm in life.arms] == ["standby", "eligible", "standby"]
+        assert life.arms[0].reason.endswith("only observed: whoever runs it may unload the version there")
+        assert [arm.parts for arm in (await on.published()).arms] == [0, PARTS, 0]
+        assert (on.fake.reloads, on.fake.serves("digits")) == ([], [1, 2, 3])
+
+        on.fake.disk = {**on.fake.disk, "digits": (2,)}
+        on.fake.poll()
+        for _ in range(10):
+            await on.seconds(1, leader[0])
+        assert [arm.state for arm in (await on.dossier()).life.arms] == ["retired", "eligible", "retired"]
+
+    run(scenario)
+
+
+def test_arm_that_somebody_else_unloaded_gets_no_traffic() -> None:
+    async def scenario(on: Bench) -> None:
+        leader = on.lead(observed())
+        await on.until("running", leader[0])
+        on.fake.disk = {**on.fake.disk, "digits": (1, 2)}
+        on.fake.poll()
+        for _ in range(10):
+            await on.seconds(1, leader[0])
+
+        arm = (await on.dossier()).life.arms[2]
+        assert (arm.state, (await on.published()).arms[2].parts) == ("quarantined", 0)
+        assert "tfs-a/digits/3 is loaded on no replica any more" in arm.reason
+
+    run(scenario)
+
+
 # One that lives for less than GATEWAY_HEARD_S could drain no arm.
 @pytest.mark.parametrize("every_s", [5, 9])
 def test_leaders_that_die_again_and_again_reach_the_same_end(every_s: int) -> None:
