@@ -21,6 +21,7 @@ from router.backends import pools
 from router.clock import unix_now
 from router.config import Config
 from router.config.fields import split_address
+from router.control.accounts import Accounts
 from router.control.feeds import Feeds
 from router.control.leader import Leader
 from router.data_plane import DataPlane, Ports
@@ -32,6 +33,7 @@ from router.metrics import Metrics
 from router.ports import take
 from router.store import Store, StoreError, open_store
 from router.supervisor import Supervisor, WorkerFailed
+from serving.replicas import Pools
 
 log = structlog.get_logger(__name__)
 
@@ -67,11 +69,6 @@ async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
     try:
         async with contextlib.AsyncExitStack() as stack:
             metrics, aggregate = Metrics(), Aggregate()
-            feeds = Feeds(
-                config.backends,
-                now=loop.time,
-                on_price=lambda name, price: metrics.price_usd_per_hour.labels(name).set(price),
-            )
             gateway: _Single | _Many
             if is_single:
                 # Only looked at: nobody else is to listen beside us, but in use is refused in the same words.
@@ -84,7 +81,7 @@ async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
             control = pools(config, Metrics())
             stack.push_async_callback(control.close)
             await control.look_up()
-            leader = Leader(config, store=store, upstreams=control, unix_now=unix_now, feeds=feeds)
+            leader, feeds, accounts = _control(config, store, control, metrics)
             admin_port = await listen(
                 config,
                 stack,
@@ -95,17 +92,40 @@ async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
                 unix_now=unix_now,
                 feeds=feeds,
                 backends=leader.servers.view,
+                costs=accounts.view,
             )
             async with asyncio.TaskGroup() as tasks:
-                reading = tasks.create_task(feeds.run(), name="price feeds")
-                leading = tasks.create_task(leader.run(), name="leader")
-                looking = tasks.create_task(control.run(), name="replicas")
+                beside = [
+                    tasks.create_task(feeds.run(), name="price feeds"),
+                    tasks.create_task(accounts.run(), name="accounts"),
+                    tasks.create_task(leader.run(), name="leader"),
+                    tasks.create_task(control.run(), name="replicas"),
+                ]
                 await gateway.run(stop=stop, admin_port=admin_port)
-                leading.cancel()
-                looking.cancel()
-                reading.cancel()
+                for task in beside:
+                    task.cancel()
     finally:
         await store.close()
+
+
+def _control(config: Config, store: Store, control: Pools, metrics: Metrics) -> tuple[Leader, Feeds, Accounts]:
+    """Build what runs beside the data plane, inside the loop."""
+    feeds = Feeds(
+        config.backends,
+        now=asyncio.get_running_loop().time,
+        on_price=lambda name, price: metrics.price_usd_per_hour.labels(name).set(price),
+    )
+    leader = Leader(config, store=store, upstreams=control, unix_now=unix_now, feeds=feeds)
+    accounts = Accounts(
+        store=store,
+        backends=config.backends,
+        upstreams=control,
+        feeds=feeds,
+        metrics=metrics,
+        unix_now=unix_now,
+        is_leading=lambda: leader.is_leading,
+    )
+    return leader, feeds, accounts
 
 
 async def _take_ports(config: Config, stack: contextlib.AsyncExitStack) -> Config:

@@ -25,6 +25,7 @@ from router.fronts.access import Access
 from router.fronts.grpc import GrpcFront
 from router.fronts.http import DRAIN_S, HttpFront, serve_http
 from router.fronts.rewards import RewardRoutes
+from router.heartbeat import Heartbeat
 from router.journal import journal_of
 from router.labels import Labels
 from router.ledger import Ledger
@@ -33,7 +34,7 @@ from router.metrics import Metrics
 from router.models import Models
 from router.predict import Predictor
 from router.rewards import RewardDesk
-from router.routes import Routes
+from router.routes import Live, Routes
 from router.store import Store, StoreUnavailable
 from router.trials import Trials
 from serving.dispatcher import BatchRecord
@@ -92,6 +93,7 @@ class DataPlane:
             ledger=self._ledger,
             trials=self._trials,
             metrics=metrics,
+            egress_usd_per_gib={name: backend.egress_usd_per_gib for name, backend in config.backends.items()},
             retry_ratio=config.limits.retry_budget,
             unix_now=unix_now,
             clock=time.perf_counter,
@@ -227,9 +229,13 @@ class DataPlane:
             for cell in self._trials.settle(trials, results):
                 self._ledger.add(cell, unlearned_decisions=1)
 
+    def _beat(self, lives: list[Live]) -> Heartbeat:
+        busy_ns = {name: dispatcher.busy_ns() for name, dispatcher in self._dispatchers.items()}
+        return self._measurements.heartbeat(lives, self._predictor.in_flight, busy_ns)
+
     async def _flush(self, *, is_last: bool = False) -> bool:
         lives = list(self._routes.by_model.values())
-        beat = b"" if is_last else heartbeat.encode(self._measurements.heartbeat(lives, self._predictor.in_flight))
+        beat = b"" if is_last else heartbeat.encode(self._beat(lives))
         try:
             await self._count_trials()
             parcel = self._ledger.parcel()

@@ -28,10 +28,19 @@ class ExperimentBeat(msgspec.Struct, frozen=True):
     reward_call_at: float | None = None  # unix s of the last one
 
 
+class ReplicaBeat(msgspec.Struct, frozen=True):
+    """One replica's busy time on one worker since that began, in ns, calls under way included; and what of it was charged
+    to which model and version ("": left to the server) when their calls ended."""
+
+    busy_ns: int
+    charged_ns: tuple[tuple[str, str, int], ...] = ()
+
+
 class Heartbeat(msgspec.Struct, frozen=True):
-    """All experiments of one worker, by epoch."""
+    """All experiments of one worker, by epoch, and all replicas it calls, by backend and address."""
 
     experiments: dict[int, ExperimentBeat]
+    replicas: dict[str, dict[str, ReplicaBeat]] = {}
 
 
 _ENCODER: Final = msgspec.json.Encoder()

@@ -2,11 +2,12 @@
 
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from router.ejections import Ejections
-from router.heartbeat import ArmBeat, ExperimentBeat, Heartbeat
-from router.metrics import Metrics
+from router.heartbeat import ArmBeat, ExperimentBeat, Heartbeat, ReplicaBeat
+from router.metrics import SERVABLES_MAX, Metrics
 from router.reward_calls import RewardCalls
 from router.routes import Live
 from serving.dispatcher import BatchRecord, Dispatcher
@@ -25,12 +26,14 @@ class Measurements:
         self._metrics = metrics
         self._schedules = {backend: ProbeSchedule() for backend in backends}
         self._sizes: dict[Servable, deque[int]] = {}
+        self._charged: dict[tuple[str, str], Counter[tuple[str, str]]] = {}
         self.ejections = Ejections()
         self.reward_calls = RewardCalls()
 
     def on_batch(self, record: BatchRecord) -> None:
         """Take note of a batch that came back, well or ill."""
         self._metrics.batch(record)
+        self._charge(record)
         self.ejections.on_batch(record)
         if record.error is not None:
             if record.is_probe:
@@ -55,9 +58,33 @@ class Measurements:
             if servable is not None:
                 dispatchers[backend].probe(servable, live.snapshot.reference_rows)
 
-    def heartbeat(self, lives: Sequence[Live], in_flight: Mapping[tuple[int, int], int]) -> Heartbeat:
-        """Say what the leader wants to know of these experiments."""
-        return Heartbeat({live.snapshot.epoch: self._beat(live, in_flight) for live in lives})
+    def heartbeat(
+        self,
+        lives: Sequence[Live],
+        in_flight: Mapping[tuple[int, int], int],
+        busy_ns: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
+    ) -> Heartbeat:
+        """Say what the control process wants to know of these experiments, and of the replicas, by backend and address."""
+        return Heartbeat(
+            {live.snapshot.epoch: self._beat(live, in_flight) for live in lives},
+            {
+                backend: {address: self._replica(backend, address, ns) for address, ns in replicas.items()}
+                for backend, replicas in busy_ns.items()
+            },
+        )
+
+    def _charge(self, record: BatchRecord) -> None:
+        """Count what a call was charged for its version; of names that clients may make up only those that answered."""
+        servable = record.servable
+        key = (servable.model, "" if servable.version is None else str(servable.version))
+        charged = self._charged.setdefault((servable.backend, record.replica), Counter())
+        if key not in charged and (record.error is not None or len(charged) >= SERVABLES_MAX):
+            key = ("", "")
+        charged[key] += record.charged_ns
+
+    def _replica(self, backend: str, address: str, busy_ns: int) -> ReplicaBeat:
+        charged = self._charged.get((backend, address), Counter())
+        return ReplicaBeat(busy_ns, tuple((model, version, ns) for (model, version), ns in charged.items()))
 
     def _beat(self, live: Live, in_flight: Mapping[tuple[int, int], int]) -> ExperimentBeat:
         for place, target in enumerate(live.targets):

@@ -89,7 +89,9 @@ TABLE: Final[Mapping[str, Declared]] = {
             "experiment",
         ),
         _gauge("experiment_evidence_log", "Log of the evidence that an arm is not better than the leader.", *_ARM),
-        _counter("cost_usd_total", "Money billed, by kind (busy).", *_ARM, "kind"),
+        _counter(
+            "cost_usd_total", "Money billed, by kind: busy, idle (by the leading gateway), egress.", *_ARM, "kind"
+        ),
         _gauge("prediction_cost_usd", "Cost per prediction by which arms are compared.", *_ARM),
         _gauge("price_usd_per_hour", "Price of one replica.", "backend", merge="max"),
         _histogram("batch_rows", "Rows per upstream call.", _ROWS, "backend"),

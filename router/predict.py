@@ -9,6 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final
 
 from bandits.sums import cell_arm
@@ -23,7 +24,7 @@ from router.snapshot import PARTS
 from router.store import Cell
 from router.trials import Trials, trial_of
 from serving import methods, wire
-from serving.cost import pico_usd
+from serving.cost import egress_pico_usd, pico_usd
 from serving.dispatcher import Answer, Dispatcher
 from serving.errors import BackendError, Code, InvalidArgument, ServingError, Unavailable
 from serving.methods import Method
@@ -107,6 +108,7 @@ class Predictor:
         ledger: Ledger,
         metrics: Metrics,
         retry_ratio: float,
+        egress_usd_per_gib: Mapping[str, float] = MappingProxyType({}),
         unix_now: Callable[[], float],
         clock: Callable[[], float],
         trials: Trials | None = None,
@@ -118,6 +120,7 @@ class Predictor:
         self._routes = routes
         self._dispatchers = dispatchers
         self._keys = keys
+        self._egress = egress_usd_per_gib
         self._ledger = ledger
         self._metrics = metrics
         self._unix_now = unix_now
@@ -174,9 +177,13 @@ class Predictor:
         try:
             answer, backend_s = await self._on_arm(live, choice, asked, context)
         except ServingError as error:
+            # Those that were on their way when the backend died are no storm: whoever comes after them goes elsewhere.
+            is_dead = self.ejections.is_known_dead(live.targets[arm])
             # Another replica of the same arm, else the arm that serves.
-            is_elsewhere = isinstance(error, Unavailable) and self._has_another(live.targets[arm])
-            if not (is_elsewhere or arm != snapshot.serving) or not _is_retryable(error) or not self._budget.spend():
+            is_elsewhere = not is_dead and isinstance(error, Unavailable) and self._has_another(live.targets[arm])
+            if arm == snapshot.serving and not is_elsewhere:
+                raise
+            if not _is_retryable(error) or not (is_dead or self._budget.spend()):
                 raise
             self._metrics.retries.labels(snapshot.name).inc()
             arm = arm if is_elsewhere else snapshot.serving
@@ -197,7 +204,9 @@ class Predictor:
         self.in_flight[place] += 1
         try:
             return await self._dispatch(live.targets[arm], asked, context)
-        except ServingError:
+        except ServingError as error:
+            if isinstance(error, Unavailable):
+                self.ejections.unreached(live.targets[arm])
             self._count_error(live, choice)
             raise
         except asyncio.CancelledError:
@@ -223,7 +232,9 @@ class Predictor:
         """Count the decision, note it in the journal, and sign it."""
         snapshot, arm, mode = live.snapshot, choice.arm, choice.mode
         route = snapshot.arms[arm]
-        cost = pico_usd(answer.charged_ns, route.price_usd_per_hour)
+        busy = pico_usd(answer.charged_ns, route.price_usd_per_hour)
+        egress = egress_pico_usd(answer.response.ByteSize(), self._egress.get(route.backend, 0.0))
+        cost = busy + egress
         cell = Cell(snapshot.epoch, cell_arm(arm, choice.segment), snapshot.block)
         # A unit's trial is counted when the store has heard of it.
         is_trial = mode.is_learned and bool(choice.unit)
@@ -236,7 +247,9 @@ class Predictor:
             cost_pico_usd=cost,
         )
         self._metrics.decisions.labels(snapshot.name, route.name, mode.name.lower()).inc()
-        self._metrics.cost_usd.labels(snapshot.name, route.name, "busy").inc(cost * 1e-12)
+        self._metrics.cost_usd.labels(snapshot.name, route.name, "busy").inc(busy * 1e-12)
+        if egress:
+            self._metrics.cost_usd.labels(snapshot.name, route.name, "egress").inc(egress * 1e-12)
         if snapshot.segments:
             self._metrics.segment_decisions.labels(snapshot.name, snapshot.segments[choice.segment].name).inc()
         parts = live.splits[choice.segment].parts[arm] if mode is not Mode.FALLBACK else PARTS

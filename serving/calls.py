@@ -102,6 +102,12 @@ class Calls:
         else:
             self._upstreams[index], self._meters[index] = upstream, meter
 
+    def busy_ns(self) -> dict[str, int]:
+        """Return each replica's busy time so far, in ns, by address; calls under way are in it up to now."""
+        now_ns = self._clock_ns()
+        meters = zip(self._upstreams, self._meters, strict=True)
+        return {upstream.address: meter.busy_ns(now_ns) for upstream, meter in meters}
+
     def is_batchable(self, servable: Servable, method: Method, signature: str) -> bool:
         """Whether nothing is known against merging requests of this signature."""
         return (servable, method.path, signature) not in self._unbatchable

@@ -193,3 +193,10 @@ def pico_usd(busy_ns: int, price_usd_per_hour: float) -> int:
     # ns · $/h · 1e12 pico / (3600·1e9 ns per hour) = ns · price · 5 / 18
     numerator, denominator = 5 * busy_ns * price, 18 * per
     return (2 * numerator + denominator) // (2 * denominator)
+
+
+def egress_pico_usd(size_bytes: int, usd_per_gib: float) -> int:
+    """Return what it cost to bring so many bytes out of a cloud, in 1e-12 US dollars, rounded to the nearest."""
+    if size_bytes < 0 or not 0 <= usd_per_gib < math.inf:
+        raise ValueError(f"egress needs bytes and price >= 0 and finite, got {size_bytes} at {usd_per_gib} USD/GiB")
+    return round(size_bytes * usd_per_gib * 1e12 / 2**30)

@@ -175,6 +175,10 @@ class Dispatcher:
         """How many batches are upstream now."""
         return len(self._running)
 
+    def busy_ns(self) -> dict[str, int]:
+        """Return each replica's busy time so far, in ns, by address; calls under way are in it up to now."""
+        return self._calls.busy_ns()
+
     def in_flight(self, servable: Servable) -> int:
         """Requests of this servable that are queued, or in a call that has not ended (their clients may have left)."""
         return self._batcher.queued(servable) + self._batcher.in_flight(servable)

@@ -1,4 +1,7 @@
-"""Prices on the admin port: what backends cost an hour, and the operator's word on a price that waits."""
+"""Money on the admin port: bills, prices of backends, and the operator's word on a price that waits."""
+
+from collections.abc import Callable
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -13,17 +16,22 @@ log = structlog.get_logger(__name__)
 
 
 class Money:
-    """The routes that show prices. They are those this process has read: all gateways read the same feeds."""
+    """The routes that show money. Prices are those this process has read: all gateways read the same feeds."""
 
-    def __init__(self, feeds: Feeds) -> None:
+    def __init__(self, feeds: Feeds, costs: Callable[[], dict[str, Any]]) -> None:
+        """`costs` returns the bills of all model servers."""
         self._feeds = feeds
+        self._costs = costs
 
     def handlers(self) -> Handlers:
         """Return the handlers by the names of their routes."""
-        return {"prices": self._prices, "accept_price": self._accept}
+        return {"prices": self._prices, "accept_price": self._accept, "costs": self._show_costs}
 
     async def _prices(self, request: web.Request, caller: Caller) -> web.Response:
         return answer({"prices": self._feeds.view()})
+
+    async def _show_costs(self, request: web.Request, caller: Caller) -> web.Response:
+        return answer(self._costs())
 
     async def _accept(self, request: web.Request, caller: Caller) -> web.Response:
         backend = request.match_info["backend"]

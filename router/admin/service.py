@@ -35,6 +35,7 @@ async def listen(
     unix_now: Callable[[], float],
     feeds: Feeds,
     backends: Callable[[], list[dict[str, Any]]],
+    costs: Callable[[], dict[str, Any]],
 ) -> int:
     """Listen on the admin port, and on that of the metrics if there is one; return the admin port. `backends` shows what
     model servers have loaded. OSError if a port
@@ -58,7 +59,7 @@ async def listen(
     )
     reading = Reading(store=store, unix_now=unix_now)
     app = application(
-        gate, health.handlers(), reading.handlers(), Money(feeds).handlers(), Backends(backends).handlers()
+        gate, health.handlers(), reading.handlers(), Money(feeds, costs).handlers(), Backends(backends).handlers()
     )
     runner, port = await serve_http(app, *split_address(config.listen.admin), is_shared=False)
     stack.push_async_callback(runner.cleanup)

@@ -80,6 +80,11 @@ class Leader:
             arms=[Servable(arm.backend, arm.model, arm.version) for one in config.experiments for arm in one.arms],
         )
 
+    @property
+    def is_leading(self) -> bool:
+        """Whether this process held the lease at its last turn."""
+        return self._fence is not None
+
     async def run(self) -> None:
         """Lead whenever the lease can be had, until cancelled."""
         async with asyncio.TaskGroup() as tasks:

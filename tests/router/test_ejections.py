@@ -1,17 +1,15 @@
-"""A backend that is not there is left alone after ten calls, and looked at once a second."""
+"""A backend that is not there is left alone after ten requests, and looked at once a second."""
 
 from dataclasses import replace
 
 from router.ejections import Ejections
 from tests.router.test_call_counts import CALL, V1, V2
 
-UNREACHED = replace(CALL, error="unavailable")
-
 
 def told(count: int) -> Ejections:
     made = Ejections()
     for _ in range(count):
-        made.on_batch(UNREACHED)
+        made.unreached(V2)
     return made
 
 
@@ -32,8 +30,10 @@ def test_one_answer_ends_it_even_a_bad_one() -> None:
         assert not out.is_out(V2, 0.1)
 
 
-def test_deadlines_count_as_not_reached() -> None:
-    made = told(9)
-    made.on_batch(replace(CALL, error="deadline"))
+def test_call_that_was_not_answered_is_counted_once_by_its_riders() -> None:
+    made = told(7)
+    made.on_batch(replace(CALL, riders=3, error="unavailable"))
+    assert made.unreached_in_a_row(V2) == 7
 
-    assert made.unreached_in_a_row(V2) == 10
+    made.on_batch(replace(CALL, riders=3, error="deadline"))
+    assert made.is_known_dead(V2)

@@ -57,7 +57,7 @@ class Bench:
     def application(self) -> web.Application:
         """The admin port."""
         reading = Reading(store=self.store, unix_now=self.now)
-        parts = (reading, Money(Feeds({}, now=self.now)), Backends(lambda: [{"name": "tfs-a"}]))
+        parts = (reading, Money(Feeds({}, now=self.now), dict), Backends(lambda: [{"name": "tfs-a"}]))
         return application(self.gate, self.health.handlers(), *(part.handlers() for part in parts))
 
     async def publish(self, ticks: int) -> None:

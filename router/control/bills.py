@@ -1,0 +1,131 @@
+"""What model servers were paid for: each replica's time as busy or idle, shared among the versions loaded on it.
+
+Pure. Every nanosecond of a replica's time is charged once: while calls are in flight to whoever made them (the workers'
+meters say how much), else in equal parts to all versions loaded, bystanders included. Money is counted at the price of
+the moment, in pico-dollars. Reported, and never decided by: an arm that gets little traffic would be dear for that alone.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from router.heartbeat import ReplicaBeat
+from serving.cost import pico_usd, share
+
+# A worker's word is up to a heartbeat old, so that a second may seem to hold more than one of work; that much is carried
+# to the next. Beyond, several workers had calls on one replica at once, each charging the whole: a replica has one time.
+_CARRIED_MAX_NS: Final = 2_000_000_000
+
+# A version on a backend: (model, version as text; "" where the request left it to the server).
+Loaded = tuple[str, str]
+Place = tuple[str, str]  # backend, replica
+
+
+@dataclass(slots=True)
+class _Replica:
+    """One replica's accounts. Mutable throughout."""
+
+    since: float
+    idle_ns: int = 0  # not yet charged as idle; negative while more work was heard of than time
+    pool_ns: int = 0  # busy, and not yet charged to anybody: its calls are under way
+
+
+@dataclass(slots=True)
+class Bill:
+    """What one version has cost so far. Mutable: nanoseconds and pico-dollars, they only grow."""
+
+    busy_ns: int = 0
+    idle_ns: int = 0
+    busy_pico_usd: int = 0
+    idle_pico_usd: int = 0
+
+
+@dataclass(slots=True)
+class Bills:
+    """The bills of all versions on all backends. Mutable: it only grows, by `observe`.
+
+    `time_ns` and `time_pico_usd` are per backend what its replicas' time came to: busy and idle of all versions together,
+    but for calls under way and what is carried (at most 2 s a replica).
+    """
+
+    of: dict[tuple[str, Loaded], Bill] = field(default_factory=lambda: defaultdict(Bill))
+    time_ns: Counter[str] = field(default_factory=Counter)
+    time_pico_usd: Counter[str] = field(default_factory=Counter)
+    _replicas: dict[Place, _Replica] = field(default_factory=dict)
+    _heard: dict[tuple[str, Place], ReplicaBeat] = field(default_factory=dict)
+
+    def observe(
+        self,
+        now: float,
+        beats: Mapping[str, Mapping[str, Mapping[str, ReplicaBeat]]],
+        loaded: Mapping[Place, Iterable[Loaded]],
+        prices_usd_per_hour: Mapping[str, float],
+    ) -> None:
+        """Charge the time since the last look. `now` in seconds of a clock that never jumps; `beats` by gateway, backend
+        and replica, counts since each gateway's start; `loaded` has every replica that is paid for.
+        """
+        for place, versions in loaded.items():
+            known = self._replicas.get(place)
+            if known is None:
+                self._replicas[place] = _Replica(now)
+                self._news(beats, place)
+                continue
+            wall_ns = max(0, round((now - known.since) * 1e9))
+            known.since = max(now, known.since)
+            busy_ns, charged = self._news(beats, place)
+            self._charge(place, known, wall_ns, busy_ns, charged, sorted(set(versions)), prices_usd_per_hour)
+        for place in self._replicas.keys() - loaded.keys():
+            del self._replicas[place]
+        self._heard = {key: beat for key, beat in self._heard.items() if key[0] in beats and key[1] in loaded}
+
+    def _charge(
+        self,
+        place: Place,
+        known: _Replica,
+        wall_ns: int,
+        busy_ns: int,
+        charged: Counter[Loaded],
+        versions: list[Loaded],
+        prices_usd_per_hour: Mapping[str, float],
+    ) -> None:
+        backend, price = place[0], prices_usd_per_hour.get(place[0], 0.0)
+        self.time_ns[backend] += wall_ns
+        self.time_pico_usd[backend] += pico_usd(wall_ns, price)
+        room_ns = known.idle_ns + wall_ns + _CARRIED_MAX_NS
+        known.pool_ns += min(busy_ns, room_ns)
+        known.idle_ns += wall_ns - min(busy_ns, room_ns)
+        paid_ns = min(known.pool_ns, charged.total())
+        if charged:
+            owners = sorted(charged)
+            for owner, part_ns in zip(owners, share(paid_ns, [charged[one] for one in owners]), strict=True):
+                bill = self.of[backend, owner]
+                bill.busy_ns += part_ns
+                bill.busy_pico_usd += pico_usd(part_ns, price)
+            known.pool_ns -= paid_ns
+        if known.idle_ns > 0:
+            # A replica on which nothing is known to be loaded idles for nobody.
+            owners = versions or [("", "")]
+            for owner, part_ns in zip(owners, share(known.idle_ns, [1] * len(owners)), strict=True):
+                bill = self.of[backend, owner]
+                bill.idle_ns += part_ns
+                bill.idle_pico_usd += pico_usd(part_ns, price)
+            known.idle_ns = 0
+
+    def _news(
+        self, beats: Mapping[str, Mapping[str, Mapping[str, ReplicaBeat]]], place: Place
+    ) -> tuple[int, Counter[Loaded]]:
+        """Return what all gateways report of a replica since they were last heard: busy time, and whom it was charged."""
+        busy_ns, charged = 0, Counter[Loaded]()
+        for gateway, backends in beats.items():
+            beat = backends.get(place[0], {}).get(place[1])
+            if beat is None:
+                continue
+            before = self._heard.get((gateway, place), ReplicaBeat(0))
+            self._heard[gateway, place] = beat
+            busy_ns += max(0, beat.busy_ns - before.busy_ns)
+            old = {(model, version): ns for model, version, ns in before.charged_ns}
+            for model, version, ns in beat.charged_ns:
+                if (more := ns - old.get((model, version), 0)) > 0:
+                    charged[model, version] += more
+        return busy_ns, charged
