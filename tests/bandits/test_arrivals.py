@@ -406,3 +406,25 @@ def test_a_range_without_0_has_no_silence() -> None:
     with pytest.raises(ValueError, match=r"silence is 0: the range must hold it, got \[1.0, 2.0\]"):
         Objective(1.0, reward_type="continuous", low=1.0, high=2.0, feedback="conversions")
     assert Objective(1.0, reward_type="continuous", low=1.0, high=2.0).low == 1.0
+
+
+def test_segments_wait_for_the_late_by_one_law() -> None:
+    parts = [world((0.1, 0.15), 8_000, seed=seed) for seed in (1, 2)]
+    whole = Sums(
+        parts[0].sums.blocks,
+        *(
+            sum(getattr(part.sums, name) for part in parts)
+            for name in ("decisions", "rewards", "reward_q", "reward_q2")
+        ),
+    )
+    delays = DelaySums(parts[0].delay_ms + parts[1].delay_ms, parts[0].bins + parts[1].bins)
+    law = learn(whole, delays, parts[0].spans, WINDOW_S)
+
+    found = assess(question(parts[0], sums=whole, law=law, segments=tuple(part.sums for part in parts)))
+
+    assert len(found.segments) == 2
+    # Naive, the slow arm is the worse one in both.
+    for part, facts in zip(parts, found.segments, strict=True):
+        assert part.rewards[:, 1].sum() < part.rewards[:, 0].sum()
+        assert facts.leader == 1
+    assert found.leader == 1
