@@ -72,10 +72,19 @@ class LogitBelief:
             min(evidence.upper_bound(grids[at], bar), float(x) if log_e >= bar else math.inf)
             for at, x, log_e in zip(place, thresholds, found, strict=True)
         ]
-        return [
-            Finding(float(log_e), claim.upper_rates(self._base(one.l), self.fit.share, one.rates, np.array([bound]))[0])
-            for one, log_e, bound in zip(claims, found, bounds, strict=True)
-        ]
+        uppers = self._uppers(claims, np.array(bounds))
+        return [Finding(float(log_e), upper) for log_e, upper in zip(found, uppers, strict=True)]
+
+    def _uppers(self, claims: Sequence[Claim], bounds: Floats) -> list[Floats]:
+        """Return the highest rates (E,) of each claim's challenger, whose effect is at most its bound (N,)."""
+        found = [np.empty(0)] * len(claims)
+        for opponent in {one.l for one in claims}:
+            own = [number for number, one in enumerate(claims) if one.l == opponent]
+            rates = claims[own[0]].rates
+            upper = claim.upper_rates(self._base(opponent), self.fit.share, rates, bounds[own])
+            for number, one in zip(own, upper, strict=True):
+                found[number] = one
+        return found
 
     def _thresholds(self, claims: Sequence[Claim]) -> Floats:
         """Return the effect (N,) that each claim asks for, the smallest over its rates."""
