@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from bandits.health import Alarm, Draws, Effects, HealthCache, Reports, alarms
 from bandits.sample_ratio import LAMBDAS
 from bandits.strata import earned
-from bandits.sums import Sums
+from bandits.sums import Sums, columns, keys_of
 from router.control.dossier import Document, Dossier
 from router.control.seen import Cells
 from router.ledger import moment_cell
@@ -83,13 +83,13 @@ def _ended_before(document: Document, blocks: NDArray[np.int64], moment: float) 
 
 def _draws(document: Document, arms: int, cells: Cells, now: float) -> Draws:
     """Return what was drawn, less what was drawn and never heard of again: it is missing, as if never drawn."""
-    blocks = np.arange(1, document.block + 1)
-    has_ended = dict(zip(blocks.tolist(), _ended_before(document, blocks, now - _ENDED_S).tolist(), strict=True))
-    assigned = [0] * arms
-    for (arm, block), cell in cells.items():
-        drawn = cell.get("assigned", 0)
-        ended = sum(cell.get(name, 0) for name in ("decisions", "errors", "cancelled"))
-        assigned[arm] += min(drawn, ended) if has_ended.get(block) else drawn
+    keys, counts = keys_of(cells), columns(cells, ("assigned", "decisions", "errors", "cancelled"))
+    drawn, ended = counts[:, 0], counts[:, 1:].sum(axis=1)
+    is_known = (keys[:, 1] > 0) & (keys[:, 1] <= document.block)
+    has_ended = np.zeros(drawn.size, np.bool_)
+    has_ended[is_known] = _ended_before(document, keys[is_known, 1], now - _ENDED_S)
+    heard = np.where(has_ended, np.minimum(drawn, ended), drawn)
+    assigned = [int(heard[keys[:, 0] == arm].sum()) for arm in range(arms)]
     moments = tuple(
         tuple(_moment(cells, arm, place, document.epoch) for place in range(len(LAMBDAS))) for arm in range(arms)
     )

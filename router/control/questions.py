@@ -11,7 +11,7 @@ from bandits.delay import DelaySums
 from bandits.experiment import age_s, receives
 from bandits.life import Life
 from bandits.question import ArmFacts, Question
-from bandits.sums import Sums
+from bandits.sums import SUMMED, Sums, columns, keys_of
 from router.control.dossier import Document, Dossier
 from router.control.seen import Cells, Seen, deciding_cost_usd
 
@@ -20,18 +20,26 @@ _UNPROBED_MAX: Final = 2_000
 _DAY_S: Final = 86_400.0
 
 
-def _opened(dossier: Dossier, cells: Cells) -> Cells:
-    """Return the cells of the blocks that were opened here."""
+def _sums_of(dossier: Dossier, cells: Cells) -> Sums:
+    """Return the sums of the blocks that were opened here and have decisions."""
+    keys, values = keys_of(cells), columns(cells, SUMMED)
     # A block we never opened is another leader's, whose dossier was lost with its store.
-    return {key: cell for key, cell in cells.items() if cell["decisions"] and 0 < key[1] <= dossier.document.block}
+    is_ours = (values[:, 0] > 0) & (keys[:, 1] > 0) & (keys[:, 1] <= dossier.document.block)
+    return Sums.from_columns(keys[is_ours], values[is_ours], len(dossier.spec.arms))
+
+
+def _opened(sums: Sums, cells: Cells) -> Cells:
+    """Return the cells that these sums are of."""
+    ours = set(sums.blocks.tolist())
+    return {key: cell for key, cell in cells.items() if key[1] in ours and cell["decisions"]}
 
 
 def question_of(dossier: Dossier, life: Life, seen: Seen, now: float, laws: LawCache | None = None) -> Question:
     """Return the question of this refresh, but for its alarms; `now` in unix s. The cache only saves time."""
     arms, document = dossier.spec.arms, dossier.document
     live = receives(life)
-    cells = _opened(dossier, seen.cells)
-    sums = Sums.from_cells(cells, len(arms))
+    sums = _sums_of(dossier, seen.cells)
+    cells = _opened(sums, seen.cells) if seen.by_segment or dossier.spec.objective.reward.feedback != "explicit" else {}
     segments = tuple(
         Sums.from_cells({key: table[key] for key in cells if key in table}, len(arms), sums.blocks.tolist())
         for table in seen.by_segment

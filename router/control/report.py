@@ -3,17 +3,17 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 
 from bandits.alarm import Alarm
 from bandits.arrivals import Delays
 from bandits.experiment import age_s
 from bandits.life import ArmLife
 from bandits.question import Assessment, SegmentFacts
-from bandits.sums import STEPS
+from bandits.sums import STEPS, columns, keys_of
 from router.control.dossier import (
     AlarmNumbers,
     ArmNumbers,
@@ -43,7 +43,7 @@ _SUMMED: Final = (
     "cost_pico_usd",
     "late_rewards",
 )
-_IN_SUM: Final = itemgetter(*_SUMMED)
+_HALF: Final = 32
 
 
 def numbers_of(
@@ -189,17 +189,20 @@ def _totals(dossier: Dossier, seen: Seen, now: float) -> list[dict[str, int]]:
     document, window_s = dossier.document, dossier.spec.objective.reward.window
     # An open block ends when it is due, even where nothing begins the next one: after the end of learning.
     due = max(document.block_starts, default=0.0) + dossier.spec.policy.block
-    ends = (*document.block_starts[1:], min(now, due))
-    sums: list[list[tuple[int, ...]]] = [[(0,) * len(_SUMMED)] for _ in dossier.spec.arms]
-    pending = [0] * len(dossier.spec.arms)
-    for (arm, block), cell in seen.cells.items():
-        sums[arm].append(_IN_SUM(cell))
-        if 0 < block <= document.block and now - ends[block - 1] < window_s:
-            pending[arm] += max(0, cell["decisions"] - cell["rewards"])
-    return [
-        dict(zip(_SUMMED, map(sum, zip(*rows, strict=True)), strict=True)) | {"pending": waiting}
-        for rows, waiting in zip(sums, pending, strict=True)
-    ]
+    ends = np.array([*document.block_starts[1:], min(now, due)])
+    keys, values = keys_of(seen.cells), columns(seen.cells, _SUMMED)
+    is_known = (keys[:, 1] > 0) & (keys[:, 1] <= document.block)
+    may_come = np.zeros(len(keys), np.bool_)
+    may_come[is_known] = now - ends[keys[is_known, 1] - 1] < window_s
+    waiting = np.maximum(0, values[:, _SUMMED.index("decisions")] - values[:, _SUMMED.index("rewards")])
+    totals = []
+    for arm in range(len(dossier.spec.arms)):
+        own = keys[:, 0] == arm
+        # In two halves: a sum of pico-dollars may exceed 63 bits.
+        high, low = (values[own] >> _HALF).sum(axis=0).tolist(), (values[own] & (2**_HALF - 1)).sum(axis=0).tolist()
+        sums = {name: (high[place] << _HALF) + low[place] for place, name in enumerate(_SUMMED)}
+        totals.append(sums | {"pending": int(waiting[own & may_come].sum())})
+    return totals
 
 
 def _arm(dossier: Dossier, seen: Seen, total: Mapping[str, int], parts: Sequence[int], place: int) -> dict[str, Any]:
