@@ -20,6 +20,10 @@ $(STAMP): requirements/dev.txt pyproject.toml
 demo: setup
 	$(BIN)/turpin demo
 
+# The table of bars, in a quarter of an hour; what is known of the same code is not computed again. FULL=1: all repetitions.
+learn: setup
+	$(BIN)/python -P -m load.learn $(if $(FULL),--full)
+
 check: lint types imports
 
 lint: setup
