@@ -4,7 +4,7 @@ and the end waits for the calls under way and for nothing else. The model server
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import grpc
@@ -16,6 +16,9 @@ log: Final = logging.getLogger(__name__)
 
 # From a request's bytes and grpc's context to the answer's bytes; raises ServingError.
 Handler: TypeAlias = Callable[[bytes, Any], Awaitable[bytes]]
+
+# gRPC's settings of a server by their names ("grpc.max_connection_age_ms").
+Arguments: TypeAlias = Sequence[tuple[str, int | str]]
 
 _STATUS_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -42,10 +45,18 @@ class GrpcServer:
     Mutable: the calls under way, without health's, whose Watch never ends by itself.
     """
 
-    def __init__(self, routes: Mapping[str, Handler], *, message_bytes: int, is_port_shared: bool) -> None:
+    def __init__(
+        self,
+        routes: Mapping[str, Handler],
+        *,
+        message_bytes: int,
+        is_port_shared: bool,
+        channel_arguments: Arguments = (),
+    ) -> None:
         """`routes`: method path -> handler; any other method is UNIMPLEMENTED. `message_bytes`: largest request, -1 any.
 
         `is_port_shared`: other processes may listen beside this one; otherwise a second server on the port fails.
+        `channel_arguments` are gRPC's own, and win over ours.
         """
         self._calls = 0
         self._is_idle = asyncio.Event()
@@ -56,19 +67,25 @@ class GrpcServer:
                 ("grpc.max_receive_message_length", message_bytes),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", int(is_port_shared)),
+                *channel_arguments,
             )
         )
         self._server.add_generic_rpc_handlers(self._services(routes))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
-    async def start(self, address: str) -> int:
-        """Listen on host:port, and return the port, the free one that was found when 0 was asked for. OSError."""
-        try:
-            port = int(self._server.add_insecure_port(address))
-        except RuntimeError as error:
-            raise OSError(f"can't listen on {address} (gRPC): {error}") from error
+    async def start(self, address: str, *others: str) -> int:
+        """Listen on host:port, and return the port, the free one that was found when 0 was asked for. OSError.
+
+        `others` are more addresses, as `unix:/path/of/a/socket`.
+        """
+        ports = []
+        for one in (address, *others):
+            try:
+                ports.append(int(self._server.add_insecure_port(one)))
+            except RuntimeError as error:
+                raise OSError(f"can't listen on {one} (gRPC): {error}") from error
         await self._server.start()
-        return port
+        return ports[0]
 
     async def set_serving(self, is_serving: bool) -> None:
         """Tell health checks whether to send requests here."""

@@ -75,6 +75,19 @@ AnyLabel = Annotated[
 Cors = Annotated[
     bool, typer.Option("--rest_api_enable_cors_support", help="Let pages of any origin call the REST API.")
 ]
+Monitoring = Annotated[
+    Path | None,
+    typer.Option(
+        "--monitoring_config_file", help="MonitoringConfig as text; with prometheus_config, a page on the REST port."
+    ),
+]
+SocketPath = Annotated[str, typer.Option("--grpc_socket_path", help="UNIX socket for gRPC, beside the port.")]
+ChannelArguments = Annotated[
+    str,
+    typer.Option(
+        "--grpc_channel_arguments", help="gRPC's own settings, as grpc.max_connection_age_ms=2000,name=value."
+    ),
+]
 
 
 def app(
@@ -91,6 +104,9 @@ def app(
     enable_serialization_as_tensor_content: AsContent = False,
     allow_version_labels_for_unavailable_models: AnyLabel = False,
     rest_api_enable_cors_support: Cors = False,
+    monitoring_config_file: Monitoring = None,
+    grpc_socket_path: SocketPath = "",
+    grpc_channel_arguments: ChannelArguments = "",
 ) -> None:
     """Serve SavedModels with TensorFlow over TF Serving's gRPC and REST API, in tensorflow_model_server's place."""
     from serving.local.options import EngineOptions, ServerOptions
@@ -107,6 +123,9 @@ def app(
         threads=os.cpu_count() or 1,
         allow_labels_for_unavailable=allow_version_labels_for_unavailable_models,
         is_cors=rest_api_enable_cors_support,
+        metrics_path=_metrics_path(monitoring_config_file),
+        socket_path=grpc_socket_path,
+        channel_arguments=_channel_arguments(grpc_channel_arguments),
     )
     engine_options = EngineOptions(
         intra_op_threads=tensorflow_intra_op_parallelism,
@@ -115,6 +134,27 @@ def app(
         answers_as_content=enable_serialization_as_tensor_content,
     )
     run(options, _engine_loader(engine_options))
+
+
+def _metrics_path(file: Path | None) -> str | None:
+    """Return where the page for Prometheus is to be; exits with 2 when the file is wrong."""
+    from serving.local import monitoring
+
+    try:
+        return None if file is None else monitoring.read_path(file)
+    except ValueError as error:
+        raise _exit(_BAD_INPUT, str(error)) from error
+
+
+def _channel_arguments(text: str) -> tuple[tuple[str, int | str], ...]:
+    """Read name=value,name=value; exits with 2 when it is something else."""
+    found: list[tuple[str, int | str]] = []
+    for pair in filter(None, text.split(",")):
+        name, equals, value = pair.partition("=")
+        if not name or not equals:
+            raise _exit(_BAD_INPUT, f"--grpc_channel_arguments must be name=value,name=value, got {pair!r}")
+        found.append((name, int(value) if value.lstrip("-").isdecimal() else value))
+    return tuple(found)
 
 
 def _check_port(flag: str, port: int, least: int) -> None:

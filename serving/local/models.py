@@ -67,6 +67,10 @@ class Models:
             chosen = sorted(versions, reverse=True) if version is None else [version]
             return [(number, versions[number].state, versions[number].error) for number in chosen]
 
+    def knows(self, name: str) -> bool:
+        """Whether a version of the model was ever seen."""
+        return name in self._versions
+
     def names(self) -> list[str]:
         """Return the models that the configuration names and a version of was ever seen, sorted."""
         with self._lock:

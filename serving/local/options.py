@@ -27,6 +27,9 @@ class ServerOptions:
     threads: int = 1  # calls that run in TensorFlow at the same time; cores, or they only hinder each other
     allow_labels_for_unavailable: bool = False
     is_cors: bool = False  # REST answers pages of any origin
+    metrics_path: str | None = None  # of the page for Prometheus, on the REST port; None: there is none
+    socket_path: str = ""  # a UNIX socket for gRPC, beside the port
+    channel_arguments: tuple[tuple[str, int | str], ...] = ()  # gRPC's own
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from serving import rest, rest_bodies, rest_cors, wire
 from serving.errors import DeadlineExceeded, InternalError, InvalidArgument, ServingError
 from serving.local import answers
 from serving.local.models import Models
+from serving.local.monitoring import Requests
 from serving.local.workers import Workers
 
 log: Final = logging.getLogger(__name__)
@@ -27,8 +28,22 @@ _KEEPALIVE_S: Final = 30.0
 class RestFront:
     """An HTTP server on one port; `start` binds it, `stop` ends it with the calls under way answered."""
 
-    def __init__(self, models: Models, workers: Workers, grace_s: float, *, is_cors: bool = False) -> None:
-        """`grace_s`: what calls under way get at `stop`. `is_cors`: pages from elsewhere may call."""
+    def __init__(
+        self,
+        models: Models,
+        workers: Workers,
+        requests: Requests,
+        grace_s: float,
+        *,
+        is_cors: bool = False,
+        metrics_path: str | None = None,
+    ) -> None:
+        """`grace_s`: what calls under way get at `stop`. `is_cors`: pages from elsewhere may call.
+
+        `metrics_path`: where the page for Prometheus is; None: nowhere.
+        """
+        self._requests = requests
+        self._metrics_path = metrics_path
         self._models = models
         self._headers = rest_cors.HEADERS if is_cors else {}
         self._workers = workers
@@ -56,6 +71,8 @@ class RestFront:
         await self._runner.cleanup()
 
     async def _handle(self, request: web.Request) -> web.Response:
+        if request.path == self._metrics_path:
+            return web.Response(body=self._requests.page(), content_type="text/plain")
         if not request.path.lower().startswith("/v1/"):
             return web.Response(status=404)
         try:
@@ -99,9 +116,10 @@ class RestFront:
             request = wire.GetModelMetadataRequest(model_spec=spec, metadata_field=["signature_def"])
             return rest.encode_metadata(answers.model_metadata(self._models, request))
         body = rest_bodies.inflated(body, _BODY_MAX_BYTES) if is_gzip else body
-        if route.kind == "predict":
-            return self._predict(spec, body)
-        return self._examples(route.kind, spec, body)
+        with self._requests.measured(route.model, route.kind.capitalize(), "REST"):
+            if route.kind == "predict":
+                return self._predict(spec, body)
+            return self._examples(route.kind, spec, body)
 
     def _examples(self, kind: rest.Kind, spec: wire.Message, body: bytes) -> bytes:
         request = rest.decode_classify(body) if kind == "classify" else rest.decode_regress(body)

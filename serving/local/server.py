@@ -9,6 +9,7 @@ from typing import Final
 from serving.local.grpc_front import GrpcFront
 from serving.local.keeper import Keeper
 from serving.local.models import Models
+from serving.local.monitoring import Requests
 from serving.local.options import Ports, ServerOptions
 from serving.local.rest_front import RestFront
 from serving.local.versions import Engine
@@ -30,11 +31,14 @@ async def serve(
     models = Models(load, allow_labels_for_unavailable=options.allow_labels_for_unavailable)
     keeper = Keeper(models, options.poll_wait_s)
     workers = Workers(options.threads)
-    grpc_front = GrpcFront(models, keeper, workers, _GRACE_S)
-    rest_front = RestFront(models, workers, _GRACE_S, is_cors=options.is_cors)
+    requests = Requests(models.knows)
+    grpc_front = GrpcFront(models, keeper, workers, requests, _GRACE_S, options.channel_arguments)
+    rest_front = RestFront(
+        models, workers, requests, _GRACE_S, is_cors=options.is_cors, metrics_path=options.metrics_path
+    )
     try:
         await keeper.start(options.config)
-        grpc_port = await grpc_front.start(options.host, options.port)
+        grpc_port = await grpc_front.start(options.host, options.port, options.socket_path)
         rest_port = None
         if options.rest_api_port is not None:
             rest_port = await rest_front.start(options.host, options.rest_api_port)

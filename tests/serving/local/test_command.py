@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import grpc
@@ -48,6 +49,10 @@ def test_flags_are_those_of_tensorflow_model_server() -> None:
         "--per_process_gpu_memory_fraction",
         "--enable_serialization_as_tensor_content",
         "--allow_version_labels_for_unavailable_models",
+        "--rest_api_enable_cors_support",
+        "--monitoring_config_file",
+        "--grpc_socket_path",
+        "--grpc_channel_arguments",
     }
 
 
@@ -61,6 +66,11 @@ def test_flags_are_those_of_tensorflow_model_server() -> None:
         ),
         (["--model_config_file=/nowhere/x"], "the model config file can't be read: "),
         (["--port=-1", "--model_base_path=/m"], "--port must be in 0..65535, got -1"),
+        (
+            ["--grpc_channel_arguments=grpc.max_connection_age_ms", "--model_base_path=/m"],
+            "--grpc_channel_arguments must be name=value,name=value, got 'grpc.max_connection_age_ms'",
+        ),
+        (["--monitoring_config_file=/nowhere/x", "--model_base_path=/m"], "/nowhere/x is no MonitoringConfig"),
         (["--rest_api_port=65536", "--model_base_path=/m"], "--rest_api_port must be in -1..65535, got 65536"),
     ],
 )
@@ -102,7 +112,11 @@ def test_port_that_is_taken_ends_with_1(tmp_path: Path, capfd: pytest.CaptureFix
 def test_process_serves_until_sigterm_and_is_quiet(saved_models: SavedModels, tmp_path: Path) -> None:
     config = tmp_path / "models.config"
     config.write_text(str(as_message(specific("default", saved_models.half, 123))))
+    monitoring, socket_path = tmp_path / "monitoring.config", tmp_path / "grpc.sock"
+    monitoring.write_text("prometheus_config { enable: true }")
     arguments = [f"--model_config_file={config}", "--host=127.0.0.1", "--port=0", "--rest_api_port=0"]
+    arguments += [f"--monitoring_config_file={monitoring}", f"--grpc_socket_path={socket_path}"]
+    arguments += ["--grpc_channel_arguments=grpc.max_connection_age_ms=60000,grpc.http2.max_ping_strikes=0"]
     code = "import typer; from serving.local.command import app; typer.run(app)"
     request = wire.PredictRequest()
     request.model_spec.name = "default"
@@ -114,14 +128,21 @@ def test_process_serves_until_sigterm_and_is_quiet(saved_models: SavedModels, tm
     ) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
-        found = re.fullmatch(r"model server: gRPC (127\.0\.0\.1:\d+), REST 127\.0\.0\.1:\d+\n", line)
+        found = re.fullmatch(r"model server: gRPC (127\.0\.0\.1:\d+), REST (127\.0\.0\.1:\d+)\n", line)
         assert found, line
-        with grpc.insecure_channel(found[1]) as channel:
-            body = channel.unary_unary(wire.PREDICT)(request.SerializeToString(), timeout=20)
+        bodies = []
+        for address in (found[1], f"unix:{socket_path}"):
+            with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+                bodies.append(channel.unary_unary(wire.PREDICT)(request.SerializeToString(), timeout=20))
+        with urllib.request.urlopen(f"http://{found[2]}/monitoring/prometheus/metrics", timeout=20) as response:
+            page = response.read().decode()
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=30)
 
-    assert list(wire.PredictResponse.FromString(body).outputs["y"].float_val) == [3.0]
+    answers = [wire.PredictResponse.FromString(body) for body in bodies]
+    assert [list(answer.outputs["y"].float_val) for answer in answers] == [[3.0], [3.0]]
+    assert "# TYPE :tensorflow:serving:request_count counter" in page
+    assert ':tensorflow:serving:request_count{model_name="default",status="OK"} 2' in page
     assert process.returncode == 0
     assert out == ""
     # Every line is one of ours: no traceback, no greeting of TensorFlow's.
