@@ -104,3 +104,13 @@ def test_model_left_out_is_unloaded_at_once(loaded: Target, stubs: Stubs) -> Non
         "Servable not found for request: Latest(two_signatures)",
     )
     stubs.until(lambda: stubs.states("two_signatures") == {1: "END"})
+
+
+def test_path_that_is_not_there_leaves_the_old_serving(loaded: Target, stubs: Stubs) -> None:
+    folders = loaded.folders
+    nowhere = model_config("default", folders.lines.parent / "nowhere", 123, labels={"stable": 123})
+    # Another model's new version is there once the server has looked at the disk again.
+    loaded.reload(server_config(folders, default=nowhere, lines=model_config("lines", folders.lines, 2, 3)))
+
+    assert list(stubs.predict(2.0).outputs["y"].float_val) == [3.0]
+    assert stubs.states("default") == {123: "AVAILABLE"}
