@@ -1,49 +1,23 @@
 """The life of an experiment as a pure state machine: what each event changes, and what must be going on in each state.
 
 Commands are level-triggered: `underway(life)` follows from the state alone, so that a restart resumes. Events that do
-not fit the state (late, doubled, stale) change nothing. Phases (design §7) against events; a dot changes nothing:
+not fit the state (late, doubled, stale) change nothing. docs/reference/life-cycle.md has the table of all states and
+events, which a test compares with this code.
 
-| event         | draft  | warmup           | running, confirming     | draining       | paused           | concluded |
-|---------------|--------|------------------|-------------------------|----------------|------------------|-----------|
-| Start         | warmup | .                | .                       | .              | .                | .         |
-| ArmWarmed     | .      | eligible (*)     | quarantined -> eligible | .              | as where it was  | .         |
-| ArmFailed     | .      | quarantined (**) | eligible -> quarantined | .              | as where it was  | .         |
-|               |        |                  | (++); tried -> rests    |                |                  |           |
-| Assessed      | .      | .                | running <-> confirming, | .              | .                | .         |
-|               |        |                  | draining or concluded   |                |                  |           |
-| ArmIdle       | .      | .                | draining -> standby     | same (+)       | draining->standby| same      |
-| Unloaded      | .      | .                | standby -> retired      | same (+)       | standby->retired | same      |
-| UnloadRefused | .      | .                | reason kept             | same           | same             | same      |
-| Tick          | .      | .                | grace over -> unloading;| grace over ->  | .                | .         |
-|               |        |                  | rest over -> tried;     | unloading      |                  |           |
-|               |        |                  | max_duration: concluded |                |                  |           |
-| Pause         | .      | paused           | paused                  | paused         | .                | .         |
-| Resume        | .      | .                | .                       | .              | where it was     | .         |
-| Archive       | .      | .                | .                       | .              | .                | archived  |
-| Drain         | .      | .                | eligible, quarantined   | same           | .                | same      |
-|               |        |                  | -> draining             |                |                  |           |
-| Retire        | .      | .                | as Drain, without grace | same           | .                | same      |
-| Restore       | .      | .                | loaded -> eligible,     | same           | .                | same      |
-|               |        |                  | else -> warming         |                |                  |           |
-| Promote       | .      | .                | warm -> the winner:     | same           | .                | draining  |
-|               |        |                  | draining or concluded   |                |                  |           |
-
-(*) Warmup becomes running when no arm is warming, control is eligible and so is a challenger.
-(**) A control that fails stays warming, and the experiment stays in warmup and says why: without it nothing compares.
-(+) Draining becomes concluded when no loser is left to drain or to unload.
-An arm that is warmed again by an order after the end, or to be promoted, stays warming when that fails, and is retried.
-Which orders are refused, and in which words, is in `bandits.orders`.
-(++) It rests 30 s, then is tried (`Try`), and rests twice as long each time it fails, at most an hour.
+Warmup becomes running when no arm is warming, control is eligible and so is a challenger; draining becomes concluded when
+no loser is left to drain or to unload. A control that fails stays warming, and the experiment in warmup: without it
+nothing compares. An arm that is warmed again by an order after the end, or to be promoted, stays warming when that fails,
+and is retried. Which orders are refused, and in which words, is in `bandits.orders` and `bandits.operate`. An arm in
+quarantine rests 30 s, then is tried (`Try`), and rests twice as long each time it fails, at most an hour.
 An arm that some segment keeps is no loser: it stays eligible, and serves that segment.
 A quarantined arm is never retired: sickness is no evidence about reward. Control is not retired before the end.
 """
 
 from typing import Literal, NamedTuple
 
-from bandits import orders
+from bandits import operate, orders
 from bandits.course import Course, age_s
 from bandits.life import (
-    Archive,
     ArmEvent,
     ArmFailed,
     ArmIdle,
@@ -58,12 +32,9 @@ from bandits.life import (
     Life,
     Note,
     Order,
-    Pause,
     Promote,
     Restore,
-    Resume,
     Retire,
-    Start,
     Tick,
     Try,
     Unload,
@@ -96,15 +67,6 @@ def step(life: Life, event: Event) -> Step:
         raise ValueError(f"an event names arm {event.arm}, but arms are numbered 0..{len(life.arms) - 1}")
     course = Course(life, event.now)
     match event:
-        case Start():
-            course.start(event)
-        case Pause():
-            course.pause(event)
-        case Resume():
-            course.resume(event)
-        case Archive():
-            if life.phase == "concluded":
-                course.enter("archived", f"archived by {event.who or 'an operator'}")
         case Assessed():
             course.assessed(event)
         case Tick():
@@ -113,6 +75,8 @@ def step(life: Life, event: Event) -> Step:
             course.arm_event(event)
         case Drain() | Restore() | Retire() | Promote():
             orders.obey(course, event)
+        case _:
+            operate.obey(course, event)
     before = underway(life)
     commands = tuple(command for command in underway(course.life) if command not in before)
     return Step(course.life, commands, tuple(course.notes))
@@ -141,9 +105,11 @@ def mode(life: Life) -> Mode:
 
     warmup and paused: control serves (a winner that was already decided, instead). experiment: the weights hold.
     settled: the winner serves, and in segments the arm that each keeps. frozen: the last weights hold, unlearned
-    (undecided at the end, or only notified).
+    (undecided at the end, or only notified); control serves when there are none.
     """
     phase = life.resumes if life.phase == "paused" and life.resumes == "draining" else life.phase
+    if life.is_bypassed:
+        return "paused"
     if phase in ("draft", "warmup"):
         return "warmup"
     if phase in ("running", "confirming"):
@@ -165,7 +131,9 @@ def receives(life: Life) -> tuple[bool, ...]:
             number == life.winner or (number in life.serves and arm.state == "eligible")
             for number, arm in enumerate(life.arms)
         )
-    if served in ("experiment", "frozen"):
+    if served == "paused" and life.winner is not None:
+        return tuple(number == life.winner for number in range(len(life.arms)))
+    if served == "experiment" or (served == "frozen" and life.weights is not None):
         eligible = tuple(arm.state == "eligible" for arm in life.arms)
         if any(eligible):
             return eligible

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from bandits.operation import Operation
+
 Phase = Literal["draft", "warmup", "running", "confirming", "draining", "concluded", "archived", "paused"]
 ArmState = Literal["pending", "warming", "eligible", "quarantined", "draining", "standby", "retired"]
 Action = Literal["retire", "hold", "notify"]
@@ -58,8 +60,9 @@ class Life:
     `started_at` (unix s) is when learning began; `resumes` the phase a paused experiment goes back to; `leader` and
     `weights` are the last assessed ones; `winner` and `outcome` are set when the end is decided, before the losers are
     gone; `reason` says why the phase is what it is, or what it waits for. `successor` is an arm that was promoted and
-    serves as soon as it is warm; `is_promoted`: an operator chose the winner. With segments, `segment_weights` are
-    each segment's, and `serves` is set with the winner: the arm that each segment keeps, which may be another one.
+    serves as soon as it is warm; `is_promoted`: an operator chose the winner; `is_bypassed`: one wants control, or the
+    winner, to serve all. With segments, `segment_weights` are each segment's, and `serves` is set with the winner: the
+    arm that each segment keeps, which may be another one.
     """
 
     arms: tuple[ArmLife, ...]
@@ -78,6 +81,7 @@ class Life:
     is_promoted: bool = False
     segment_weights: tuple[tuple[float, ...], ...] = ()
     serves: tuple[int, ...] = ()
+    is_bypassed: bool = False
 
     @property
     def serving(self) -> int:
@@ -234,7 +238,7 @@ class Promote:
 ArmEvent = ArmWarmed | ArmFailed | ArmIdle | Unloaded | UnloadRefused
 Order = Drain | Restore | Retire | Promote
 """What operators want of arms; `bandits.orders` says which are refused, and why."""
-Event = Start | ArmEvent | Order | Assessed | Tick | Pause | Resume | Archive
+Event = Start | ArmEvent | Order | Operation | Assessed | Tick | Pause | Resume | Archive
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ def obey(course: Course, order: Order) -> None:
         case Retire():
             _retire(course, order.arm, who)
         case Restore():
-            _bring_back(course, order.arm, f"restored by {who}")
+            bring_back(course, order.arm, f"restored by {who}")
         case Promote():
             _promote(course, order.arm, who)
     course.look_around()
@@ -64,7 +64,7 @@ def _retire(course: Course, number: int, who: str) -> None:
     course.put(number, replace(course.life.arms[number], is_unloading=True, is_parked=False))
 
 
-def _bring_back(course: Course, number: int, why: str) -> None:
+def bring_back(course: Course, number: int, why: str) -> None:
     """Make an arm eligible that is loaded, and warm any other; the model server lets go of it, or has done so."""
     arm = course.life.arms[number]
     is_loaded = arm.state == "eligible" or arm.state == "draining" or (arm.state == "standby" and not arm.is_unloading)
@@ -74,7 +74,7 @@ def _bring_back(course: Course, number: int, why: str) -> None:
 
 
 def _promote(course: Course, number: int, who: str) -> None:
-    _bring_back(course, number, f"promoted by {who}")
+    bring_back(course, number, f"promoted by {who}")
     if course.life.arms[number].state == "eligible":
         course.crown(number, f"promoted by {who}")
     else:
