@@ -7,7 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from bandits.operation import Archive as Archive
 from bandits.operation import Operation
+from bandits.operation import Pause as Pause
+from bandits.operation import Resume as Resume
+from bandits.operation import Start as Start
 
 Phase = Literal["draft", "warmup", "running", "confirming", "draining", "concluded", "archived", "paused"]
 ArmState = Literal["pending", "warming", "eligible", "quarantined", "draining", "standby", "retired"]
@@ -97,14 +101,6 @@ class Life:
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    """An operator, or the seed file, starts the experiment."""
-
-    now: float
-    who: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class ArmWarmed:
     """The arm is loaded on every replica, its signature fits, and it is calibrated."""
 
@@ -175,30 +171,6 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
-    """An operator wants no learning and no retiring for now: control serves."""
-
-    now: float
-    who: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Resume:
-    """An operator lets a paused experiment go on where it was."""
-
-    now: float
-    who: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Archive:
-    """An operator puts a concluded experiment away."""
-
-    now: float
-    who: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Drain:
     """An operator takes an arm out: no traffic, then standby, and when its grace is over it is unloaded."""
 
@@ -238,7 +210,7 @@ class Promote:
 ArmEvent = ArmWarmed | ArmFailed | ArmIdle | Unloaded | UnloadRefused
 Order = Drain | Restore | Retire | Promote
 """What operators want of arms; `bandits.orders` says which are refused, and why."""
-Event = Start | ArmEvent | Order | Operation | Assessed | Tick | Pause | Resume | Archive
+Event = ArmEvent | Order | Operation | Assessed | Tick
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 from bandits import orders
 from bandits.course import Course
-from bandits.life import Archive, ArmLife, Drain, Life, Note, Pause, Phase, Promote, Restore, Resume, Retire, Start
-from bandits.operation import AddArms, Bypass, DropArm, Rollback, Stop
+from bandits.life import ArmLife, Drain, Life, Note, Phase, Promote, Restore, Retire
+from bandits.operation import AddArms, Archive, Bypass, DropArm, Operation, Pause, Resume, Rollback, Start, Stop
 
-Directive = Start | Pause | Resume | Archive | Bypass | Stop | Rollback | AddArms | DropArm
-"""What a person orders of an experiment as a whole."""
+Directed = Operation | Drain | Restore | Retire | Promote
+"""All that a person can order."""
 
 RUNNING: tuple[Phase, ...] = ("warmup", "running", "confirming", "draining")
 OPEN: tuple[Phase, ...] = ("warmup", "running", "confirming")
@@ -19,7 +19,7 @@ def inner_phase(life: Life) -> Phase:
     return life.resumes if life.phase == "paused" and life.resumes is not None else life.phase
 
 
-def refusal(life: Life, order: Directive | Drain | Restore | Retire | Promote) -> str:
+def refusal(life: Life, order: Directed) -> str:
     """Return why an order can't be obeyed now, empty when it can. ValueError for an arm that does not exist."""
     phase = inner_phase(life)
     match order:
@@ -54,7 +54,7 @@ def _unless(is_fit: bool, life: Life, why: str) -> str:
     return "" if is_fit else f"the experiment is {life.phase}: {why}"
 
 
-def obey(course: Course, order: Directive) -> None:
+def obey(course: Course, order: Operation) -> None:
     """Do what is ordered; an order that does not fit the state changes nothing."""
     if refusal(course.life, order):
         return

@@ -1,10 +1,42 @@
-"""What people order of an experiment as a whole, beside starting, pausing, resuming and archiving it (`bandits.life`).
+"""What people order of an experiment as a whole; orders to its arms are in `bandits.life`.
 
 `who` may carry the reason: "ops: the disk is full". When each order is refused, and what it changes, is in
 `bandits.operate`.
 """
 
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """An operator, or the seed file, starts the experiment."""
+
+    now: float
+    who: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """An operator wants no learning and no retiring for now: control serves."""
+
+    now: float
+    who: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """An operator lets a paused experiment go on where it was."""
+
+    now: float
+    who: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """An operator puts a concluded experiment away."""
+
+    now: float
+    who: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,4 +82,4 @@ class DropArm:
     who: str = ""
 
 
-Operation = Bypass | Stop | Rollback | AddArms | DropArm
+Operation = Start | Pause | Resume | Archive | Bypass | Stop | Rollback | AddArms | DropArm

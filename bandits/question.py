@@ -77,8 +77,10 @@ class Question:
             raise ValueError(
                 f"{len(self.arms)} arms with control {self.control} do not fit sums of {self.sums.decisions.shape[1]}"
             )
-        if self.policy.floor * len(self.arms) > 0.5:
-            raise ValueError(f"policy.floor x arms must be at most 0.5, got {self.policy.floor} x {len(self.arms)}")
+        # Arms without traffic, those that were dropped among them, have no floor.
+        live = sum(arm.is_live for arm in self.arms)
+        if self.policy.floor * live > 0.5:
+            raise ValueError(f"policy.floor x arms must be at most 0.5, got {self.policy.floor} x {live}")
         rows = self.sums.blocks.size
         if self.starts_s is not None and (self.starts_s.shape != (rows,) or (np.diff(self.starts_s) < 0).any()):
             raise ValueError(f"starts_s must be one age per row of {rows}, never falling, got {self.starts_s}")

@@ -27,7 +27,7 @@ from router.control.leader import Leader
 from router.data_plane import DataPlane, Ports
 from router.decisions import Keyring
 from router.keys import decision_keys
-from router.link import Configure
+from router.link import Configure, Override
 from router.logs import configure_logs
 from router.metrics import Metrics
 from router.ports import take
@@ -59,10 +59,8 @@ def serve(config: Config, *, workers: int, is_single: bool) -> int:
 
 
 async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
-    stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    stop = _stop_of(loop)
     keys = decision_keys(config)
     store = open_store(config.store)
     await store.open()
@@ -93,6 +91,7 @@ async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
                 feeds=feeds,
                 backends=leader.servers.view,
                 costs=accounts.view,
+                tell=gateway.tell,
             )
             async with asyncio.TaskGroup() as tasks:
                 beside = [
@@ -128,6 +127,14 @@ def _control(config: Config, store: Store, control: Pools, metrics: Metrics) -> 
     return leader, feeds, accounts
 
 
+def _stop_of(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
+    """Return what is set when the process is told to end."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
 async def _take_ports(config: Config, stack: contextlib.AsyncExitStack) -> Config:
     """Take the clients' ports until the stack is left; return the configuration with their numbers."""
     grpc, held = await take(config.listen.grpc)
@@ -145,6 +152,10 @@ class _Single:
             config, store=store, keys=Keyring(keys), metrics=metrics, unix_now=unix_now, is_shared=False
         )
         self.is_ready = False
+
+    async def tell(self, order: Override) -> None:
+        """Have the data plane obey."""
+        self._plane.override(order)
 
     async def run(self, *, stop: asyncio.Event, admin_port: int) -> None:
         """Serve until `stop`."""
@@ -167,6 +178,10 @@ class _Many:
     def is_ready(self) -> bool:
         """Whether any worker serves."""
         return bool(self._supervisor.ready)
+
+    async def tell(self, order: Override) -> None:
+        """Have all workers obey."""
+        await self._supervisor.tell(order)
 
     async def run(self, *, stop: asyncio.Event, admin_port: int) -> None:
         """Keep the workers running until `stop`."""

@@ -29,6 +29,7 @@ from router.heartbeat import Heartbeat
 from router.journal import journal_of
 from router.labels import Labels
 from router.ledger import Ledger
+from router.link import Override
 from router.measurements import Measurements
 from router.metrics import Metrics
 from router.models import Models
@@ -142,6 +143,10 @@ class DataPlane:
             is_cors=config.listen.cors,
         )
         return grpc, http
+
+    def override(self, order: Override) -> None:
+        """Obey the control process, whatever the snapshots say."""
+        self._routes.override(order)
 
     async def run(self, *, on_ready: Callable[[Ports], None], stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then drain; OSError if a port can't be had."""
@@ -259,6 +264,7 @@ class DataPlane:
                 self._routes.update(snapshot.decode(raw))
             except msgspec.ValidationError as error:
                 log.error("snapshot not readable: is this gateway older than the leader?", name=name, reason=str(error))
+        self._routes.keep(published)
         return True
 
 

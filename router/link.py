@@ -45,7 +45,16 @@ class Counters(msgspec.Struct, frozen=True, tag="metrics"):
     snapshot: bytes
 
 
-Message: TypeAlias = Configure | Stop | Ready | Failed | Counters
+class Override(msgspec.Struct, frozen=True, tag="override"):
+    """Control to worker: all traffic of an experiment to one arm, until snapshots of this revision say so themselves
+    (None: until told otherwise)."""
+
+    name: str
+    is_on: bool
+    revision: int | None = None
+
+
+Message: TypeAlias = Override | Configure | Stop | Ready | Failed | Counters
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(Message)

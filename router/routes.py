@@ -1,15 +1,17 @@
 """Where a model name leads: to an experiment, to a pinned version of it, or straight through to a backend."""
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
 import structlog
 
 from router.decisions import Mode
 from router.labels import Labels
-from router.snapshot import Snapshot
+from router.link import Override
+from router.snapshot import PARTS, Snapshot
 from serving.errors import ModelNotFound
 from serving.upstream import Servable
 
@@ -63,8 +65,17 @@ class Live:
         return not label or label in self.snapshot.entry_labels
 
 
+def bypassed(snapshot: Snapshot) -> Snapshot:
+    """Return the snapshot with all traffic on the arm that serves, unlearned."""
+    arms = tuple(
+        msgspec.structs.replace(arm, parts=PARTS if number == snapshot.serving else 0)
+        for number, arm in enumerate(snapshot.arms)
+    )
+    return msgspec.structs.replace(snapshot, mode=int(Mode.BYPASS), arms=arms, segments=())
+
+
 class Routes:
-    """The routing table of one worker. Mutable: the newest snapshot per experiment, and those that were left out."""
+    """The routing table of one worker. Mutable: the newest snapshot per experiment, overrides, and what was left out."""
 
     def __init__(
         self,
@@ -80,6 +91,9 @@ class Routes:
         self._only = next(iter(backend_models)) if len(backend_models) == 1 else None
         self._backends = frozenset(backend_models)
         self._left_out: set[int] = set()
+        # As they came, by epoch: an override may end.
+        self._published: dict[int, Snapshot] = {}
+        self._overrides: dict[str, Override] = {}
         self.by_model: dict[str, Live] = {}
         self.by_epoch: dict[int, Live] = {}
 
@@ -97,16 +111,47 @@ class Routes:
                 )
             return False
         current = self.by_model.get(snapshot.model)
+        if snapshot.is_archived and current is not None and current.snapshot.epoch != snapshot.epoch:
+            # Another experiment answers for the model; rewards of this one's decisions may still come.
+            self.by_epoch[snapshot.epoch] = Live.of(snapshot)
+            return False
         if (
             current is not None
             and current.snapshot.epoch == snapshot.epoch
             and current.snapshot.version >= snapshot.version
         ):
             return False
-        live = Live.of(snapshot)
+        self._install(snapshot)
+        return True
+
+    def _install(self, snapshot: Snapshot) -> None:
+        override = self._overrides.get(snapshot.name)
+        if override is not None and override.revision is not None and snapshot.revision >= override.revision:
+            del self._overrides[snapshot.name]
+            override = None
+        live = Live.of(snapshot if override is None else bypassed(snapshot))
+        self._published[snapshot.epoch] = snapshot
         self.by_model[snapshot.model] = live
         self.by_epoch[snapshot.epoch] = live
-        return True
+
+    def override(self, order: Override) -> None:
+        """Send all traffic of an experiment to one arm, or let its snapshots hold again."""
+        if order.is_on:
+            self._overrides[order.name] = order
+        else:
+            self._overrides.pop(order.name, None)
+        for live in list(self.by_model.values()):
+            if live.snapshot.name == order.name:
+                self._install(self._published[live.snapshot.epoch])
+
+    def keep(self, names: Collection[str]) -> None:
+        """Forget the experiments that are not among these: they were deleted, and their models pass through."""
+        gone = [live for live in self.by_epoch.values() if live.snapshot.name not in names]
+        for live in gone:
+            del self.by_epoch[live.snapshot.epoch]
+            self._published.pop(live.snapshot.epoch, None)
+            if self.by_model.get(live.snapshot.model) is live:
+                del self.by_model[live.snapshot.model]
 
     def models(self) -> list[str]:
         """Return the names that clients can ask for, as far as they are known here, sorted."""

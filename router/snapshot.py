@@ -58,6 +58,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     units_return: bool = False
     # The first takes every request of no other; none: all requests are drawn by the arms' own parts, those of all traffic.
     segments: tuple[SegmentRoute, ...] = ()
+    revision: int = 0  # of what people ordered, which this snapshot follows
+    is_archived: bool = False
     view: msgspec.Raw = msgspec.Raw(b"null")
 
 

@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 
 from router.aggregate import Aggregate
-from router.link import Configure, Counters, Failed, Link, Ready, Stop
+from router.link import Configure, Counters, Failed, Link, Override, Ready, Stop
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ class Listening:
 
 
 class Supervisor:
-    """Keeps `count` workers running. Mutable: the workers that are ready now."""
+    """Keeps `count` workers running. Mutable: the workers that are ready now, and the overrides all must know."""
 
     def __init__(
         self, configure: Configure, count: int, aggregate: Aggregate, *, command: Sequence[str] = WORKER
@@ -48,12 +48,21 @@ class Supervisor:
         self._count = count
         self._aggregate = aggregate
         self.ready: dict[int, Listening] = {}
+        self._links: dict[int, Link] = {}
+        self._overrides: dict[str, Override] = {}
 
     async def run(self, *, on_ready: Callable[[], None], stop: asyncio.Event) -> None:
         """Run until `stop`; `on_ready` is called whenever all have become ready; WorkerFailed if one can't even start."""
         async with asyncio.TaskGroup() as tasks:
             for place in range(self._count):
                 tasks.create_task(self._keep(place, on_ready, stop), name=f"worker {place}")
+
+    async def tell(self, order: Override) -> None:
+        """Tell all workers, and those that come later."""
+        self._overrides[order.name] = order
+        for link in list(self._links.values()):
+            with contextlib.suppress(ConnectionError):
+                await link.send(order)
 
     async def _keep(self, place: int, on_ready: Callable[[], None], stop: asyncio.Event) -> None:
         pause_s, has_served = _RESTART_FIRST_S, False
@@ -89,6 +98,7 @@ class Supervisor:
                         await process.wait()
                 ending.cancel()
         finally:
+            self._links.pop(place, None)
             if process.returncode is None:
                 process.kill()
                 await process.wait()
@@ -100,6 +110,9 @@ class Supervisor:
         reason = ""
         with contextlib.suppress(ConnectionError):
             await link.send(self._configure)
+            self._links[place] = link
+            for order in list(self._overrides.values()):
+                await link.send(order)
         while (message := await link.receive()) is not None:
             match message:
                 case Ready(grpc=grpc, http=http):

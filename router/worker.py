@@ -16,7 +16,7 @@ from router.clock import unix_now
 from router.config import Config
 from router.data_plane import DataPlane, Ports
 from router.decisions import Keyring
-from router.link import Configure, Counters, Failed, Link, Ready, Stop
+from router.link import Configure, Counters, Failed, Link, Override, Ready, Stop
 from router.logs import configure_logs
 from router.metrics import Metrics, snapshot
 from router.store import StoreError, open_store
@@ -44,7 +44,7 @@ async def work(link: Link) -> int:
         # What start-up allocated stays for ever: keep the collector from walking it again and again.
         gc.freeze()
         async with asyncio.TaskGroup() as tasks:
-            listening = tasks.create_task(_listen(link, stop), name="listen to control")
+            listening = tasks.create_task(_listen(link, stop, plane), name="listen to control")
             reporting: list[asyncio.Task[None]] = []
 
             def on_ready(ports: Ports) -> None:
@@ -66,9 +66,10 @@ async def work(link: Link) -> int:
     return 1 if reason else 0
 
 
-async def _listen(link: Link, stop: asyncio.Event) -> None:
-    while not isinstance(await link.receive(), Stop | None):
-        pass
+async def _listen(link: Link, stop: asyncio.Event, plane: DataPlane) -> None:
+    while not isinstance(message := await link.receive(), Stop | None):
+        if isinstance(message, Override):
+            plane.override(message)
     stop.set()
 
 

@@ -9,7 +9,7 @@ from aiohttp import web
 from router.admin.answers import answer, unknown_experiment
 from router.admin.application import Handlers
 from router.admin.gate import Caller
-from router.control.dossier import dossier_of
+from router.control.dossier import Document, dossier_of
 from router.snapshot import decode
 from router.store import Store
 
@@ -32,6 +32,16 @@ async def state_of(store: Store, name: str, now: float) -> dict[str, Any]:
     }
 
 
+def etag_of(document: Document) -> str:
+    """Return the strong ETag: it changes with what people change, and differs between experiments of one name."""
+    return f'"{document.epoch:016x}-{document.revision}"'
+
+
+def _view(raw: bytes) -> dict[str, Any]:
+    view: dict[str, Any] = msgspec.json.decode(decode(raw).view)
+    return view
+
+
 class Reading:
     """The routes that only read experiments."""
 
@@ -50,23 +60,38 @@ class Reading:
         }
 
     async def _list(self, request: web.Request, caller: Caller) -> web.Response:
-        now = self._unix_now()
-        states = [await state_of(self._store, name, now) for name in sorted(await self._store.snapshots())]
-        keys = ("name", "model", "phase", "control", "leader", "winner", "outcome")
-        return answer({"experiments": [{key: state[key] for key in keys} for state in states if state]})
+        published = await self._store.snapshots()
+        listed = []
+        for record in await self._store.experiments():
+            dossier = dossier_of(record.name, record.revision, record.document)
+            life = dossier.life
+            view = _view(published[record.name][1]) if record.name in published else {}
+            listed.append(
+                {
+                    "name": record.name,
+                    "model": dossier.spec.model,
+                    "phase": life.phase,
+                    "control": life.arms[life.control].name,
+                    "leader": view.get("leader"),
+                    "winner": None if life.winner is None else life.arms[life.winner].name,
+                    "outcome": life.outcome,
+                }
+            )
+        return answer({"experiments": listed})
 
     async def _show(self, request: web.Request, caller: Caller) -> web.Response:
         name = request.match_info["name"]
         for record in await self._store.experiments():
             if record.name == name:
                 dossier = dossier_of(record.name, record.revision, record.document)
+                # Nothing that changes by itself: the ETag stands for all of it. What goes on is in `state` and `arms`.
                 body = {
-                    "spec": dossier.document.spec,
-                    "revision": record.revision,
+                    "name": name,
+                    "revision": dossier.document.revision,
                     "epoch": f"{dossier.document.epoch:016x}",
-                    "life": dossier.document.life,
+                    "spec": dossier.document.spec,
                 }
-                return answer(body, headers={"ETag": f'"{record.revision}"'})
+                return answer(body, headers={"ETag": etag_of(dossier.document)})
         raise unknown_experiment(name)
 
     async def _state(self, request: web.Request, caller: Caller) -> web.Response:

@@ -33,7 +33,7 @@ class Route:
 
 _E: Final = "/admin/v1/experiments"
 
-ROUTES: Final = (
+_READING: Final = (
     Route("GET", "/healthz", Role.ANYBODY, "healthz", "whether the process lives"),
     Route("GET", "/readyz", Role.ANYBODY, "readyz", "whether requests are served"),
     Route("GET", "/metrics", Role.VIEWER, "metrics", "metrics of all processes of this gateway"),
@@ -49,7 +49,30 @@ ROUTES: Final = (
     Route(
         "POST", "/admin/v1/prices/{backend}:accept", Role.OPERATOR, "accept_price", "put a price that waits into force"
     ),
+    Route("GET", f"{_E}/{{name}}/arms", Role.VIEWER, "list_arms", "the arms, their states and why"),
 )
+
+_A: Final = f"{_E}/{{name}}/arms"
+
+_WRITING: Final = (
+    Route("POST", _E, Role.OPERATOR, "create_experiment", "create a draft"),
+    Route("PUT", f"{_E}/{{name}}", Role.OPERATOR, "replace_experiment", "replace the specification"),
+    Route("PATCH", f"{_E}/{{name}}", Role.OPERATOR, "patch_experiment", "change parts of the specification"),
+    Route("DELETE", f"{_E}/{{name}}", Role.ADMIN, "delete_experiment", "delete a draft or an archived experiment"),
+    Route("POST", f"{_E}/{{name}}:start", Role.OPERATOR, "start", "warm the arms, then learn"),
+    Route("POST", f"{_E}/{{name}}:pause", Role.OPERATOR, "pause", "control serves, nothing is learned or retired"),
+    Route("POST", f"{_E}/{{name}}:resume", Role.OPERATOR, "resume", "go on after a pause or a bypass"),
+    Route("POST", f"{_E}/{{name}}:stop", Role.OPERATOR, "stop", "end it undecided, with the weights as they are"),
+    Route("POST", f"{_E}/{{name}}:promote", Role.OPERATOR, "promote", "declare the winner"),
+    Route("POST", f"{_E}/{{name}}:rollback", Role.OPERATOR, "rollback", "back to control, or to an earlier revision"),
+    Route("POST", f"{_E}/{{name}}:bypass", Role.OPERATOR, "bypass", "all to control at once, even without a store"),
+    Route("POST", f"{_E}/{{name}}:archive", Role.OPERATOR, "archive", "put a concluded experiment away"),
+    Route("POST", f"{_A}/{{arm}}:drain", Role.OPERATOR, "drain_arm", "no more traffic for this arm, keep it loaded"),
+    Route("POST", f"{_A}/{{arm}}:restore", Role.OPERATOR, "restore_arm", "take this arm back"),
+    Route("POST", f"{_A}/{{arm}}:retire", Role.OPERATOR, "retire_arm", "drain this arm and unload it"),
+)
+
+ROUTES: Final = (*_READING, *_WRITING)
 
 _VARIABLE = re.compile(r"\{(\w+)\}")
 

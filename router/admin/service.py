@@ -1,5 +1,6 @@
 """The admin port as the control process runs it: all parts of it put together, listening until the stack is left."""
 
+import asyncio
 import contextlib
 from collections.abc import Callable
 from typing import Any
@@ -8,9 +9,13 @@ import structlog
 
 from router.admin.application import application
 from router.admin.backends import Backends
+from router.admin.bypass import Bypasses, Tell
+from router.admin.desk import Desk
+from router.admin.editing import Editing
 from router.admin.gate import Gate
 from router.admin.health import Health
 from router.admin.money import Money
+from router.admin.orders import Orders
 from router.admin.reading import Reading
 from router.admin.token import made_token
 from router.aggregate import Aggregate
@@ -36,18 +41,11 @@ async def listen(
     feeds: Feeds,
     backends: Callable[[], list[dict[str, Any]]],
     costs: Callable[[], dict[str, Any]],
+    tell: Tell,
 ) -> int:
     """Listen on the admin port, and on that of the metrics if there is one; return the admin port. `backends` shows what
-    model servers have loaded. OSError if a port
-    can't be had, or the token not be made."""
-    token, token_file = "", ""
-    if not config.admin.tokens:
-        token, path = made_token(config.store)
-        token_file = str(path)
-        # Not as "token…": that would be hidden.
-        log.info("writing through the admin port wants what is in this file", file=token_file)
-        if not config.store.startswith("sqlite:"):
-            stack.callback(path.unlink, missing_ok=True)
+    model servers have loaded, `tell` reaches all workers. OSError if a port can't be had, or the token not be made."""
+    token, token_file = _token(config, stack)
     gate = Gate(config.admin, made_token=token)
     health = Health(
         store=store,
@@ -58,9 +56,20 @@ async def listen(
         token_file=token_file,
     )
     reading = Reading(store=store, unix_now=unix_now)
-    app = application(
-        gate, health.handlers(), reading.handlers(), Money(feeds, costs).handlers(), Backends(backends).handlers()
+    desk = Desk(store=store, backends=config.backends, unix_now=unix_now)
+    bypasses = Bypasses(desk=desk, tell=tell)
+    editing = Editing(
+        desk=desk,
+        store=store,
+        backends=config.backends,
+        prices_usd_per_hour=feeds.prices_usd_per_hour,
+        unix_now=unix_now,
     )
+    orders = Orders(desk=desk, store=store, bypasses=bypasses, unix_now=unix_now)
+    parts = (health, reading, editing, orders, Money(feeds, costs), Backends(backends))
+    app = application(gate, *(part.handlers() for part in parts))
+    tasks = await stack.enter_async_context(asyncio.TaskGroup())
+    stack.callback(tasks.create_task(bypasses.run(), name="bypasses the store has not heard of").cancel)
     runner, port = await serve_http(app, *split_address(config.listen.admin), is_shared=False)
     stack.push_async_callback(runner.cleanup)
     if config.listen.metrics is not None:
@@ -69,3 +78,15 @@ async def listen(
         )
         stack.push_async_callback(extra.cleanup)
     return port
+
+
+def _token(config: Config, stack: contextlib.AsyncExitStack) -> tuple[str, str]:
+    """Return the made token and its file, empty where tokens are configured; without a store's file it goes with us."""
+    if config.admin.tokens:
+        return "", ""
+    token, path = made_token(config.store)
+    # Not as "token…": that would be hidden.
+    log.info("writing through the admin port wants what is in this file", file=str(path))
+    if not config.store.startswith("sqlite:"):
+        stack.callback(path.unlink, missing_ok=True)
+    return token, str(path)

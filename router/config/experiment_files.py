@@ -7,6 +7,7 @@ from typing import Any
 
 from router.config.document import BadInput, Problem, read_yaml, there_are, validate
 from router.config.experiment import Experiment
+from router.config.settings import Backend
 
 
 def backend_problems(experiment: object, backends: Collection[str]) -> Iterable[Problem]:
@@ -16,6 +17,22 @@ def backend_problems(experiment: object, backends: Collection[str]) -> Iterable[
         backend = arm.get("backend") if isinstance(arm, Mapping) else None
         if isinstance(backend, str) and backend not in backends:
             yield Problem(("arms", position, "backend"), f"no backend '{backend}'; {there_are(backends)}")
+
+
+def served_problems(experiment: Experiment, backends: Mapping[str, Backend]) -> Iterable[Problem]:
+    """Yield the arms that a managed backend would never load."""
+    for position, arm in enumerate(experiment.arms):
+        backend = backends.get(arm.backend)
+        if backend is None or backend.control != "managed" or backend.model_config_file is not None:
+            continue
+        files = backend.models.get(arm.model)
+        if files is None:
+            message = f"backend '{arm.backend}' has no model '{arm.model}'; {there_are(backend.models)}"
+            yield Problem(("arms", position, "model"), message)
+        elif arm.version not in files.versions:
+            there = ", ".join(map(str, files.versions))
+            message = f"backend '{arm.backend}' has no version {arm.version} of '{arm.model}'; there are {there}"
+            yield Problem(("arms", position, "version"), message)
 
 
 def model_problems(experiments: Sequence[object]) -> Iterable[Problem]:

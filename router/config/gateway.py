@@ -10,9 +10,9 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, Field, PlainSerializer, Strict, model_validator
 
 from router.config import environment
-from router.config.document import BadInput, Document, Place, Problem, read_yaml, refuse, shown, there_are, validate
+from router.config.document import BadInput, Document, Place, Problem, read_yaml, refuse, shown, validate
 from router.config.experiment import Experiment
-from router.config.experiment_files import backend_problems, model_problems, read_experiments
+from router.config.experiment_files import backend_problems, model_problems, read_experiments, served_problems
 from router.config.fields import Name, Secret, hide_unless_revealed, is_loopback
 from router.config.settings import Admin, Backend, Journal, Limits, Listen, Rewards
 from router.config.unused import unused_settings
@@ -91,21 +91,9 @@ def _admin_problems(config: Config) -> Iterable[Problem]:
 
 
 def _served_problems(config: Config) -> Iterable[Problem]:
-    """Yield the arms that a managed backend would never load."""
-    for i, experiment in enumerate(config.experiments):
-        for k, arm in enumerate(experiment.arms):
-            backend = config.backends.get(arm.backend)
-            if backend is None or backend.control != "managed" or backend.model_config_file is not None:
-                continue
-            place: Place = ("experiments", i, "arms", k)
-            files = backend.models.get(arm.model)
-            if files is None:
-                message = f"backend '{arm.backend}' has no model '{arm.model}'; {there_are(backend.models)}"
-                yield Problem((*place, "model"), message)
-            elif arm.version not in files.versions:
-                there = ", ".join(map(str, files.versions))
-                message = f"backend '{arm.backend}' has no version {arm.version} of '{arm.model}'; there are {there}"
-                yield Problem((*place, "version"), message)
+    for position, experiment in enumerate(config.experiments):
+        for problem in served_problems(experiment, config.backends):
+            yield Problem(("experiments", position, *problem.place), problem.message)
 
 
 def _keys(written: Sequence[str], environ: Mapping[str, str]) -> tuple[tuple[str, bytes], ...]:

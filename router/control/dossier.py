@@ -10,6 +10,7 @@ import msgspec
 from bandits.life import Life, from_json, to_json
 from router.config.document import validate
 from router.config.experiment import Experiment
+from router.config.experiment_sections import Arm
 from router.control.prices import HeldPrice
 
 _ENCODER: Final = msgspec.json.Encoder()
@@ -96,8 +97,22 @@ class Numbers(msgspec.Struct, frozen=True):
     segments: tuple[SegmentNumbers, ...] = ()
 
 
+class FirstAnswer(msgspec.Struct, frozen=True):
+    """What was answered to the first request with an Idempotency-Key; `fingerprint` is that request's."""
+
+    fingerprint: str
+    at: float
+    status: int
+    body: msgspec.Raw
+
+
 class Document(msgspec.Struct, frozen=True):
-    """The document as it stands in the store. Times in unix seconds."""
+    """The document as it stands in the store. Times in unix seconds.
+
+    `spec` is as people wrote it last. An arm's number is that in `arms`, where every arm that ever was part of the
+    experiment keeps its place, so that what is known of it stays where it was counted; empty: those of `spec`.
+    `revision` counts what people changed, from 1.
+    """
 
     spec: dict[str, Any]
     epoch: int
@@ -112,6 +127,9 @@ class Document(msgspec.Struct, frozen=True):
     prices: dict[str, HeldPrice] = {}  # per backend, those decided by
     sprint_blocks: tuple[int, ...] = ()  # blocks whose weights were those of a sprint
     guarded_from: dict[str, dict[str, int]] = {}  # per arm, the calls that guardrails no longer count
+    arms: tuple[dict[str, Any], ...] = ()
+    revision: int = 1
+    answers: dict[str, FirstAnswer] = {}
 
     @property
     def block(self) -> int:
@@ -125,7 +143,7 @@ class Document(msgspec.Struct, frozen=True):
 
 
 class Dossier(msgspec.Struct, frozen=True):
-    """The document taken apart: what the leader works with."""
+    """The document taken apart: what the leader works with. The arms of `spec` are those of the document, by number."""
 
     name: str
     revision: int
@@ -155,4 +173,8 @@ def encode(document: Document) -> bytes:
 def dossier_of(name: str, revision: int, raw: bytes) -> Dossier:
     """Read a stored experiment; msgspec.ValidationError or BadInput if this version can't read it."""
     document = _DECODER.decode(raw)
-    return Dossier(name, revision, document, validate(Experiment, document.spec), from_json(document.life))
+    spec = validate(Experiment, document.spec)
+    if document.arms:
+        # Not checked together: arms that were dropped count for no rule.
+        spec = spec.model_copy(update={"arms": tuple(validate(Arm, arm) for arm in document.arms)})
+    return Dossier(name, revision, document, spec, from_json(document.life))

@@ -7,32 +7,25 @@ snapshot, begin what the life asks for. Every write carries the fencing epoch of
 import asyncio
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Final
 
 import msgspec
 import structlog
 
-from bandits.arrivals import LawCache
-from bandits.evidence import GridCache
-from bandits.experiment import begin, step
-from bandits.health import HealthCache
-from bandits.life import ArmLife, EndRules, Note, Start, to_json
-from bandits.segmented import SegmentMemory
+from bandits.life import Event
 from router import heartbeat, snapshot
 from router.config import Config
-from router.config.document import BadInput
-from router.config.experiment import Experiment
 from router.control import dossier as dossiers
-from router.control.dossier import Document, Dossier
+from router.control.dossier import ArmCost, Dossier
 from router.control.feeds import Feeds
 from router.control.learner import Refreshed, refresh
 from router.control.lifecycle import Lifecycle
 from router.control.model_servers import ModelServers
 from router.control.noticed import noticed
 from router.control.seen import Seen
+from router.control.shelf import Shelf, told
 from router.heartbeat import ExperimentBeat, Heartbeat
-from router.store import CALL_TIMEOUT_S, Fenced, Record, RevisionConflict, Store, StoreError, StoreUnavailable
+from router.store import CALL_TIMEOUT_S, Fenced, RevisionConflict, Store, StoreError, StoreUnavailable
 from serving.upstream import Servable, Upstream
 
 log = structlog.get_logger(__name__)
@@ -43,11 +36,12 @@ LEASE_S: Final = 3.0
 GATEWAY_SILENT_S: Final = 10.0
 # After an outage of the store a gateway is heard again within this: one call that still runs out of time, and a flush.
 GATEWAY_HEARD_S: Final = CALL_TIMEOUT_S + 1.0
+# People change an experiment now and then; one that changes again and again within a second is a runaway script.
+_REFRESH_TRIES: Final = 4
 
 
 class Leader:
-    """The learner's loop. Mutable: the fence it holds, the dossiers it keeps, the last version of each snapshot,
-    since when all gateways are heard."""
+    """The learner's loop. Mutable: the fence it holds, the shelf of its dossiers, since when all gateways are heard."""
 
     def __init__(
         self,
@@ -66,10 +60,7 @@ class Leader:
         self._unix_now = unix_now
         self._owner = f"leader-{secrets.token_hex(8)}"
         self._fence: int | None = None
-        self._dossiers: dict[str, Dossier] = {}
-        self._versions: dict[str, int] = {}
-        # By epoch; as many as there are experiments.
-        self._caches: dict[int, tuple[GridCache, HealthCache, LawCache, SegmentMemory]] = {}
+        self._shelf = Shelf(config, store)
         # In loop time: from then on the heartbeats are complete.
         self._heard_at = 0.0
         self._lifecycle: Lifecycle | None = None
@@ -93,7 +84,7 @@ class Leader:
                 upstreams=self._upstreams,
                 tasks=tasks,
                 unix_now=self._unix_now,
-                users=self._users,
+                users=self._shelf.users,
             )
             tasks.create_task(self.servers.run(self._confirmed), name="model servers")
             try:
@@ -136,10 +127,11 @@ class Leader:
             return
         if fence != self._fence:
             await self._take_over(fence)
+        await self._shelf.take_up()
         beats = _beats(await self._store.heartbeats(self._unix_now(), GATEWAY_SILENT_S))
-        for name in list(self._dossiers):
+        for name in list(self._shelf.dossiers):
             try:
-                await self._refresh(self._dossiers[name], beats, fence)
+                await self._refresh(name, beats, fence)
             except StoreError:
                 raise
             except Exception:  # Bulkhead: one experiment's fault must not stop the others.
@@ -161,71 +153,59 @@ class Leader:
     async def _take_over(self, fence: int) -> None:
         """Begin to lead: read what the store knows, and seed the experiments it does not know."""
         self._heard_at = asyncio.get_running_loop().time() + GATEWAY_HEARD_S
-        records = {record.name: record for record in await self._store.experiments()}
-        self._dossiers = {name: read for name, record in records.items() if (read := self._read(record)) is not None}
-        self._versions = {name: version for name, (version, _) in (await self._store.snapshots()).items()}
-        for spec in self._config.experiments:
-            known = self._dossiers.get(spec.name)
-            if spec.name not in records:
-                self._dossiers[spec.name] = await self._seed(spec, fence)
-            elif known is not None and known.spec != spec:
-                log.warning("experiment file ignored: the store holds another version of it", experiment=spec.name)
-        for dossier in self._dossiers.values():
+        await self._shelf.fill(fence, self._unix_now())
+        for dossier in self._shelf.dossiers.values():
             self._feeds.remember({name: held.usd_per_hour for name, held in dossier.document.prices.items()})
         await self.servers.desired.take_over(
             fence,
-            needed=self._arms(lambda life: life.state not in ("pending", "retired") and not life.is_unloading),
-            retired=self._arms(lambda life: life.state == "retired"),
+            needed=self._shelf.arms(lambda life: life.state not in ("pending", "retired") and not life.is_unloading),
+            retired=self._shelf.arms(lambda life: life.state == "retired"),
         )
         self._fence = fence
-        log.info("leading", fence=fence, experiments=sorted(self._dossiers))
+        log.info("leading", fence=fence, experiments=sorted(self._shelf.dossiers))
 
-    def _read(self, record: Record) -> Dossier | None:
-        """Read a stored experiment; None, and a line in the log, for one that this gateway can't lead."""
-        try:
-            dossier = dossiers.dossier_of(record.name, record.revision, record.document)
-        except (msgspec.MsgspecError, BadInput, TypeError, ValueError) as error:
-            log.error("stored experiment can't be read", experiment=record.name, reason=str(error))
-            return None
-        unknown = {arm.backend for arm in dossier.spec.arms} - self._config.backends.keys()
-        if unknown:
-            log.error("experiment left out: its backends are missing", experiment=record.name, backends=sorted(unknown))
-            return None
-        # Which backends are managed is the configuration's to say, now and not when it was stored.
-        observed = self._end_rules(dossier.spec).observed
-        return dossier.with_life(replace(dossier.life, rules=replace(dossier.life.rules, observed=observed)))
+    async def _refresh(self, name: str, beats: list[Heartbeat], fence: int) -> None:
+        """Let one experiment go on; what a person changes meanwhile is taken up, and the refresh made again on it."""
+        assert self._lifecycle is not None  # noqa: S101 set before the first turn
+        events: list[Event] = [
+            *self._lifecycle.take_events(name),
+            *noticed(self._shelf.dossiers[name], self.servers, self._unix_now()),
+        ]
+        calibrated = self._lifecycle.costs.pop(name, {})
+        epoch = self._shelf.dossiers[name].document.epoch
+        for is_last in (False,) * (_REFRESH_TRIES - 1) + (True,):
+            try:
+                await self._go_on(self._shelf.dossiers[name], beats, events, calibrated, fence)
+            except RevisionConflict:
+                if is_last:
+                    raise
+                await self._shelf.take_up()
+                if name not in self._shelf.dossiers or self._shelf.dossiers[name].document.epoch != epoch:
+                    return
+            else:
+                return
 
-    async def _seed(self, spec: Experiment, fence: int) -> Dossier:
-        """Store an experiment from the configuration, and start it."""
-        now = self._unix_now()
-        draft = begin(tuple(arm.name for arm in spec.arms), spec.arm(spec.control), self._end_rules(spec))
-        life, _, notes = step(draft, Start(now, who="the configuration"))
-        document = Document(spec=spec.model_dump(mode="json"), epoch=secrets.randbits(64), life=to_json(life))
-        revision = await self._store.save_experiment(spec.name, dossiers.encode(document), 0, fence)
-        await self._note(spec.name, notes, fence)
-        return Dossier(spec.name, revision, document, spec, life)
-
-    def _end_rules(self, spec: Experiment) -> EndRules:
-        """Return what happens to the losers; those on a backend that is only observed Turpin never unloads."""
-        is_observed = [self._config.backends[arm.backend].control != "managed" for arm in spec.arms]
-        return replace(spec.end_rules(), observed=tuple(place for place, one in enumerate(is_observed) if one))
-
-    async def _refresh(self, dossier: Dossier, beats: list[Heartbeat], fence: int) -> None:
+    async def _go_on(
+        self,
+        dossier: Dossier,
+        beats: list[Heartbeat],
+        events: list[Event],
+        calibrated: Mapping[str, ArmCost],
+        fence: int,
+    ) -> None:
         assert self._lifecycle is not None  # noqa: S101 set before the first turn
         name, epoch = dossier.name, dossier.document.epoch
-        events = [*self._lifecycle.take_events(name), *noticed(dossier, self.servers, self._unix_now())]
         seen = Seen(
             cells=await self._store.sums(epoch),
             beats=_of(beats, epoch, len(dossier.spec.arms)),
             prices_usd_per_hour=self._feeds.prices_usd_per_hour(),
             price_warnings=self._feeds.warnings(),
-            calibrated=self._lifecycle.costs.pop(name, {}),
+            calibrated=calibrated,
             events=events,
             is_complete=asyncio.get_running_loop().time() >= self._heard_at,
         )
-        version = self._versions.get(name, 0) + 1
-        fresh = (GridCache(), HealthCache(), LawCache(), SegmentMemory())
-        cache, health, laws, memory = self._caches.setdefault(epoch, fresh)
+        version = self._shelf.versions.get(name, 0) + 1
+        cache, health, laws, memory = self._shelf.caches(epoch)
         done = await asyncio.to_thread(
             refresh,
             dossier,
@@ -239,8 +219,8 @@ class Leader:
         )
         saved = await self._save(dossier, done, fence)
         await self._store.publish(name, version, snapshot.encode(done.snapshot), fence)
-        self._versions[name] = version
-        self._dossiers[name] = saved
+        self._shelf.versions[name] = version
+        self._shelf.dossiers[name] = saved
         self.servers.watch(Servable(arm.backend, arm.model, arm.version) for arm in saved.spec.arms)
         self._lifecycle.pursue(saved, done.commands)
 
@@ -248,36 +228,12 @@ class Leader:
         document = done.dossier.document
         revision = done.dossier.revision
         # Not at every refresh: an assessment is made anew a second later, and a long experiment's blocks fill pages.
-        if document.essence() != before.document.essence():
-            revision = await self._store.save_experiment(before.name, dossiers.encode(document), revision, fence)
-        await self._note(before.name, done.notes, fence)
+        if document.essence() != before.document.essence() or done.notes:
+            entries = told(before.name, done.notes)
+            revision = await self._store.save_experiment(
+                before.name, dossiers.encode(document), revision, fence, entries
+            )
         return msgspec.structs.replace(done.dossier, revision=revision)
-
-    async def _note(self, name: str, notes: tuple[Note, ...], fence: int) -> None:
-        for note in notes:
-            log.info("experiment changed", experiment=name, what=note.what, before=note.before, after=note.after)
-            await self._store.append_history(name, msgspec.json.encode(note), fence)
-
-    def _arms(self, which: Callable[[ArmLife], bool]) -> list[Servable]:
-        """Return the arms of experiments that are not put away and whose life is of this kind."""
-        return [
-            Servable(arm.backend, arm.model, arm.version)
-            for dossier in self._dossiers.values()
-            if dossier.life.phase != "archived"
-            for arm, life in zip(dossier.spec.arms, dossier.life.arms, strict=True)
-            if which(life)
-        ]
-
-    def _users(self, experiment: str, target: Servable) -> list[str]:
-        """Return the other experiments that need this servable."""
-        return [
-            name
-            for name, dossier in self._dossiers.items()
-            if name != experiment and dossier.life.phase != "archived"
-            for arm, life in zip(dossier.spec.arms, dossier.life.arms, strict=True)
-            if Servable(arm.backend, arm.model, arm.version) == target
-            and not (life.state == "retired" or life.is_unloading)
-        ]
 
     async def _give_up(self) -> None:
         try:

@@ -243,5 +243,7 @@ def _snapshot(dossier: Dossier, splits: Splits, version: int, now: float, seen: 
         value_usd=spec.objective.value_usd,
         feedback=spec.objective.reward.feedback,
         call_max_s=call_max_s(spec),
+        revision=document.revision,
+        is_archived=life.phase == "archived",
         view=view_of(state_view(dossier, seen, splits, now)),
     )

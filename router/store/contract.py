@@ -171,6 +171,13 @@ class Record:
     document: bytes
 
 
+class Entry(NamedTuple):
+    """A line of history to be added with a change: whose history, and what it says."""
+
+    name: str
+    entry: bytes
+
+
 class Store(Protocol):
     """The state that gateways share. Every call ends within CALL_TIMEOUT_S, with a StoreError if need be.
 
@@ -205,8 +212,20 @@ class Store(Protocol):
     async def experiments(self) -> list[Record]:
         """Return all experiments, by name."""
 
-    async def save_experiment(self, name: str, document: bytes, expected_revision: int, fence: int) -> int:
-        """Store a document in place of revision `expected_revision` (0: there is none yet) and return the new revision.
+    async def save_experiment(
+        self, name: str, document: bytes, expected_revision: int, fence: int | None, entries: Sequence[Entry] = ()
+    ) -> int:
+        """Store a document in place of revision `expected_revision` (0: there is none yet), add `entries` to their
+        histories, and return the new revision.
+
+        `fence` None: not as the leader. A person's change may come through any gateway, and is guarded by the revision
+        alone. Raises RevisionConflict or Fenced, then nothing changes.
+        """
+
+    async def remove_experiment(
+        self, name: str, expected_revision: int, fence: int | None, entries: Sequence[Entry] = ()
+    ) -> None:
+        """Forget an experiment's document and snapshot; its history and its sums stay.
 
         Raises RevisionConflict or Fenced, then nothing changes.
         """

@@ -11,6 +11,7 @@ from router.store.contract import (
     HISTORY_KEPT,
     Cell,
     Deltas,
+    Entry,
     Record,
     Reward,
     RewardResult,
@@ -90,9 +91,34 @@ class MemoryStore:
         self._require_open()
         return [record for _, record in sorted(self._experiments.items())]
 
-    async def save_experiment(self, name: str, document: bytes, expected_revision: int, fence: int) -> int:
-        """Store a document in place of the revision its writer had read."""
-        return self._save(self._experiments, Record(name, expected_revision + 1, bytes(document)), fence)
+    async def save_experiment(
+        self, name: str, document: bytes, expected_revision: int, fence: int | None, entries: Sequence[Entry] = ()
+    ) -> int:
+        """Store a document in place of the revision its writer had read, and tell histories of it."""
+        self._check_change(name, expected_revision, fence)
+        self._experiments[name] = Record(name, expected_revision + 1, bytes(document))
+        self._tell(entries)
+        return expected_revision + 1
+
+    async def remove_experiment(
+        self, name: str, expected_revision: int, fence: int | None, entries: Sequence[Entry] = ()
+    ) -> None:
+        """Forget a document and its snapshot."""
+        self._check_change(name, expected_revision, fence)
+        self._experiments.pop(name, None)
+        self._snapshots.pop(name, None)
+        self._tell(entries)
+
+    def _check_change(self, name: str, expected_revision: int, fence: int | None) -> None:
+        self._require_open()
+        if fence is not None:
+            ledger.check_fence(fence, self._lease.epoch)
+        record = self._experiments.get(name)
+        ledger.check_revision(name, expected_revision, 0 if record is None else record.revision)
+
+    def _tell(self, entries: Sequence[Entry]) -> None:
+        for whose, entry in entries:
+            self._history.setdefault(whose, deque(maxlen=HISTORY_KEPT)).append(bytes(entry))
 
     async def backends(self) -> list[Record]:
         """Return what managed backends are to serve."""
@@ -107,7 +133,7 @@ class MemoryStore:
         """Add an entry to an experiment's history."""
         self._require_open()
         ledger.check_fence(fence, self._lease.epoch)
-        self._history.setdefault(name, deque(maxlen=HISTORY_KEPT)).append(bytes(entry))
+        self._tell([Entry(name, entry)])
 
     async def history(self, name: str, limit: int) -> list[bytes]:
         """Return the last `limit` entries, the oldest of them first."""

@@ -16,6 +16,7 @@ from router.store.contract import (
     FIELDS,
     Cell,
     Deltas,
+    Entry,
     Record,
     Reward,
     RewardResult,
@@ -84,10 +85,20 @@ class SqliteStore:
         rows = await self._rows("SELECT name, revision, document FROM experiments ORDER BY name")
         return [Record(*row) for row in rows]
 
-    async def save_experiment(self, name: str, document: bytes, expected_revision: int, fence: int) -> int:
-        """Store a document in place of the revision its writer had read."""
+    async def save_experiment(
+        self, name: str, document: bytes, expected_revision: int, fence: int | None, entries: Sequence[Entry] = ()
+    ) -> int:
+        """Store a document in place of the revision its writer had read, and tell histories of it."""
         return await self._write(
-            lambda transaction: transaction.save("experiments", name, document, expected_revision, fence)
+            lambda transaction: transaction.save_experiment(name, document, expected_revision, fence, tuple(entries))
+        )
+
+    async def remove_experiment(
+        self, name: str, expected_revision: int, fence: int | None, entries: Sequence[Entry] = ()
+    ) -> None:
+        """Forget a document and its snapshot."""
+        await self._write(
+            lambda transaction: transaction.remove_experiment(name, expected_revision, fence, tuple(entries))
         )
 
     async def backends(self) -> list[Record]:

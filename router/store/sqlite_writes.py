@@ -15,6 +15,7 @@ from router.store.contract import (
     HISTORY_KEPT,
     Cell,
     Deltas,
+    Entry,
     Reward,
     RewardResult,
 )
@@ -83,18 +84,47 @@ class Transaction:
         self._execute("DELETE FROM gateways WHERE seen < ?", (now - GATEWAY_KEPT_S,))
 
     def save(
-        self, table: Literal["experiments", "backends"], name: str, document: bytes, expected_revision: int, fence: int
+        self,
+        table: Literal["experiments", "backends"],
+        name: str,
+        document: bytes,
+        expected_revision: int,
+        fence: int | None,
     ) -> int:
         """Store a document in place of the revision its writer had read."""
-        ledger.check_fence(fence, self._lease().epoch)
-        found = self._execute(f"SELECT revision FROM {table} WHERE name = ?", (name,)).fetchone()  # noqa: S608 - ours
-        ledger.check_revision(name, expected_revision, 0 if found is None else found[0])
+        self._check_change(table, name, expected_revision, fence)
         self._execute(f"REPLACE INTO {table} VALUES (?, ?, ?)", (name, expected_revision + 1, document))  # noqa: S608 - ours
         return expected_revision + 1
+
+    def save_experiment(
+        self, name: str, document: bytes, expected_revision: int, fence: int | None, entries: Sequence[Entry]
+    ) -> int:
+        """Store a document in place of the revision its writer had read, and tell histories of it."""
+        revision = self.save("experiments", name, document, expected_revision, fence)
+        for whose, entry in entries:
+            self._tell(whose, entry)
+        return revision
+
+    def remove_experiment(self, name: str, expected_revision: int, fence: int | None, entries: Sequence[Entry]) -> None:
+        """Forget a document and its snapshot."""
+        self._check_change("experiments", name, expected_revision, fence)
+        self._execute("DELETE FROM experiments WHERE name = ?", (name,))
+        self._execute("DELETE FROM snapshots WHERE name = ?", (name,))
+        for whose, entry in entries:
+            self._tell(whose, entry)
+
+    def _check_change(self, table: str, name: str, expected_revision: int, fence: int | None) -> None:
+        if fence is not None:
+            ledger.check_fence(fence, self._lease().epoch)
+        found = self._execute(f"SELECT revision FROM {table} WHERE name = ?", (name,)).fetchone()  # noqa: S608 - ours
+        ledger.check_revision(name, expected_revision, 0 if found is None else found[0])
 
     def append_history(self, name: str, entry: bytes, fence: int) -> None:
         """Add an entry to an experiment's history, and drop what is too old."""
         ledger.check_fence(fence, self._lease().epoch)
+        self._tell(name, entry)
+
+    def _tell(self, name: str, entry: bytes) -> None:
         newest = self._execute("SELECT coalesce(max(id), 0) FROM history WHERE name = ?", (name,)).fetchone()[0]
         self._execute("INSERT INTO history VALUES (?, ?, ?)", (name, newest + 1, entry))
         self._execute("DELETE FROM history WHERE name = ? AND id <= ?", (name, newest + 1 - HISTORY_KEPT))

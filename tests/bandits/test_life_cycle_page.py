@@ -27,8 +27,8 @@ from bandits.life import (
     Unloaded,
     UnloadRefused,
 )
-from bandits.operate import Directive, refusal
-from bandits.operation import AddArms, Bypass, DropArm, Rollback, Stop
+from bandits.operate import refusal
+from bandits.operation import AddArms, Bypass, DropArm, Operation, Rollback, Stop
 from tests.repo.tree import ROOT
 
 PAGE = Path(ROOT) / "docs" / "reference" / "life-cycle.md"
@@ -169,5 +169,5 @@ def test_what_is_refused_changes_nothing_and_what_is_not_changes_something() -> 
     for life in (*PHASES.values(), *ARM_STATES.values()):
         for make in EXPERIMENT_EVENTS.values():
             event = make(life)
-            if isinstance(event, Directive | Promote) and not isinstance(event, Bypass | DropArm):
+            if isinstance(event, Operation | Promote) and not isinstance(event, Bypass | DropArm):
                 assert bool(refusal(life, event)) == (step(life, event).life == life), (life.phase, event)

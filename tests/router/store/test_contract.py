@@ -11,6 +11,7 @@ from router.store import (
     FIELDS,
     Cell,
     CounterOverflow,
+    Entry,
     Fenced,
     Record,
     RevisionConflict,
@@ -261,6 +262,36 @@ class TestDocuments:
         with pytest.raises(RevisionConflict, match=f"at revision 1, the change was made to {expected}"):
             await store.save_experiment("a", b"two", expected, 0)
         assert await store.experiments() == [Record("a", 1, b"one")]
+
+    async def test_change_and_what_is_told_of_it_are_one_step(self, store: Store) -> None:
+        told = [Entry("a", b"first"), Entry("/audit", b"row"), Entry("a", b"second")]
+        await store.save_experiment("a", b"one", 0, None, told)
+
+        assert await store.history("a", 9) == [b"first", b"second"]
+        assert await store.history("/audit", 9) == [b"row"]
+        with pytest.raises(RevisionConflict):
+            await store.save_experiment("a", b"two", 7, None, [Entry("a", b"never")])
+        assert await store.history("a", 9) == [b"first", b"second"]
+
+    async def test_change_of_a_person_asks_for_no_lease(self, store: Store) -> None:
+        await store.lease("leader", NOW, 10.0)
+
+        assert await store.save_experiment("a", b"one", 0, None) == 1
+        with pytest.raises(Fenced):
+            await store.save_experiment("a", b"two", 1, 0)
+
+    async def test_removed_experiment_leaves_its_history_alone(self, store: Store) -> None:
+        await store.save_experiment("a", b"one", 0, 0, [Entry("a", b"made")])
+        await store.publish("a", 5, b"snapshot", 0)
+        for expected, fence, error in ((9, None, RevisionConflict), (1, 3, Fenced)):
+            with pytest.raises(error):
+                await store.remove_experiment("a", expected, fence, [Entry("a", b"never")])
+
+        await store.remove_experiment("a", 1, None, [Entry("a", b"gone")])
+
+        assert (await store.experiments(), await store.snapshots()) == ([], {})
+        assert await store.history("a", 9) == [b"made", b"gone"]
+        assert await store.save_experiment("a", b"again", 0, 0) == 1
 
     async def test_of_concurrent_changes_one_wins(self, store: Store) -> None:
         async def change(number: int) -> bool:

@@ -1,0 +1,135 @@
+"""How an experiment comes to be, and how an edited specification changes it: what is known of its arms stays with them.
+
+An arm is known by its name, and its number is its place in `Document.arms` for good, for sums are kept by number.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import msgspec
+
+from bandits.experiment import begin, step
+from bandits.life import EndRules, Life, Note, to_json
+from bandits.operate import OPEN, Directed, inner_phase, refusal
+from bandits.operation import AddArms, DropArm
+from router.config.document import BadInput, Place, Problem, validate
+from router.config.experiment import Experiment
+from router.config.experiment_sections import Arm
+from router.config.settings import Backend
+from router.control.dossier import Document, Dossier
+
+# What was counted was counted by these; another experiment is the place for others.
+_FIXED: Final[tuple[Place, ...]] = (
+    ("model",),
+    ("control",),
+    ("objective", "reward"),
+    ("policy", "sticky"),
+    ("policy", "segments"),
+)
+
+
+class StateConflict(Exception):
+    """What was ordered does not fit the state the experiment is in."""
+
+
+def end_rules(spec: Experiment, backends: Mapping[str, Backend]) -> EndRules:
+    """Return what happens to the losers; those on a backend that is only observed Turpin never unloads.
+
+    The arms of `spec` are numbered as those of the experiment.
+    """
+    is_observed = [backends[arm.backend].control != "managed" for arm in spec.arms]
+    return replace(spec.end_rules(), observed=tuple(place for place, one in enumerate(is_observed) if one))
+
+
+def found(spec: Experiment, rules: EndRules, epoch: int) -> Document:
+    """Return the draft of an experiment."""
+    draft = begin(tuple(arm.name for arm in spec.arms), spec.arm(spec.control), rules)
+    written = spec.model_dump(mode="json")
+    return Document(spec=written, epoch=epoch, life=to_json(draft), arms=tuple(written["arms"]))
+
+
+def obeyed(dossier: Dossier, order: Directed) -> tuple[Document, tuple[Note, ...]]:
+    """Return the document after an order; StateConflict when it does not fit."""
+    reason = refusal(dossier.life, order)
+    if reason:
+        raise StateConflict(reason)
+    life, _, notes = step(dossier.life, order)
+    return dossier.with_life(life).document, notes
+
+
+def amend(
+    dossier: Dossier, spec: Experiment, backends: Mapping[str, Backend], *, now: float, who: str
+) -> tuple[Document, tuple[Note, ...]]:
+    """Return the document with an edited specification.
+
+    BadInput for what can't change any more, StateConflict when the end is decided; `now` in unix s.
+    """
+    written = spec.model_dump(mode="json")
+    document = dossier.document
+    if dossier.life.phase == "draft":
+        fresh = found(spec, end_rules(spec, backends), document.epoch)
+        return msgspec.structs.replace(document, spec=fresh.spec, life=fresh.life, arms=fresh.arms), ()
+    if inner_phase(dossier.life) not in OPEN:
+        raise StateConflict(f"the experiment is {dossier.life.phase}: make another one for a new question")
+    problems = [*_fixed_problems(document.spec, written), *_arm_problems(dossier, spec)]
+    if problems:
+        raise BadInput(problems)
+    life, notes = _arms_changed(dossier, spec, now, who)
+    added = len(life.arms) - len(dossier.life.arms)
+    by_name = {arm["name"]: arm for arm in written["arms"]}
+    known = document.arms or tuple(document.spec["arms"])
+    there = tuple(by_name.pop(arm["name"], arm) for arm in known)
+    arms = (*there, *by_name.values())
+    rules = end_rules(spec.model_copy(update={"arms": tuple(validate(Arm, arm) for arm in arms)}), backends)
+    changed = msgspec.structs.replace(
+        document,
+        spec=written,
+        arms=arms,
+        life=to_json(replace(life, rules=rules)),
+        block_parts=_widened(document.block_parts, len(dossier.life.arms), added),
+        # The last assessment knows nothing of arms that came since.
+        numbers=None if added else document.numbers,
+    )
+    return changed, notes
+
+
+def _arms_changed(dossier: Dossier, spec: Experiment, now: float, who: str) -> tuple[Life, tuple[Note, ...]]:
+    """Send away the arms that are gone, take back those that are there again, and add the new ones."""
+    wanted = [arm.name for arm in spec.arms]
+    were = {arm["name"] for arm in dossier.document.spec["arms"]}
+    gone = [number for number, arm in enumerate(dossier.life.arms) if arm.name in were and arm.name not in wanted]
+    orders: list[Directed] = [DropArm(now, number, who) for number in gone]
+    coming = tuple(name for name in wanted if name not in were)
+    if coming:
+        orders.append(AddArms(now, coming, who))
+    life = dossier.life
+    notes: list[Note] = []
+    for order in orders:
+        life, _, told = step(life, order)
+        notes += told
+    return life, tuple(notes)
+
+
+def _widened(parts: tuple[int, ...], arms: int, added: int) -> tuple[int, ...]:
+    """Return the parts a block began with, of every segment, with nothing for arms that came since."""
+    rows = [parts[start : start + arms] for start in range(0, len(parts), arms)]
+    return tuple(part for row in rows for part in (*row, *(0 for _ in range(added))))
+
+
+def _fixed_problems(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Problem]:
+    for place in _FIXED:
+        was, is_now = before, after
+        for part in place:
+            was, is_now = was[str(part)], is_now[str(part)]
+        if was != is_now:
+            yield Problem(place, "can't change once the experiment was started: make another one for a new question")
+
+
+def _arm_problems(dossier: Dossier, spec: Experiment) -> Iterator[Problem]:
+    known = {arm.name: (arm.backend, arm.model, arm.version) for arm in dossier.spec.arms}
+    for place, arm in enumerate(spec.arms):
+        was = known.get(arm.name)
+        if was is not None and was != (arm.backend, arm.model, arm.version):
+            what = f"'{arm.name}' is version {was[2]} of '{was[1]}' on '{was[0]}', and what is known of it is known of that"
+            yield Problem(("arms", place), f"{what}: give another servable a name of its own")
