@@ -1,0 +1,72 @@
+"""Two replicas behind a gateway: one dies under load, the control process dies while losers are unloaded; no request fails."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from serving import wire
+from tests.system.client import Client
+from tests.system.gateway import configuration, endless, serving, until
+from tests.system.model_server import BYSTANDER, MODEL, DigitsServer
+from tests.system.test_whole_line import CLIENTS, LINES, RATES
+from tests.system.traffic import Nature, Traffic
+
+pytestmark = pytest.mark.timeout(120)
+
+
+async def test_replica_that_dies_under_load_costs_no_request_and_comes_back(tmp_path: Path) -> None:
+    document = configuration(tmp_path, "", experiments=[endless()])
+    async with DigitsServer(LINES) as stays, DigitsServer(LINES) as dies:
+        document["backends"]["tfs-a"]["target"] = [stays.address, dies.address]
+        async with serving(tmp_path, document) as gateway, Client.to(gateway) as client:
+            await gateway.in_phase("running", patience_s=45.0)
+            traffic = Traffic(client, Nature(RATES, seed=4))
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(traffic.run(CLIENTS))
+                await until("both replicas in use", lambda: min(len(stays.predicted), len(dies.predicted)) > 100)
+                await dies._server.stop(grace=None)
+                before = len(stays.predicted)
+                await until("the other replica takes all", lambda: len(stays.predicted) > before + 300)
+                traffic.stop.set()
+            scraped = await gateway.scrape()
+
+    assert traffic.failed == []
+    assert scraped['turpin_backend_ejections_total{backend="tfs-a"}'] >= 1
+
+
+async def test_control_process_killed_while_losers_are_unloaded_is_followed_by_one_that_goes_on(tmp_path: Path) -> None:
+    document = configuration(tmp_path, "", workers=2)
+    async with DigitsServer(LINES) as one, DigitsServer(LINES) as other:
+        # Versions go when the test says so: the kill comes after the reload, and before the end.
+        document["backends"]["tfs-a"]["target"] = [one.address, other.address]
+        async with serving(tmp_path, document) as gateway, Client.to(gateway) as client:
+            await gateway.in_phase("running", patience_s=45.0)
+            for server in (one, other):
+                server.polls = False
+            traffic = Traffic(client, Nature(RATES, seed=5))
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(traffic.run(CLIENTS))
+                await until("a reload of both", lambda: one.reloads and other.reloads, patience_s=45.0)
+                traffic.is_away = True
+                gateway.process.kill()
+                await gateway.ended()
+                for server in (one, other):
+                    server.polls = True
+                    server.poll()
+                failed_at = time.monotonic()
+                await gateway.start_again()
+                traffic.is_away = False
+                assert time.monotonic() - failed_at < 20.0
+                concluded = await gateway.in_phase("concluded", patience_s=45.0)
+                traffic.stop.set()
+            await gateway.stop()
+
+    assert [arm["state"] for arm in concluded["arms"]] == ["retired", "eligible", "retired"]
+    for server in (one, other):
+        assert [server.state_of(MODEL, version) for version in (1, 2, 3)] == [wire.END, wire.AVAILABLE, wire.END]
+        assert [server.state_of(BYSTANDER, version) for version in (7, 8)] == [wire.AVAILABLE] * 2
+        for reload in server.reloads:
+            bystanders = [entry for entry in reload.model_config_list.config if entry.name == BYSTANDER]
+            assert [list(entry.model_version_policy.specific.versions) for entry in bystanders] == [[7, 8]]
