@@ -25,6 +25,9 @@ __all__ = ["EXIT_DRAIN_S", "Answer", "BatchRecord", "Dispatcher"]
 # How long leaving the `async with` waits for what is under way when `drain` was not called before: a hundred batches.
 EXIT_DRAIN_S = 10.0
 
+# By then a replica that a call did not reach has been asked, and is ejected or trusted again.
+_SUSPECT_S = 1.0
+
 
 class Dispatcher:
     """Predictions of one backend, over all its servables and replicas. Made and used, as `async with`, inside a loop.
@@ -161,7 +164,8 @@ class Dispatcher:
     def _on_call(self, record: BatchRecord) -> None:
         is_unreached = record.error == Unavailable.label
         if record.replica in self._places:
-            self._batcher.replicas.suspect(self._places[record.replica], is_suspect=is_unreached)
+            until = self._clock() + _SUSPECT_S if is_unreached else float("-inf")
+            self._batcher.replicas.suspect(self._places[record.replica], until)
         if is_unreached:
             self._on_unreached(record.replica)
         self._on_batch(record)

@@ -15,11 +15,11 @@ class _Slot:
     last_batch: int = 0
     alone_until: float = float("-inf")  # a probe is there, and nobody joins it before this
     is_open: bool = True  # closed: ejected or gone, it gets nothing new
-    is_suspect: bool = False  # a call found nobody there: it comes last until more is known
+    suspect_until: float = float("-inf")  # a call found nobody there: until more is known, others are used
 
-    def load(self) -> tuple[bool, int, int, int]:
+    def load(self) -> tuple[int, int, int]:
         """Order replicas by how busy they are; of idle ones the one used longest ago comes first."""
-        return self.is_suspect, self.batches, self.rows, self.last_batch
+        return self.batches, self.rows, self.last_batch
 
 
 class Slots:
@@ -61,11 +61,11 @@ class Slots:
 
     def open(self, index: int) -> None:
         """Send a replica batches, without a doubt about it."""
-        self._slots[index].is_open, self._slots[index].is_suspect = True, False
+        self._slots[index].is_open, self._slots[index].suspect_until = True, float("-inf")
 
-    def suspect(self, index: int, *, is_suspect: bool) -> None:
-        """Send a replica batches only when no other can take them, or trust it again."""
-        self._slots[index].is_suspect = is_suspect
+    def suspect(self, index: int, until: float) -> None:
+        """Send a replica nothing until then, unless all others are closed or suspect, too; a time in the past: trust it."""
+        self._slots[index].suspect_until = until
 
     def take(self, index: int, rows: int, batch_id: int, alone_until: float) -> None:
         """Put a batch on a replica; nobody joins it before `alone_until`."""
@@ -95,10 +95,13 @@ class Slots:
 
     def freest(self, now: float, *, is_probe: bool) -> int | None:
         """Return the least-loaded replica with room for a batch; a probe wants all of it."""
+        # One that is suspect would cost a request its only second try; it is known within milliseconds.
+        is_any_trusted = any(slot.is_open and slot.suspect_until <= now for slot in self._slots)
         free = [
             index
             for index, slot in enumerate(self._slots)
             if slot.is_open
+            and (slot.suspect_until <= now or not is_any_trusted)
             and slot.alone_until <= now
             and (slot.batches == 0 if is_probe else slot.batches < self._max_in_flight)
             and (is_probe or index != self._reserved)

@@ -162,6 +162,20 @@ def test_dead_replica_is_ejected_by_the_first_call_that_finds_nobody_and_comes_b
     run(scenario, Names("10.0.0.1", "10.0.0.2"))
 
 
+def test_second_try_never_meets_the_replica_that_was_not_there() -> None:
+    async def scenario(on: Bench) -> None:
+        dead = on.servers["10.0.0.2:8500"]
+        dead.fails = Unavailable("connection refused")
+        await on.send(2 * LIMITS.max_in_flight)
+        before = dead.predicted
+
+        # More than the other has room for, and before anybody has asked.
+        assert set(await on.send(50)) == {"10.0.0.1:8500"}
+        assert dead.predicted == before
+
+    run(scenario, Names("10.0.0.1", "10.0.0.2"))
+
+
 def test_hung_replica_is_ejected_and_whoever_waits_there_is_told_in_time_to_go_elsewhere() -> None:
     async def scenario(on: Bench) -> None:
         on.servers["10.0.0.2:8500"].hangs = True
