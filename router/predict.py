@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from bandits.sums import cell_arm
+from router.capacity import Capacity
 from router.choice import Choice, Context, choose
 from router.decisions import Decision, Keyring, Mode
 from router.ejections import Ejections
@@ -128,6 +129,7 @@ class Predictor:
         self._trials = trials or Trials()
         self._journal = journal
         self.ejections = ejections or Ejections()
+        self._capacity = Capacity()
         self.in_flight: Counter[tuple[int, int]] = Counter()
 
     async def predict(self, body: bytes, context: Context, method: Method = methods.PREDICT) -> Reply:
@@ -169,7 +171,9 @@ class Predictor:
             cumulative = live.splits[choice.segment].cumulative
             self._ledger.assign(snapshot.epoch, snapshot.block, cumulative, arm, choice.segment)
         self._budget.earn()
-        if arm != snapshot.serving and self.ejections.is_out(live.targets[arm], self._clock()):
+        if not self._has_room(live, arm) or (
+            arm != snapshot.serving and self.ejections.is_out(live.targets[arm], self._clock())
+        ):
             # No call is made, so none is taken from the budget of retries.
             self._count_error(live, choice)
             arm = snapshot.serving
@@ -191,6 +195,14 @@ class Predictor:
             answer, backend_s = await self._on_arm(live, choice, asked, context)
         token = self._record(live, choice, answer)
         return Reply(asked.answer_bytes(answer), backend_s, token, snapshot.arms[arm].name, snapshot.name)
+
+    def _has_room(self, live: Live, arm: int) -> bool:
+        """Count a request against its backend's capacity, and say whether it may go there; the serving arm's always may,
+        for where else should it go?"""
+        route = live.snapshot.arms[arm]
+        if route.rps_max is None:
+            return True
+        return self._capacity.take(route.backend, route.rps_max, self._clock()) or arm == live.snapshot.serving
 
     def _has_another(self, target: Servable) -> bool:
         return self._dispatchers[target.backend].has_another()

@@ -21,6 +21,7 @@ class ArmRoute(msgspec.Struct, frozen=True):
     version: int
     parts: int
     price_usd_per_hour: float = 0.0  # what its backend costs now, for the bill; 0 while that is not known
+    rps_max: float | None = None  # how many requests a second each worker may send to its backend; None: any
 
 
 class SegmentRoute(msgspec.Struct, frozen=True):

@@ -201,6 +201,9 @@ class Leader:
             prices_usd_per_hour=self._feeds.prices_usd_per_hour(),
             price_warnings=self._feeds.warnings(),
             calibrated=calibrated,
+            capacities_rps={
+                key: backend.capacity_rps for key, backend in self._config.backends.items() if backend.capacity_rps
+            },
             events=events,
             is_complete=asyncio.get_running_loop().time() >= self._heard_at,
         )

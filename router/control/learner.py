@@ -18,6 +18,7 @@ from bandits.life import ArmIdle, Assessed, Command, Event, Life, Note, Tick
 from bandits.question import Assessment
 from bandits.segmented import SegmentMemory
 from router.control.alarms import alarms_of
+from router.control.capacity import rooms
 from router.control.dossier import Dossier
 from router.control.guards import call_max_s, counted_from, sick
 from router.control.prices import follow
@@ -97,7 +98,7 @@ def refresh(
             numbers=numbers_of(assessment, question.requests_per_day, ringing, delays_of(question))
         )
     dossier = dossier.with_life(life)
-    splits = splits_of(dossier, life)
+    splits = splits_of(dossier, life, rooms(dossier, seen.capacities_rps))
     dossier = _roll_block(dossier, splits.drawn, now)
     dossier = _note_silence(dossier, splits, version)
     snapshot = _snapshot(dossier, splits, version, now, seen)
@@ -210,6 +211,12 @@ def _block_s(dossier: Dossier, now: float) -> float:
     return min(dossier.spec.policy.block, _BLOCK_SHARE_MAX * (now - dossier.document.block_starts[0]))
 
 
+def _rps_max(seen: Seen, backend: str) -> float | None:
+    """Return each worker's part of a backend's capacity."""
+    capacity_rps = seen.capacities_rps.get(backend)
+    return None if capacity_rps is None else capacity_rps / max(1, len(seen.beats))
+
+
 def _snapshot(dossier: Dossier, splits: Splits, version: int, now: float, seen: Seen) -> Snapshot:
     spec, document, life = dossier.spec, dossier.document, dossier.life
     return Snapshot(
@@ -225,7 +232,13 @@ def _snapshot(dossier: Dossier, splits: Splits, version: int, now: float, seen: 
         serving=life.control if life.winner is None else life.winner,
         arms=tuple(
             ArmRoute(
-                arm.name, arm.backend, arm.model, arm.version, share, seen.prices_usd_per_hour.get(arm.backend, 0.0)
+                arm.name,
+                arm.backend,
+                arm.model,
+                arm.version,
+                share,
+                seen.prices_usd_per_hour.get(arm.backend, 0.0),
+                _rps_max(seen, arm.backend),
             )
             for arm, share in zip(spec.arms, splits.parts, strict=True)
         ),

@@ -17,7 +17,8 @@ Cells = Mapping[tuple[int, int], Mapping[str, int]]
 class Seen:
     """What the leader read for this refresh: sums per (arm, block), the live gateways, prices, new calibrations.
 
-    A backend whose price is not known has none; `price_warnings` say, by backend, why a price can't be relied on.
+    A backend whose price is not known has none; `price_warnings` say, by backend, why a price can't be relied on,
+    and `capacities_rps` what a backend bears, of those that have a bound.
     `is_complete`: every live gateway has had time to be heard. After an outage of the store some still have not, and
     they send requests by old weights.
     """
@@ -29,6 +30,7 @@ class Seen:
     events: Sequence[Event]
     is_complete: bool = True
     price_warnings: Mapping[str, str] = field(default_factory=dict)
+    capacities_rps: Mapping[str, float] = field(default_factory=dict)
     # With segments: the same cells once more for each, see `apart`.
     by_segment: tuple[Cells, ...] = ()
 

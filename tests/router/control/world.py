@@ -119,6 +119,7 @@ class World:
         self.refreshed: Refreshed | None = None
         self.prices = dict(PRICES)
         self.warnings: dict[str, str] = {}
+        self.capacities: dict[str, float] = {}
         self.batch_rows = 4
         self.probes = 15
 
@@ -136,6 +137,7 @@ class World:
             calibrated=self.calibrated,
             events=[*self._work(), *events],
             price_warnings=self.warnings,
+            capacities_rps=self.capacities,
         )
         self.calibrated = {}
         self.version += 1
