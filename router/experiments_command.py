@@ -56,6 +56,11 @@ def show_experiment(name: str, admin: AdminUrl = _ADMIN, token: Token = "", as_j
         *("value_usd", "value_usd_low", "value_usd_high", "best_probability"),
     )
     _print_table(columns, state.get("arms", []))
+    segments: list[Mapping[str, Any]] = [
+        {"segment": one["name"], **arm} for one in state.get("segments") or () for arm in one["arms"]
+    ]
+    if segments:
+        _print_table(("segment", *(column for column in columns if column in segments[0])), segments)
 
 
 def _get(admin: str, path: str, token: str) -> dict[str, Any]:

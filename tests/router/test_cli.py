@@ -147,6 +147,7 @@ class AdminStub(http.server.BaseHTTPRequestHandler):
                 "not_ready": ["5 blocks are needed\x1b[0m"],
                 "value_remaining": {"q95": 0.021, "threshold": 0.01, "drained": False},
                 "arms": [{"name": "v1", "state": "eligible", "weight": 0.25, "rate": None, "value_usd": 1e-6}],
+                "segments": [{"name": "de", "arms": [{"name": "v1", "weight": 0.75, "decisions": 12}]}],
             },
         }
         status, body = 200, known.get(self.path)
@@ -194,6 +195,10 @@ def test_an_experiment_is_shown_and_controls_nothing_of_the_terminal(admin: dict
     assert "value remaining: 2.10% of the leader's (drained below 1.00%)" in done.stdout
     assert "waits for: 5 blocks are needed?[0m" in done.stdout
     assert "0.25" in done.stdout
+    assert [line.split() for line in done.stdout.splitlines()[-2:]] == [
+        ["segment", "name", "weight", "decisions"],
+        ["de", "v1", "0.75", "12"],
+    ]
     assert "\x1b" not in done.stdout
 
 
