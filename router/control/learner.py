@@ -4,6 +4,7 @@ No IO and no clock: the leader reads, calls `refresh`, and writes what it return
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -19,7 +20,7 @@ from bandits.question import Assessment
 from bandits.segmented import SegmentMemory
 from router.control.alarms import alarms_of
 from router.control.capacity import rooms
-from router.control.dossier import Dossier
+from router.control.dossier import ArmCost, Dossier
 from router.control.guards import call_max_s, counted_from, sick
 from router.control.prices import follow
 from router.control.questions import question_of
@@ -28,7 +29,8 @@ from router.control.seen import Seen, apart
 from router.control.splits import Splits, splits_of
 from router.decisions import Mode
 from router.snapshot import PARTS, ArmRoute, SegmentRoute, Snapshot, view_of
-from serving.cost import PROBES_NEEDED, Line, probe_scale, reference_rows
+from serving.cost import PROBES_NEEDED, Line, reference_rows
+from serving.scales import scales
 
 # Weights that moved by more than this since a block began would bias what is learned inside it (bandit-science.md §A).
 _BLOCK_MOVE_MAX: Final = 0.1
@@ -118,22 +120,32 @@ def _measure(dossier: Dossier, seen: Seen) -> Dossier:
     if mode(dossier.life) in ("settled", "frozen"):
         # What was decided stands on these measurements, and is shown with them; probes go on, but decide nothing.
         return dossier.with_changes(costs=costs)
-    for place, arm in enumerate(dossier.spec.arms):
-        cost = costs.get(arm.name)
-        if cost is None:
-            continue
-        probes = [probe for beat in seen.beats for probe in beat.arms[place].probes]
-        scale = probe_scale(Line(cost.a_s, cost.b_s), probes) if len(probes) >= PROBES_NEEDED else cost.scale
-        is_probed = cost.is_probed or len(probes) >= PROBES_NEEDED
-        if abs(scale - cost.scale) <= _SCALE_MOVE_MIN * cost.scale:
-            scale = cost.scale
-        costs[arm.name] = msgspec.structs.replace(cost, scale=scale, is_probed=is_probed)
+    for backend in sorted({arm.backend for arm in dossier.spec.arms}):
+        costs |= _scaled(dossier, seen, costs, backend)
     leader = dossier.life.leader if dossier.life.leader is not None else dossier.life.control
     sizes: Counter[int] = Counter()
     for beat in seen.beats:
         sizes.update(beat.arms[leader].batch_rows)
     rows = reference_rows(document.reference_rows, sizes) if sizes else document.reference_rows
     return dossier.with_changes(costs=costs, reference_rows=rows)
+
+
+def _scaled(dossier: Dossier, seen: Seen, costs: Mapping[str, ArmCost], backend: str) -> dict[str, ArmCost]:
+    """Return the costs of a backend's calibrated arms, scaled by their probes: they share the machine."""
+    arms = [
+        (place, arm.name) for place, arm in enumerate(dossier.spec.arms) if arm.backend == backend and arm.name in costs
+    ]
+    probes = [[probe for beat in seen.beats for probe in beat.arms[place].probes] for place, _ in arms]
+    found = scales([Line(costs[name].a_s, costs[name].b_s) for _, name in arms], probes)
+    scaled = {}
+    for (_, name), mine, scale in zip(arms, probes, found, strict=True):
+        cost, is_enough = costs[name], len(mine) >= PROBES_NEEDED
+        # An arm that was probed and is now too seldom keeps what was measured.
+        stands = scale is None or (cost.is_probed and not is_enough)
+        if scale is None or stands or abs(scale - cost.scale) <= _SCALE_MOVE_MIN * cost.scale:
+            scale = cost.scale
+        scaled[name] = msgspec.structs.replace(cost, scale=scale, is_probed=cost.is_probed or is_enough)
+    return scaled
 
 
 def _assessed(assessment: Assessment, now: float) -> Assessed:
