@@ -45,7 +45,7 @@ class Models:
         if cached is not None and now < cached.until:
             return cached.signatures
         request = wire.GetModelMetadataRequest(metadata_field=["signature_def"])
-        servable, answer = await self._first_loaded(places, request, timeout_s)
+        servable, answer = await self._first_loaded(places, request, model, timeout_s)
         packed = answer.metadata["signature_def"].value
         signatures = dict(_read(wire.SignatureDefMap, packed, servable.backend).signature_def)
         if len(self._cache) >= _CACHED_MAX:
@@ -65,12 +65,13 @@ class Models:
         if not public:
             raise InvalidArgument("ModelSpec has no name specified.")
         version = spec.version.value if spec.HasField("version") else None
-        _, response = await self._first_loaded(self._places(public, version, spec.version_label), request, timeout_s)
+        places = self._places(public, version, spec.version_label)
+        _, response = await self._first_loaded(places, request, public, timeout_s)
         response.model_spec.name = public
         return bytes(response.SerializeToString())
 
     async def _first_loaded(
-        self, places: Sequence[Servable], request: wire.Message, timeout_s: float
+        self, places: Sequence[Servable], request: wire.Message, public: str, timeout_s: float
     ) -> tuple[Servable, wire.Message]:
         """Ask the places in turn for metadata until one has the version loaded."""
         missing: BackendError | None = None
@@ -81,7 +82,7 @@ class Models:
             except BackendError as error:
                 if error.code is not Code.NOT_FOUND:
                     raise
-                missing = missing or error
+                missing = missing or BackendError(error.code, place.public_words(error.message, public))
         raise missing or AssertionError("a request has at least one place to go")
 
     async def _metadata(self, backend: str, request: wire.Message, timeout_s: float) -> wire.Message:

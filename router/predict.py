@@ -237,7 +237,11 @@ class Predictor:
     async def _dispatch(self, target: Servable, asked: Asked, context: Context) -> tuple[Answer, float]:
         """Send the request to a target and return the answer and the seconds it took."""
         started = self._clock()
-        answer = await self._dispatchers[target.backend].predict(target, asked.request, context.deadline, asked.method)
+        dispatcher = self._dispatchers[target.backend]
+        try:
+            answer = await dispatcher.predict(target, asked.request, context.deadline, asked.method)
+        except BackendError as error:
+            raise BackendError(error.code, target.public_words(error.message, asked.model)) from error
         return answer, self._clock() - started
 
     def _record(self, live: Live, choice: Choice, answer: Answer) -> str:

@@ -49,6 +49,12 @@ class Servable:
         elif self.label:
             spec.version_label = self.label
 
+    def public_words(self, message: str, name: str) -> str:
+        """Put the name that a client used into TF Serving's words for a version that is not there."""
+        for words in ("Latest({})", "Specific({}, "):
+            message = message.replace(words.format(self.model), words.format(name))
+        return message
+
     def __str__(self) -> str:
         choice = (self.label or "latest") if self.version is None else self.version
         return f"{self.backend}/{self.model}/{choice}"

@@ -104,6 +104,8 @@ def gateway_document(backend: str, *, has_experiment: bool) -> dict[str, Any]:
     }
     names = ("default", "half_plus_three", "two_signatures", "lines")
     document["backends"]["tfs"]["models"] = {name: {"base_path": "/unused", "versions": [1]} for name in names}
+    # A label of the gateway's own, for a version that the suite's model server has not loaded.
+    document["backends"]["tfs"]["models"]["lines"] |= {"versions": [1, 2, 3], "labels": {"next": 3}}
     if has_experiment:
         document["experiments"] = [
             {

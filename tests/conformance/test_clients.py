@@ -1,5 +1,6 @@
 """Clients that people have: the official stubs over asyncio, ovmsclient, Node's grpc-js, curl."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -109,6 +110,27 @@ async def test_official_stubs_over_asyncio_are_answered(target: Target, stubs: S
     assert (list(predicted.outputs["y"].float_val), predicted.model_spec.version.value) == ([3.0], VERSION)
     assert [each.value for each in regressed.result.regressions] == [3.0]
     assert refused.value.details() == "Servable not found for request: Latest(nope)"
+
+
+async def test_of_many_at_once_everyone_gets_his_own(target: Target, stubs: Stubs) -> None:
+    from tensorflow_serving.apis import prediction_service_pb2_grpc  # noqa: TID251 - what a client uses
+
+    values = [[float(first + row) for row in range(first % 5 + 1)] for first in range(0, 2000, 10)]
+    async with grpc.aio.insecure_channel(target.grpc, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        service = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        async with asyncio.TaskGroup() as tasks:
+
+            async def regress(sent: list[float]) -> list[float]:
+                answer = await service.Regress(stubs.regress_request(*sent), timeout=TIMEOUT_S)
+                return [each.value for each in answer.result.regressions]
+
+            async def classify(sent: list[float]) -> list[float]:
+                answer = await service.Classify(stubs.classify_request(*sent), timeout=TIMEOUT_S)
+                return [each.classes[0].score for each in answer.result.classifications]
+
+            asked = [(sent, tasks.create_task(call(sent))) for sent in values for call in (regress, classify)]
+
+    assert [task.result() for _, task in asked] == [[value / 2 + 2 for value in sent] for sent, _ in asked]
 
 
 def test_ovmsclient_is_answered_over_grpc_and_http(target: Target, ovms_python: Path) -> None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from serving import wire
 from tests.conformance.models import model_config, server_config
-from tests.conformance.stubs import Stubs
+from tests.conformance.stubs import Stubs, rest
 from tests.conformance.targets import Target
 
 pytestmark = pytest.mark.timeout(120)
@@ -114,3 +115,21 @@ def test_path_that_is_not_there_leaves_the_old_serving(loaded: Target, stubs: St
 
     assert list(stubs.predict(2.0).outputs["y"].float_val) == [3.0]
     assert stubs.states("default") == {123: "AVAILABLE"}
+
+
+def test_label_of_the_gateway_is_never_refused_while_its_version_loads(loaded: Target, stubs: Stubs) -> None:
+    if loaded.takes_reloads:
+        pytest.skip("a model server refuses such a label, see test_version_and_label_move_in_two_steps")
+
+    def answered() -> tuple[int, int, Any]:
+        predicted = stubs.predict(2.0, name="lines", version_label="next").model_spec.version.value
+        metadata = stubs.call("GetModelMetadata", stubs.metadata_request(name="lines", version_label="next"))
+        body = rest(loaded.rest, "/v1/models/lines/labels/next:predict", {"instances": [[1.0]]})
+        return predicted, metadata.model_spec.version.value, body[1]
+
+    before = answered()
+    folders = loaded.folders
+    loaded.reload(server_config(folders, lines=model_config("lines", folders.lines, 1, 2, 3, labels={"old": 1})))
+
+    assert before == (2, 2, {"predictions": [[2.0]]})
+    assert answered() == (3, 3, {"predictions": [[3.0]]})

@@ -7,6 +7,7 @@ import pytest
 
 from router.choice import Context
 from router.predict import Reply
+from router.snapshot import PARTS, ArmRoute
 from serving import methods, wire
 from serving.errors import BackendError, Code, InvalidArgument, ServingError
 from serving.methods import Method
@@ -114,3 +115,12 @@ def test_version_zero_means_none_where_there_is_no_such_version() -> None:
     assert (bool(drawn.decision), dispatcher.servables[0] in (V1, V2)) == (True, True)
     assert dispatcher.servables[1:] == [Servable(BACKEND, "other", 0), Servable(BACKEND, "other", None)]
     assert spec_of(passed).name == "other"
+
+
+def test_words_for_a_version_that_is_not_there_bear_the_public_name() -> None:
+    arms = (ArmRoute("v1", BACKEND, "digits-internal", 1, PARTS), ArmRoute("v2", BACKEND, MODEL, 2, 0))
+    gone = BackendError(Code.NOT_FOUND, "Servable not found for request: Specific(digits-internal, 9)")
+    on = bench({BACKEND: Instant({Servable(BACKEND, "digits-internal", 9): gone})}, [snapshot(arms=arms)])
+
+    with pytest.raises(BackendError, match=r"^Servable not found for request: Specific\(digits, 9\)$"):
+        predicted(on, body(version=9))
