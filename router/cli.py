@@ -33,6 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(experiments_command.app, name="experiments")
+app.add_typer(experiments_command.arms_app, name="arms")
 app.command("decide")(arithmetic_commands.decide)
 app.command("evidence")(arithmetic_commands.evidence)
 app.command("replay")(replay)

@@ -1,110 +1,237 @@
-"""`turpin experiments`: what a running gateway says of its experiments, read from its admin API."""
+"""`turpin experiments` and `turpin arms`: what experiments are doing, and orders to them, through the admin API."""
 
 import json
 import sys
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, NoReturn
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-EXIT_FAILED: Final = 1
-EXIT_BAD_INPUT: Final = 2
-# The answer is a few kilobytes from the same machine, mostly; longer than this and nobody is there.
-_TIMEOUT_S: Final = 10.0
-_ADMIN: Final = "http://127.0.0.1:8502"
+from router.admin_call import ADMIN, EXIT_BAD_INPUT, Gateway, leave, path_of, plain
 
-app = typer.Typer(help="Show what experiments are doing.", no_args_is_help=True)
+app = typer.Typer(help="Show what experiments are doing, specify them, and give them orders.", no_args_is_help=True)
+arms_app = typer.Typer(help="Show an experiment's arms, and send them away or take them back.", no_args_is_help=True)
 
 AdminUrl = Annotated[str, typer.Option("--admin", envvar="TURPIN_ADMIN", help="URL of the gateway's admin port.")]
 Token = Annotated[str, typer.Option("--token", envvar="TURPIN_TOKEN", help="Bearer token.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+Why = Annotated[str, typer.Option("--reason", help="Why: kept in the history and the audit.", show_default=False)]
+File = Annotated[Path, typer.Argument(help="The experiment's YAML or JSON file; - for standard input.")]
 
 
 @app.command("list")
-def list_experiments(admin: AdminUrl = _ADMIN, token: Token = "", as_json: AsJson = False) -> None:
+def list_experiments(admin: AdminUrl = ADMIN, token: Token = "", as_json: AsJson = False) -> None:
     """List the experiments of a gateway."""
-    answer = _get(admin, "/admin/v1/experiments", token)
+    answer = Gateway(admin, token).get("/admin/v1/experiments")
     if as_json:
-        _write_json(answer)
+        write_json(answer)
         return
     columns = ("name", "model", "phase", "control", "leader", "winner")
-    _print_table(columns, answer.get("experiments", []))
+    print_table(columns, answer.get("experiments", []))
 
 
 @app.command("show")
-def show_experiment(name: str, admin: AdminUrl = _ADMIN, token: Token = "", as_json: AsJson = False) -> None:
+def show_experiment(name: str, admin: AdminUrl = ADMIN, token: Token = "", as_json: AsJson = False) -> None:
     """Show the state of one experiment: its phase, its arms, what they earn and cost."""
-    state = _get(admin, f"/admin/v1/experiments/{urllib.parse.quote(name, safe='')}/state", token)
+    state = Gateway(admin, token).get(path_of(name, "state"))
     if as_json:
-        _write_json(state)
+        write_json(state)
         return
     for key in ("name", "model", "phase", "reason", "control", "leader", "winner"):
         if state.get(key) not in (None, ""):
-            sys.stdout.write(f"{key}: {_plain(str(state[key]))}\n")
+            sys.stdout.write(f"{key}: {plain(str(state[key]))}\n")
     remaining = state.get("value_remaining") or {}
     if remaining.get("q95") is not None:
         sys.stdout.write(f"value remaining: {remaining['q95']:.2%} of the leader's (drained below ")
         sys.stdout.write(f"{remaining['threshold']:.2%})\n")
     # An operator's first question; empty once the end is decided.
     for waiting in state.get("not_ready") or ():
-        sys.stdout.write(f"waits for: {_plain(str(waiting))}\n")
+        sys.stdout.write(f"waits for: {plain(str(waiting))}\n")
     columns = (
         *("name", "state", "weight", "decisions", "rewards", "rate", "prediction_cost_usd"),
         *("value_usd", "value_usd_low", "value_usd_high", "best_probability"),
     )
-    _print_table(columns, state.get("arms", []))
+    print_table(columns, state.get("arms", []))
     segments: list[Mapping[str, Any]] = [
         {"segment": one["name"], **arm} for one in state.get("segments") or () for arm in one["arms"]
     ]
     if segments:
-        _print_table(("segment", *(column for column in columns if column in segments[0])), segments)
+        print_table(("segment", *(column for column in columns if column in segments[0])), segments)
 
 
-def _get(admin: str, path: str, token: str) -> dict[str, Any]:
-    """Return the JSON object at `path`; leave the program with a message when there is none."""
-    url = urllib.parse.urlsplit(admin)
-    if url.scheme not in ("http", "https") or not url.netloc:
-        _leave(f"--admin must be a URL such as {_ADMIN}; got '{admin}'", EXIT_BAD_INPUT)
-    headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
-    request = urllib.request.Request(admin.rstrip("/") + path, headers=headers)  # noqa: S310 the scheme is checked
-    # No proxy: the admin port is near, and a token must not pass through one that nobody meant.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+@app.command("apply")
+def apply_experiment(
+    file: File,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would change, and what would come of it.")
+    ] = False,
+    start: Annotated[bool, typer.Option("--start", help="Start it if it is a draft afterwards.")] = False,
+    reason: Why = "",
+    admin: AdminUrl = ADMIN,
+    token: Token = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make an experiment what its file says: create it as a draft, or edit the one that is there."""
+    spec, gateway = _read(file), Gateway(admin, token)
+    name = str(spec.get("name", ""))
+    there = gateway.call("GET", path_of(name)) if name else None
+    query = "?dryRun=true" if dry_run else ""
+    if there is None or there.status == 404:
+        answer = gateway.write("POST", f"/admin/v1/experiments{query}", spec, reason=reason)
+    else:
+        gateway.expect(there)
+        answer = gateway.write("PUT", path_of(name) + query, spec, etag=there.etag, reason=reason)
+    if start and not dry_run and answer.get("phase") == "draft":
+        answer = gateway.write("POST", f"{path_of(name)}:start", {"reason": reason})
+    if as_json:
+        write_json(answer)
+    elif dry_run:
+        _print_forecast(answer)
+    else:
+        _print_done(answer)
+
+
+@app.command("diff")
+def diff_experiment(file: File, admin: AdminUrl = ADMIN, token: Token = "", as_json: AsJson = False) -> None:
+    """Show how an experiment's file differs from the one that is there."""
+    apply_experiment(file, dry_run=True, admin=admin, token=token, as_json=as_json)
+
+
+@app.command("history")
+def show_history(name: str, admin: AdminUrl = ADMIN, token: Token = "", as_json: AsJson = False) -> None:
+    """Show what happened to an experiment, with causes."""
+    answer = Gateway(admin, token).get(path_of(name, "history"))
+    if as_json:
+        write_json(answer)
+        return
+    rows = [note | {"when": _moment(note.get("now"))} for note in answer.get("history", [])]
+    print_table(("when", "what", "before", "after", "why"), rows)
+
+
+def _order(verb: str, about: str) -> None:
+    @app.command(verb, help=about)
+    def give(name: str, reason: Why = "", admin: AdminUrl = ADMIN, token: Token = "", as_json: AsJson = False) -> None:
+        _give(Gateway(admin, token), f"{path_of(name)}:{verb}", {"reason": reason}, as_json)
+
+
+for _verb, _about in (
+    ("start", "Warm the arms, then learn."),
+    ("pause", "Control serves, nothing is learned or retired."),
+    ("resume", "Go on after a pause or a bypass."),
+    ("stop", "End it undecided, with the weights as they are."),
+    ("rollback", "Control serves again; what it replaces goes."),
+    ("bypass", "All to control at once, after the end to the winner; works while the store is away."),
+    ("archive", "Put a concluded experiment away."),
+):
+    _order(_verb, _about)
+
+
+@app.command("promote")
+def promote(
+    name: str,
+    arm: Annotated[str, typer.Argument(help="The arm that wins; the leader when none is named.")] = "",
+    reason: Why = "",
+    admin: AdminUrl = ADMIN,
+    token: Token = "",
+    as_json: AsJson = False,
+) -> None:
+    """Declare the winner: it serves, and the others go."""
+    body = {"reason": reason} | ({"arm": arm} if arm else {})
+    _give(Gateway(admin, token), f"{path_of(name)}:promote", body, as_json)
+
+
+@arms_app.command("list")
+def list_arms(name: str, admin: AdminUrl = ADMIN, token: Token = "", as_json: AsJson = False) -> None:
+    """List the arms of an experiment, their states and why."""
+    answer = Gateway(admin, token).get(path_of(name, "arms"))
+    if as_json:
+        write_json(answer)
+        return
+    print_table(("name", "state", "backend", "model", "version", "reason"), answer.get("arms", []))
+
+
+def _arm_order(verb: str, about: str) -> None:
+    @arms_app.command(verb, help=about)
+    def give(
+        name: str, arm: str, reason: Why = "", admin: AdminUrl = ADMIN, token: Token = "", as_json: AsJson = False
+    ) -> None:
+        _give(Gateway(admin, token), f"{path_of(name, 'arms', arm)}:{verb}", {"reason": reason}, as_json)
+
+
+for _verb, _about in (
+    ("drain", "No more traffic for this arm; it is unloaded when its grace is over."),
+    ("restore", "Take this arm back, at once while it is loaded."),
+    ("retire", "Drain this arm and unload it, without its grace."),
+):
+    _arm_order(_verb, _about)
+
+
+def _give(gateway: Gateway, path: str, body: dict[str, str], as_json: bool) -> None:
+    answer = gateway.write("POST", path, body)
+    if as_json:
+        write_json(answer)
+    else:
+        _print_done(answer)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Return an experiment as it is written; leave the program when it can't be read."""
+    from router.config.document import BadInput, read_yaml
+
     try:
-        with opener.open(request, timeout=_TIMEOUT_S) as answer:
-            found: object = json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            _leave(f"{admin} answers {error.code}: {_detail(error.read())}", EXIT_FAILED)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        _leave(f"no gateway answers at {admin}: {reason}. Is `turpin serve` running there?", EXIT_FAILED)
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        found = read_yaml(text)
+    except (OSError, UnicodeDecodeError, BadInput) as error:
+        leave(f"can't read {file}: {error}", EXIT_BAD_INPUT)
     if not isinstance(found, dict):
-        _leave(f"{admin}{path} is not an admin API of Turpin", EXIT_FAILED)
+        leave(f"{file} must hold an experiment, a mapping with a name", EXIT_BAD_INPUT)
     return found
 
 
-def _detail(body: bytes) -> str:
-    """Return what a problem+json says, else the beginning of the body."""
-    try:
-        problem = json.loads(body)
-        return str(problem.get("detail") or problem.get("title")) if isinstance(problem, dict) else str(problem)
-    except ValueError:
-        return body[:200].decode(errors="replace").strip() or "nothing"
+def _print_done(answer: Mapping[str, Any]) -> None:
+    words = [str(answer.get("name"))]
+    words += [f"{key} {answer[key]}" for key in ("phase", "revision", "winner") if answer.get(key) is not None]
+    sys.stdout.write(plain(", ".join(words)) + "\n")
+    for key in ("reason", "detail"):
+        if answer.get(key):
+            sys.stdout.write(plain(str(answer[key])) + "\n")
 
 
-def _leave(message: str, code: int) -> NoReturn:
-    sys.stderr.write(f"turpin: {_plain(message)}\n")
-    raise typer.Exit(code)
+def _print_forecast(answer: Mapping[str, Any]) -> None:
+    changes = answer.get("diff") or []
+    sys.stdout.write("nothing would change\n" if not changes else "")
+    for change in changes:
+        was, will = (json.dumps(change.get(key), ensure_ascii=False) for key in ("before", "after"))
+        sys.stdout.write(plain(f"{change.get('field')}: {was} -> {will}") + "\n")
+    predicted = answer.get("predicted") or {}
+    before, after = predicted.get("before") or {}, predicted.get("after") or {}
+    shares = {**(before.get("shares") or {}), **(after.get("shares") or {})}
+    rows = [
+        {
+            "arm": arm,
+            "share now": (before.get("shares") or {}).get(arm),
+            "share then": (after.get("shares") or {}).get(arm),
+        }
+        for arm in shares
+    ]
+    print_table(("arm", "share now", "share then"), rows)
+    for key in ("value_usd_per_million", "cost_usd_per_million", "value_usd_day"):
+        sys.stdout.write(f"{key}: {_cell(before.get(key))} -> {_cell(after.get(key))}\n")
 
 
-def _write_json(value: object) -> None:
+def _moment(now: object) -> str:
+    return datetime.fromtimestamp(now, UTC).isoformat(" ", "seconds") if isinstance(now, int | float) else "-"
+
+
+def write_json(value: object) -> None:
+    """Write JSON for programs."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def _print_table(columns: tuple[str, ...], rows: list[Mapping[str, Any]]) -> None:
+def print_table(columns: tuple[str, ...], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a table for people."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -123,9 +250,4 @@ def _print_table(columns: tuple[str, ...], rows: list[Mapping[str, Any]]) -> Non
 def _cell(value: object) -> str:
     if value is None:
         return "-"
-    return _plain(f"{value:.4g}" if isinstance(value, float) else str(value))
-
-
-def _plain(text: str) -> str:
-    """Return the text without what a terminal would obey."""
-    return "".join(char if char.isprintable() else "?" for char in text)
+    return plain(f"{value:.4g}" if isinstance(value, float) else str(value))

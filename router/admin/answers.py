@@ -21,7 +21,8 @@ class Refused(Exception):
     def of(cls, error: BadInput) -> "Refused":
         """Refuse what was written, with every field that is wrong."""
         errors = [{"field": place_text(one.place), "message": one.message} for one in error.problems]
-        return cls(Problem.INVALID, str(error), errors)
+        count = f"{len(errors)} values are" if len(errors) > 1 else "one value is"
+        return cls(Problem.INVALID, f"{count} not acceptable", errors)
 
     def response(self) -> web.Response:
         """Return the problem document."""

@@ -90,13 +90,16 @@ def test_check_writes_the_effective_configuration(tmp_path: Path) -> None:
 
 
 def test_check_hides_secrets_and_warns_of_what_has_no_effect(tmp_path: Path) -> None:
-    text = CONFIG + "decision_keys: ['k1:very-secret-very-secret']\nadmin: {hosts: [gateway]}\n"
+    text = (
+        CONFIG.replace("price_usd_per_hour: 0.526}", "price_usd_per_hour: 0.526, location: here}")
+        + "decision_keys: ['k1:very-secret-very-secret']\njournal: {sample: 1.0}\n"
+    )
 
     done = run("check", "--json", "-c", written(tmp_path, text))
 
     assert json.loads(done.stdout)["decision_keys"] == ["********"]
     assert "very-secret" not in done.output
-    assert done.stderr.startswith("warning: admin.hosts has no effect in this version")
+    assert done.stderr.startswith("warning: backends.tfs.location has no effect in this version")
 
 
 def test_check_lists_every_problem(tmp_path: Path) -> None:

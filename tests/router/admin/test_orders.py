@@ -85,6 +85,18 @@ async def test_the_whole_life_by_hand(on: Bench) -> None:
     assert (refused.status, refused.body["detail"]) == (409, "v1 serves already")
 
 
+async def test_rollback_to_a_revision_brings_its_specification_back_as_a_new_one(on: Bench) -> None:
+    await on.started(1, 2, policy={"floor": 0.03})
+    await on.edit("PUT", specified(1, 2, 3))
+
+    back = await on.order("rollback", {"revision": 2, "reason": "too many arms"})
+
+    assert (back.status, back.body["revision"]) == (200, 4)
+    spec = (await on.call("GET", f"{EXPERIMENTS}/digits")).body["spec"]
+    assert ([arm["name"] for arm in spec["arms"]], spec["policy"]["floor"]) == (["v1", "v2"], 0.03)
+    assert [arm.name for arm in (await on.dossier()).life.arms] == ["v1", "v2", "v3"]
+
+
 async def test_promotion_without_an_arm_wants_a_leader(on: Bench) -> None:
     await on.started()
 

@@ -1,0 +1,119 @@
+"""Calls to a gateway's admin API from the command line: the token is found, and what is refused is told field by field."""
+
+import json
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple, NoReturn
+
+import typer
+
+from turpin.token import read_token
+
+EXIT_FAILED: Final = 1
+EXIT_BAD_INPUT: Final = 2
+ADMIN: Final = "http://127.0.0.1:8502"
+# The answer is a few kilobytes from the same machine, mostly; longer than this and nobody is there.
+_TIMEOUT_S: Final = 10.0
+
+
+class Answer(NamedTuple):
+    """The status, the JSON object of the body, and the ETag of what it shows (empty: none)."""
+
+    status: int
+    body: dict[str, Any]
+    etag: str
+
+
+class Gateway(NamedTuple):
+    """Where the admin port is, and with which token it is called (empty: found beside the gateway's store)."""
+
+    admin: str
+    token: str = ""
+
+    def get(self, path: str) -> dict[str, Any]:
+        """Return the JSON object at `path`; leave the program with a message when there is none."""
+        body = self.expect(self.call("GET", path))
+        if "text" in body:
+            leave(f"{self.admin}{path} is not an admin API of Turpin", EXIT_FAILED)
+        return body
+
+    def write(self, method: str, path: str, body: Any, *, etag: str = "", reason: str = "") -> dict[str, Any]:
+        """Send a change and return its answer; leave the program with a message when it is refused."""
+        gateway = self if self.token else self._replace(token=self._made_token())
+        return self.expect(gateway.call(method, path, body, etag=etag, reason=reason))
+
+    def call(self, method: str, path: str, body: Any = None, *, etag: str = "", reason: str = "") -> Answer:
+        """Call, and return whatever is answered; leave the program when nobody answers."""
+        url = urllib.parse.urlsplit(self.admin)
+        if url.scheme not in ("http", "https") or not url.netloc:
+            leave(f"--admin must be a URL such as {ADMIN}; got '{self.admin}'", EXIT_BAD_INPUT)
+        headers = {"Accept": "application/json"}
+        headers |= {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        headers |= {"If-Match": etag} if etag else {}
+        raw = None if body is None else json.dumps(body).encode()
+        headers |= {} if raw is None else {"Content-Type": "application/json"}
+        headers |= {"Turpin-Reason": plain(reason)} if reason else {}
+        request = urllib.request.Request(self.admin.rstrip("/") + path, data=raw, headers=headers, method=method)  # noqa: S310 the scheme is checked
+        # No proxy: the admin port is near, and a token must not pass through one that nobody meant.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=_TIMEOUT_S) as answer:
+                return Answer(answer.status, _object(answer.read()), answer.headers.get("ETag", ""))
+        except urllib.error.HTTPError as error:
+            with error:
+                return Answer(error.code, _object(error.read()), "")
+        except (OSError, ValueError) as error:
+            why = getattr(error, "reason", error)
+            leave(f"no gateway answers at {self.admin}: {why}. Is `turpin serve` running there?", EXIT_FAILED)
+
+    def expect(self, answer: Answer) -> dict[str, Any]:
+        """Return the body of a call that went well; leave the program with what is wrong otherwise."""
+        if answer.status >= 300:
+            self._refused(answer)
+        return answer.body
+
+    def _refused(self, answer: Answer) -> NoReturn:
+        for error in answer.body.get("errors") or ():
+            sys.stderr.write(f"{plain(str(error.get('field')))}: {plain(str(error.get('message')))}\n")
+        detail = answer.body.get("detail") or answer.body.get("title") or answer.body.get("text") or "nothing"
+        code = EXIT_BAD_INPUT if answer.status in (400, 422) else EXIT_FAILED
+        leave(f"{self.admin} answers {answer.status}: {detail}", code)
+
+    def _made_token(self) -> str:
+        """Return the token that a gateway on this machine made, where this user may read it."""
+        host = urllib.parse.urlsplit(self.admin).hostname or ""
+        # Nobody else's word is taken for where a token lies.
+        if host not in ("localhost", "127.0.0.1", "::1"):
+            return ""
+        where = self.call("GET", "/admin/v1/version").body.get("token_file")
+        return read_token(Path(where)) if isinstance(where, str) else ""
+
+
+def path_of(name: str, *parts: str) -> str:
+    """Return the path of an experiment, or of something of it."""
+    quoted = (urllib.parse.quote(part, safe="") for part in (name, *parts))
+    return "/admin/v1/experiments/" + "/".join(quoted)
+
+
+def leave(message: str, code: int) -> NoReturn:
+    """Leave the program with a message."""
+    sys.stderr.write(f"turpin: {plain(message)}\n")
+    raise typer.Exit(code)
+
+
+def plain(text: str) -> str:
+    """Return the text without what a terminal would obey."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    """Return a JSON object; of anything else its beginning, as `text`."""
+    try:
+        found: object = json.loads(raw) if raw else {}
+    except ValueError:
+        found = raw[:200].decode(errors="replace").strip()
+    return dict(found) if isinstance(found, Mapping) else {"text": str(found)}
