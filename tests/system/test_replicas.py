@@ -4,11 +4,12 @@ import asyncio
 import time
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from serving import wire
 from tests.system.client import Client
-from tests.system.gateway import configuration, endless, serving, until
+from tests.system.gateway import Gateway, configuration, endless, serving, until
 from tests.system.model_server import BYSTANDER, MODEL, DigitsServer
 from tests.system.test_whole_line import CLIENTS, LINES, RATES
 from tests.system.traffic import Nature, Traffic
@@ -70,3 +71,43 @@ async def test_control_process_killed_while_losers_are_unloaded_is_followed_by_o
         for reload in server.reloads:
             bystanders = [entry for entry in reload.model_config_list.config if entry.name == BYSTANDER]
             assert [list(entry.model_version_policy.specific.versions) for entry in bystanders] == [[7, 8]]
+
+
+def made_token(folder: Path) -> str:
+    """The token that the gateway made at its first start."""
+    (token,) = [path.read_text().strip() for path in folder.iterdir() if "token" in path.name]
+    return token
+
+
+async def ordered(gateway: Gateway, token: str, path: str, **body: str) -> None:
+    """Give an order through the admin API."""
+    url = f"http://127.0.0.1:{gateway.admin}/admin/v1/experiments/{MODEL}{path}"
+    headers = {"Authorization": f"Bearer {token}"}
+    async with aiohttp.ClientSession() as session, session.post(url, json=body, headers=headers) as answer:
+        assert answer.status == 200, await answer.text()
+
+
+async def test_no_request_fails_while_arms_are_retired_brought_back_and_changed_for_the_winner(tmp_path: Path) -> None:
+    document = configuration(tmp_path, "", experiments=[endless()])
+    async with DigitsServer(LINES) as one, DigitsServer(LINES) as other:
+        document["backends"]["tfs-a"]["target"] = [one.address, other.address]
+        async with serving(tmp_path, document) as gateway, Client.to(gateway) as client:
+            await gateway.in_phase("running", patience_s=45.0)
+            token = made_token(tmp_path)
+            traffic = Traffic(client, Nature(RATES, seed=6))
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(traffic.run(CLIENTS))
+                await ordered(gateway, token, ":promote", arm="v2")
+                await gateway.in_phase("concluded", patience_s=45.0)
+                assert (one.serves(MODEL), other.serves(MODEL)) == ([2], [2])
+                before = dict(traffic.answers)
+                # Loaded, warmed and compared first: it serves nobody until then, and v2 goes only afterwards.
+                await ordered(gateway, token, ":promote", arm="v1")
+                await until("v1 alone", lambda: one.serves(MODEL) == other.serves(MODEL) == [1], patience_s=45.0)
+                served = traffic.answers["v1"]
+                await until("v1 serves", lambda: traffic.answers["v1"] > served + 50)
+                traffic.stop.set()
+
+    assert traffic.failed == []
+    assert before.get("v3") == traffic.answers.get("v3")
+    assert [server.serves(BYSTANDER) for server in (one, other)] == [[7, 8]] * 2
