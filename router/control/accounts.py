@@ -54,12 +54,14 @@ class Accounts:
     async def run(self) -> None:
         """Look and count for ever; while the store is away the workers' counts wait."""
         loop = asyncio.get_running_loop()
-        looked_at = -_LOADED_S
+        looked_at, looked_for = -_LOADED_S, 0
         while True:
             try:
                 await self._read_arms()
-                if loop.time() - looked_at >= _LOADED_S:
-                    looked_at = loop.time()
+                models = sum(len(known) for known in self._models.values())
+                # At once when an experiment has brought new models: else their idle time would be nobody's till then.
+                if loop.time() - looked_at >= _LOADED_S or models != looked_for:
+                    looked_at, looked_for = loop.time(), models
                     await self._look()
                 raw = await self._store.heartbeats(self._unix_now(), _SILENT_S)
                 beats = {gateway: heartbeat.decode(one).replicas for gateway, one in raw.items() if one}
