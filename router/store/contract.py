@@ -52,6 +52,9 @@ and a disk that syncs in 5 s is as good as away."""
 HISTORY_KEPT = 10_000
 """Entries of history kept per experiment; older ones are dropped. At one change a minute this is a week of nothing else."""
 
+DEPLOYMENTS_KEPT = 1_000
+"""Deployments kept; those written longest ago are dropped. Nobody deploys a thousand versions before one has ended."""
+
 GATEWAY_KEPT_S = 7 * 86_400.0
 """How long a gateway that went silent is remembered. No gateway retries a flush for a week."""
 
@@ -164,7 +167,7 @@ class Reward:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One experiment or backend as it is stored; `revision` counts its changes from 1."""
+    """One experiment, backend or deployment as it is stored; `revision` counts its changes from 1."""
 
     name: str
     revision: int
@@ -235,6 +238,14 @@ class Store(Protocol):
 
     async def save_backend(self, name: str, document: bytes, expected_revision: int, fence: int) -> int:
         """Store what a backend is to serve; as `save_experiment` does an experiment."""
+
+    async def deployments(self) -> list[Record]:
+        """Return all deployments of versions, by name; those that ended long ago are forgotten."""
+
+    async def save_deployment(
+        self, name: str, document: bytes, expected_revision: int, fence: int | None, entries: Sequence[Entry] = ()
+    ) -> int:
+        """Store how far a deployment is; as `save_experiment` does an experiment. At most DEPLOYMENTS_KEPT are kept."""
 
     async def append_history(self, name: str, entry: bytes, fence: int) -> None:
         """Add an entry to an experiment's history, which keeps the last HISTORY_KEPT. Raises Fenced."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from router.store import ledger
 from router.store.contract import (
+    DEPLOYMENTS_KEPT,
     FIELDS,
     GATEWAY_KEPT_S,
     HISTORY_KEPT,
@@ -35,6 +36,7 @@ class MemoryStore:
         self._gateways: dict[str, tuple[int, float, bytes]] = {}  # sequence, seen, heartbeat
         self._experiments: dict[str, Record] = {}
         self._backends: dict[str, Record] = {}
+        self._deployments: dict[str, Record] = {}  # the one written longest ago first
         self._history: dict[str, deque[bytes]] = {}
         self._snapshots: dict[str, tuple[int, bytes]] = {}
         self._lease = ledger.Lease()
@@ -129,6 +131,22 @@ class MemoryStore:
         """Store what a backend is to serve in place of the revision its writer had read."""
         return self._save(self._backends, Record(name, expected_revision + 1, bytes(document)), fence)
 
+    async def deployments(self) -> list[Record]:
+        """Return all deployments of versions."""
+        self._require_open()
+        return [record for _, record in sorted(self._deployments.items())]
+
+    async def save_deployment(
+        self, name: str, document: bytes, expected_revision: int, fence: int | None, entries: Sequence[Entry] = ()
+    ) -> int:
+        """Store how far a deployment is, and tell histories of it."""
+        revision = self._save(self._deployments, Record(name, expected_revision + 1, bytes(document)), fence)
+        self._deployments[name] = self._deployments.pop(name)
+        if len(self._deployments) > DEPLOYMENTS_KEPT:
+            del self._deployments[next(iter(self._deployments))]
+        self._tell(entries)
+        return revision
+
     async def append_history(self, name: str, entry: bytes, fence: int) -> None:
         """Add an entry to an experiment's history."""
         self._require_open()
@@ -168,9 +186,10 @@ class MemoryStore:
         if self._lease.holder == owner:
             self._lease = ledger.Lease(epoch=self._lease.epoch)
 
-    def _save(self, records: dict[str, Record], new: Record, fence: int) -> int:
+    def _save(self, records: dict[str, Record], new: Record, fence: int | None) -> int:
         self._require_open()
-        ledger.check_fence(fence, self._lease.epoch)
+        if fence is not None:
+            ledger.check_fence(fence, self._lease.epoch)
         known = records.get(new.name)
         ledger.check_revision(new.name, new.revision - 1, 0 if known is None else known.revision)
         records[new.name] = new

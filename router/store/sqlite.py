@@ -112,6 +112,19 @@ class SqliteStore:
             lambda transaction: transaction.save("backends", name, document, expected_revision, fence)
         )
 
+    async def deployments(self) -> list[Record]:
+        """Return all deployments of versions."""
+        rows = await self._rows("SELECT name, revision, document FROM deployments ORDER BY name")
+        return [Record(*row) for row in rows]
+
+    async def save_deployment(
+        self, name: str, document: bytes, expected_revision: int, fence: int | None, entries: Sequence[Entry] = ()
+    ) -> int:
+        """Store how far a deployment is, and tell histories of it."""
+        return await self._write(
+            lambda transaction: transaction.save_deployment(name, document, expected_revision, fence, tuple(entries))
+        )
+
     async def append_history(self, name: str, entry: bytes, fence: int) -> None:
         """Add an entry to an experiment's history."""
         await self._write(lambda transaction: transaction.append_history(name, entry, fence))

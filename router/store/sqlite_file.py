@@ -19,8 +19,8 @@ from router.store.contract import (
 
 # "TURP" in ASCII: tells our files from those of other programs, as `file` does too.
 _APPLICATION_ID = 0x54555250
-# 2: more fields in sums. 3: backends.
-SCHEMA_VERSION = 3
+# 2: more fields in sums. 3: backends. 4: deployments.
+SCHEMA_VERSION = 4
 # STRICT tables came with 3.37; without them SQLite would turn an overflowing integer into a float in silence.
 _SQLITE_MIN = (3, 37, 0)
 # Below CALL_TIMEOUT_S, so that a caller learns of the lock and not only that time ran out.
@@ -30,7 +30,11 @@ _LOCK_POLL_S = 0.001
 
 _NO_ACCESS = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
 
-_BACKENDS = "CREATE TABLE IF NOT EXISTS backends (name TEXT PRIMARY KEY, revision INTEGER NOT NULL, document BLOB NOT NULL) STRICT;"
+# The tables of documents that came after the first version.
+_DOCUMENTS = " ".join(
+    f"CREATE TABLE IF NOT EXISTS {table} (name TEXT PRIMARY KEY, revision INTEGER NOT NULL, document BLOB NOT NULL) STRICT;"
+    for table in ("backends", "deployments")
+)
 
 _SCHEMA = f"""
 CREATE TABLE sums (epoch INTEGER NOT NULL, arm INTEGER NOT NULL, block INTEGER NOT NULL,
@@ -41,7 +45,7 @@ CREATE TABLE counted (nonce BLOB NOT NULL, event TEXT NOT NULL, value REAL NOT N
 CREATE TABLE gateways (gateway TEXT PRIMARY KEY, sequence INTEGER NOT NULL, seen REAL NOT NULL,
     heartbeat BLOB NOT NULL) STRICT;
 CREATE TABLE experiments (name TEXT PRIMARY KEY, revision INTEGER NOT NULL, document BLOB NOT NULL) STRICT;
-{_BACKENDS}
+{_DOCUMENTS}
 CREATE TABLE history (name TEXT NOT NULL, id INTEGER NOT NULL, entry BLOB NOT NULL,
     PRIMARY KEY (name, id)) STRICT, WITHOUT ROWID;
 CREATE TABLE snapshots (name TEXT PRIMARY KEY, version INTEGER NOT NULL, snapshot BLOB NOT NULL) STRICT;
@@ -148,7 +152,7 @@ def _migration(connection: sqlite3.Connection) -> str:
     there = {row[1] for row in connection.execute("PRAGMA table_info(sums)")}
     columns = (f"ALTER TABLE sums ADD COLUMN {field} INTEGER NOT NULL DEFAULT 0;" for field in FIELDS)
     missing = (column for column, field in zip(columns, FIELDS, strict=True) if field not in there)
-    return " ".join((*missing, _BACKENDS, f"PRAGMA user_version = {SCHEMA_VERSION};"))
+    return " ".join((*missing, _DOCUMENTS, f"PRAGMA user_version = {SCHEMA_VERSION};"))
 
 
 def named(error: sqlite3.Error, path: str) -> StoreError:

@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 
 from router.store import ledger
 from router.store.contract import (
+    DEPLOYMENTS_KEPT,
     FIELDS,
     GATEWAY_KEPT_S,
     HISTORY_KEPT,
@@ -85,7 +86,7 @@ class Transaction:
 
     def save(
         self,
-        table: Literal["experiments", "backends"],
+        table: Literal["experiments", "backends", "deployments"],
         name: str,
         document: bytes,
         expected_revision: int,
@@ -101,6 +102,19 @@ class Transaction:
     ) -> int:
         """Store a document in place of the revision its writer had read, and tell histories of it."""
         revision = self.save("experiments", name, document, expected_revision, fence)
+        for whose, entry in entries:
+            self._tell(whose, entry)
+        return revision
+
+    def save_deployment(
+        self, name: str, document: bytes, expected_revision: int, fence: int | None, entries: Sequence[Entry]
+    ) -> int:
+        """Store how far a deployment is, and drop those that nobody wrote for longest."""
+        revision = self.save("deployments", name, document, expected_revision, fence)
+        self._execute(
+            "DELETE FROM deployments WHERE rowid <= (SELECT rowid FROM deployments ORDER BY rowid DESC LIMIT 1 OFFSET ?)",
+            (DEPLOYMENTS_KEPT,),
+        )
         for whose, entry in entries:
             self._tell(whose, entry)
         return revision

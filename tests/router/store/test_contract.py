@@ -21,7 +21,7 @@ from router.store import (
     StoreUnavailable,
     open_store,
 )
-from router.store.contract import HISTORY_KEPT, INT64_MAX, INT64_MIN
+from router.store.contract import DEPLOYMENTS_KEPT, HISTORY_KEPT, INT64_MAX, INT64_MIN
 from tests.router.store.samples import CELL, NOW, nonce, reward, with_zeros
 
 RECORDED, DUPLICATE, CONFLICT = RewardResult.RECORDED, RewardResult.DUPLICATE, RewardResult.CONFLICT
@@ -455,3 +455,32 @@ class TestLifeOfAStore:
             reward(1, event="\ud800")
         with pytest.raises(ValueError, match="expires_at"):
             reward(1, expires_at=2**63)
+
+
+class TestDeployments:
+    async def test_documents_of_deployments_come_back_by_name_and_change_by_compare_and_set(self, store: Store) -> None:
+        assert await store.save_deployment("tfs/digits/8", b"begun", 0, None) == 1
+        assert await store.save_deployment("tfs/digits/7", b"begun", 0, 0) == 1
+        assert await store.save_deployment("tfs/digits/7", b"done", 1, 0, [Entry("/audit", b"who")]) == 2
+        with pytest.raises(RevisionConflict):
+            await store.save_deployment("tfs/digits/7", b"again", 1, None)
+
+        assert await store.deployments() == [
+            Record("tfs/digits/7", 2, b"done"),
+            Record("tfs/digits/8", 1, b"begun"),
+        ]
+        assert await store.history("/audit", 9) == [b"who"]
+
+    async def test_those_written_longest_ago_are_dropped(self, store: Store) -> None:
+        await store.save_deployment("first", b"", 0, None)
+        await store.save_deployment("second", b"", 0, None)
+        await store.save_deployment("first", b"again", 1, None)
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(DEPLOYMENTS_KEPT - 2):
+                tasks.create_task(store.save_deployment(f"n{number}", b"", 0, None))
+        assert len(await store.deployments()) == DEPLOYMENTS_KEPT
+
+        await store.save_deployment("last", b"", 0, None)
+
+        names = {record.name for record in await store.deployments()}
+        assert (len(names), "first" in names, "second" in names) == (DEPLOYMENTS_KEPT, True, False)
