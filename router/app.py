@@ -26,6 +26,7 @@ from router.control.feeds import Feeds
 from router.control.leader import Leader
 from router.data_plane import DataPlane, Ports
 from router.decisions import Keyring
+from router.deploy.service import deploying
 from router.keys import decision_keys
 from router.link import Configure, Override
 from router.logs import configure_logs
@@ -80,6 +81,7 @@ async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
             stack.push_async_callback(control.close)
             await control.look_up()
             leader, feeds, accounts = _control(config, store, control, metrics)
+            versions = deploying(config, store=store, leader=leader, upstreams=control, unix_now=unix_now)
             admin_port = await listen(
                 config,
                 stack,
@@ -92,12 +94,14 @@ async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
                 backends=leader.servers.view,
                 costs=accounts.view,
                 tell=gateway.tell,
+                versions=versions.uploads,
             )
             async with asyncio.TaskGroup() as tasks:
                 beside = [
                     tasks.create_task(feeds.run(), name="price feeds"),
                     tasks.create_task(accounts.run(), name="accounts"),
                     tasks.create_task(leader.run(), name="leader"),
+                    tasks.create_task(versions.driver.run(), name="deployments"),
                     tasks.create_task(control.run(), name="replicas"),
                 ]
                 await gateway.run(stop=stop, admin_port=admin_port)

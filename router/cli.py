@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 import typer
 
 from router import arithmetic_commands, commands, experiments_command
+from router.deploy.command import deploy, rollback
 from router.guard import PACKAGES
 from router.replay.command import replay
 from router.version import installed_version
@@ -37,6 +38,8 @@ app.add_typer(experiments_command.arms_app, name="arms")
 app.command("decide")(arithmetic_commands.decide)
 app.command("evidence")(arithmetic_commands.evidence)
 app.command("replay")(replay)
+app.command("deploy")(deploy)
+app.command("rollback")(rollback)
 
 ConfigPath = Annotated[Path, typer.Option("--config", "-c", envvar="TURPIN_CONFIG", help="The configuration file.")]
 

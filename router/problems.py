@@ -27,7 +27,7 @@ class Problem(enum.Enum):
     STALE = ("stale", 412, "It was changed meanwhile: read it again")
     TOO_LARGE = ("too_large", 413, "The body is too large")
     ENCODED = ("encoded", 415, "Send the body unencoded")
-    MEDIA = ("media_type", 415, "Send JSON")
+    MEDIA = ("media_type", 415, "Send what this route reads")
     INVALID = ("invalid", 422, "A value is not acceptable")
     TIMEOUT = ("timeout", 408, "The body took too long to arrive")
     KEY_REUSED = ("key_reused", 422, "The Idempotency-Key was used for another request")

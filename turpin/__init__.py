@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from turpin.package import PackageRefused as PackageRefused
     from turpin.package import Runtime as Runtime
     from turpin.packing import ModelRefused as ModelRefused
+    from turpin.packing import seal as seal
     from turpin.packing import verify as verify
     from turpin.state import State as State
 
@@ -33,6 +34,7 @@ _HOMES = {
     "Runtime": "turpin.package",
     "State": "turpin.state",
     "TurpinError": "turpin.errors",
+    "seal": "turpin.packing",
     "verify": "turpin.packing",
 }
 

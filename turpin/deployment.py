@@ -34,6 +34,9 @@ class Deployment:
 
     document: Mapping[str, Any]
 
+    def __repr__(self) -> str:
+        return f"<Deployment of {self.model} version {self.version}: {self.error or self.document.get('state')}>"
+
     @property
     def model(self) -> str:
         """The model."""

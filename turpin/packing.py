@@ -55,6 +55,13 @@ def pack(folder: Path, package: Package | None = None) -> Archive:
         raise ModelRefused(f"{folder}: {error}") from error
 
 
+def seal(folder: Path, package: Package | None = None) -> Sealed:
+    """Write the sealed package into a version's folder, as `pack` would send it, and return it."""
+    sealed = pack(folder, package).sealed
+    (folder / packages.NAME).write_bytes(sealed.content)
+    return sealed
+
+
 def verify(folder: Path) -> Sealed:
     """Check a version's folder against the package in it; PackageRefused or ModelRefused says what differs."""
     try:

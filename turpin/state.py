@@ -16,6 +16,10 @@ class State:
     def __getitem__(self, key: str) -> Any:
         return self.document[key]
 
+    def __repr__(self) -> str:
+        shares = ", ".join(f"{name} {share:.1%}" for name, share in self.shares.items())
+        return f"<State of {self.name}: {self.phase}; {shares}>"
+
     @property
     def name(self) -> str:
         """The experiment."""

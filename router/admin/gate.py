@@ -19,7 +19,6 @@ from router.config.settings import Admin
 from router.fronts.access import is_loopback
 from router.problems import Problem
 
-JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 MADE_NAME: Final = "local"
 
@@ -58,7 +57,7 @@ class Gate:
             self._check_host(request)
         caller = self._caller(request, route)
         if route.is_writing:
-            _check_content_type(request)
+            _check_content_type(request, route)
         return caller
 
     def _caller(self, request: web.Request, route: Route) -> Caller:
@@ -112,10 +111,10 @@ def _hostname(url: str) -> str:
         return ""
 
 
-def _check_content_type(request: web.Request) -> None:
+def _check_content_type(request: web.Request, route: Route) -> None:
     if "Content-Type" not in request.headers and not request.can_read_body:
         return
-    wanted: Sequence[str] = (MERGE_PATCH, JSON) if request.method == "PATCH" else (JSON,)
+    wanted: Sequence[str] = (MERGE_PATCH, route.media) if request.method == "PATCH" else (route.media,)
     if request.content_type not in wanted:
         raise Refused(Problem.MEDIA, f"send {wanted[0]}; got {request.content_type[:80]}")
 

@@ -24,6 +24,7 @@ class Route:
     role: Role
     name: str
     about: str
+    media: str = "application/json"  # what it reads; a PATCH reads merge patches too
 
     @property
     def is_writing(self) -> bool:
@@ -32,6 +33,7 @@ class Route:
 
 
 _E: Final = "/admin/v1/experiments"
+_V: Final = "/admin/v1/models/{model}/versions/{version}"
 
 _READING: Final = (
     Route("GET", "/healthz", Role.ANYBODY, "healthz", "whether the process lives"),
@@ -40,6 +42,8 @@ _READING: Final = (
     Route("GET", "/admin/v1/version", Role.ANYBODY, "version", "which version of Turpin answers"),
     Route("GET", "/admin/v1/audit", Role.VIEWER, "audit", "who changed what, why, and how it was before"),
     Route("GET", "/admin/v1/backends", Role.VIEWER, "backends", "what every model server has loaded, and is to have"),
+    Route("GET", _V, Role.VIEWER, "show_version", "how far the deployment of a version is"),
+    Route("PUT", _V, Role.ADMIN, "put_version", "upload a SavedModel, and deploy it as an arm", "application/x-tar"),
     Route("GET", _E, Role.VIEWER, "list_experiments", "all experiments in brief"),
     Route("GET", f"{_E}/{{name}}", Role.VIEWER, "show_experiment", "one experiment as specified"),
     Route("GET", f"{_E}/{{name}}/state", Role.VIEWER, "state", "the numbers behind its decisions"),

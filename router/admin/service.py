@@ -22,6 +22,7 @@ from router.aggregate import Aggregate
 from router.config import Config
 from router.config.fields import split_address
 from router.control.feeds import Feeds
+from router.deploy.uploads import Uploads
 from router.fronts.http import serve_http
 from router.metrics import Metrics
 from router.store import Store
@@ -42,9 +43,9 @@ async def listen(
     backends: Callable[[], list[dict[str, Any]]],
     costs: Callable[[], dict[str, Any]],
     tell: Tell,
+    versions: Uploads,
 ) -> int:
-    """Listen on the admin port, and on that of the metrics if there is one; return the admin port. `backends` shows what
-    model servers have loaded, `tell` reaches all workers. OSError if a port can't be had, or the token not be made."""
+    """Listen on the admin port and that of the metrics; return the former. OSError for a port or token we can't have."""
     token, token_file = _token(config, stack)
     gate = Gate(config.admin, made_token=token)
     health = Health(
@@ -66,7 +67,7 @@ async def listen(
         unix_now=unix_now,
     )
     orders = Orders(desk=desk, store=store, bypasses=bypasses, unix_now=unix_now)
-    parts = (health, reading, editing, orders, Money(feeds, costs), Backends(backends))
+    parts = (health, reading, editing, orders, Money(feeds, costs), Backends(backends), versions)
     app = application(gate, *(part.handlers() for part in parts))
     tasks = await stack.enter_async_context(asyncio.TaskGroup())
     stack.callback(tasks.create_task(bypasses.run(), name="bypasses the store has not heard of").cancel)

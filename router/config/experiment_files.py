@@ -29,7 +29,8 @@ def served_problems(experiment: Experiment, backends: Mapping[str, Backend]) -> 
         if files is None:
             message = f"backend '{arm.backend}' has no model '{arm.model}'; {there_are(backend.models)}"
             yield Problem(("arms", position, "model"), message)
-        elif arm.version not in files.versions:
+        # What was published later is not in the file.
+        elif backend.publish is None and arm.version not in files.versions:
             there = ", ".join(map(str, files.versions))
             message = f"backend '{arm.backend}' has no version {arm.version} of '{arm.model}'; there are {there}"
             yield Problem(("arms", position, "version"), message)

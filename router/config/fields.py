@@ -28,7 +28,7 @@ _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 HIDDEN: Final = "********"
 # The user and password of a URL, and its query, where some put the password.
 _CREDENTIALS = re.compile(r"(?<=://)[^/]*(?=@)|(?<=\?).*")
-_NAME = re.compile(r"[a-z0-9-]{1,63}")
+NAME: Final = re.compile(r"[a-z0-9-]{1,63}")
 
 
 def parse_duration(text: object) -> float:
@@ -62,7 +62,7 @@ def _read_duration(value: object) -> float:
 
 
 def _check_name(value: str) -> str:
-    if not _NAME.fullmatch(value):
+    if not NAME.fullmatch(value):
         raise ValueError(f"must be 1 to 63 of a-z, 0-9 and '-'; got {shown(value)}")
     return value
 

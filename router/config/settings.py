@@ -145,7 +145,8 @@ class Backend(Document):
     control: Literal["observed", "managed"] = "observed"
     # The server's own models.config (protobuf text), as this process sees it; imported once.
     model_config_file: Annotated[str, AfterValidator(_check_folder)] | None = None
-    publish: str | None = None
+    # The folder in which the folders of the models lie, as we see it; buckets are not supported yet.
+    publish: Annotated[str, AfterValidator(_check_folder)] | None = None
     models: dict[str, ModelFiles] = Field(default={})
 
     @model_validator(mode="after")
@@ -160,6 +161,8 @@ class Backend(Document):
             whole = "a managed backend's whole model config is Turpin's: write all models it serves here, or say where"
             whole += " its models.config is with model_config_file"
             problems.append(Problem(("models",), f"is missing: {whole}"))
+        if self.publish is not None and self.control != "managed":
+            problems.append(Problem(("publish",), "is for a managed backend only: nobody could load what lies there"))
         for name, files in self.models.items():
             for label, version in files.labels.items():
                 if version not in files.versions:
@@ -225,6 +228,10 @@ class Limits(Document):
     queue_bytes: int = Field(default=256 * 2**20, ge=1024)
     # One retry for five requests: more would turn a fault into an overload.
     retry_budget: float = Field(default=0.2, ge=0, le=1)
+    # All files of one uploaded version together: 8 GiB are two billion parameters in float32.
+    version_bytes: int = Field(default=8 * 2**30, ge=2**20)
+    # A SavedModel has a dozen files; vocabularies and other assets some more.
+    version_files: int = Field(default=1_000, ge=4)
 
 
 class Journal(Document):

@@ -86,7 +86,7 @@ class Leader:
                 unix_now=self._unix_now,
                 users=self._shelf.users,
             )
-            tasks.create_task(self.servers.run(self._confirmed), name="model servers")
+            tasks.create_task(self.servers.run(self.confirmed), name="model servers")
             try:
                 await self._lead()
             finally:
@@ -143,7 +143,7 @@ class Leader:
             self._lifecycle.drop()
         self._fence = None
 
-    async def _confirmed(self) -> int | None:
+    async def confirmed(self) -> int | None:
         """Ask the store whether we still lead; return our fence. Without the lease a server must not be touched."""
         if self._fence is None:
             return None

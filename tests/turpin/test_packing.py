@@ -10,14 +10,13 @@ from tests.turpin import models
 from tests.turpin.test_tar import read
 from turpin import package as packages
 from turpin.package import NAME, Package, PackageRefused, Runtime
-from turpin.packing import ModelRefused, pack, verify
+from turpin.packing import ModelRefused, pack, seal, verify
 from turpin.signatures import SignaturesUnreadable, signatures
 
 
 def sealed(folder: Path) -> Path:
     """A folder of which the package was written into it."""
-    models.write_model(folder)
-    (folder / NAME).write_bytes(pack(folder).sealed.content)
+    seal(models.write_model(folder))
     return folder
 
 

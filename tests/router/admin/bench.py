@@ -27,11 +27,15 @@ from router.config.document import validate
 from router.config.settings import Admin
 from router.control.dossier import Dossier, dossier_of, encode
 from router.control.feeds import Feeds
+from router.deploy.joining import Joining
+from router.deploy.publishing import Publishing
+from router.deploy.uploads import Uploads
 from router.fronts.http import serve_http
 from router.link import Override
 from router.metrics import Metrics
 from router.store.memory import MemoryStore
 from tests.router.control.world import BACKEND
+from turpin.tar import Limits
 
 TOKEN = "turpin_" + "x" * 43
 NOW = 1_800_000_000.0
@@ -164,6 +168,13 @@ async def bench(config: Config = CONFIG) -> AsyncIterator[Bench]:
         Money(feeds, dict).handlers(),
         Backends(list).handlers(),
         Orders(desk=desk, store=store, bypasses=bypasses, unix_now=now).handlers(),
+        Uploads(
+            store=store,
+            publishing=Publishing(config.backends, {BACKEND: {"digits": "/models/digits"}}),
+            joining=Joining(store=store, desk=desk),
+            limits=Limits(1 << 20, 20),
+            unix_now=now,
+        ).handlers(),
     )
     runner, port = await serve_http(app, "127.0.0.1", 0, is_shared=False)
     try:

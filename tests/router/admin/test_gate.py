@@ -68,8 +68,8 @@ async def unguarded() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 async def call(session: aiohttp.ClientSession, route: Route, **headers: str) -> tuple[int, str]:
-    """Call a route with an empty JSON object; return the status and the problem's label."""
-    kind = {} if route.method == "GET" else {"Content-Type": "application/json"}
+    """Call a route with an empty JSON object, by whatever name it reads; return the status and the problem's label."""
+    kind = {} if route.method == "GET" else {"Content-Type": route.media}
     path = route.path.format(name="digits", arm="v1", model="digits", n="1", version="1", backend="tfs-a")
     body = None if route.method == "GET" else b"{}"
     async with session.request(route.method, path, data=body, headers={**kind, **headers}) as got:

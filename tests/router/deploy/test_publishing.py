@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from router.config.document import validate
+from router.config.document import BadInput, validate
 from router.config.settings import Backend
 from router.deploy.publishing import Publishing
 from router.deploy.refusals import NoPlace
@@ -42,7 +42,6 @@ def test_backend_is_named_where_there_are_several() -> None:
     ("one", "model", "named"),
     [
         (backend(), "digits", None),
-        (backend(publish="/mnt/a", control="observed"), "digits", None),
         (backend(publish="/mnt/a"), "letters", None),
         (backend(publish="/mnt/a"), "../etc", None),
         (backend(publish="/mnt/a"), "digits", "b"),
@@ -51,3 +50,15 @@ def test_backend_is_named_where_there_are_several() -> None:
 def test_what_has_no_place_is_refused(one: Backend, model: str, named: str | None) -> None:
     with pytest.raises(NoPlace, match="can't be published"):
         publishing(a=one).find(model, named)
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"publish": "models"}, "must be an absolute path"),
+        ({"publish": "/m", "control": "observed"}, "managed backend only"),
+    ],
+)
+def test_folder_that_nothing_could_be_loaded_from_is_refused(changes: dict[str, object], word: str) -> None:
+    with pytest.raises(BadInput, match=word):
+        backend(**changes)
