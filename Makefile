@@ -24,6 +24,10 @@ demo: setup
 learn: setup
 	$(BIN)/python -P -m load.learn $(if $(FULL),--full)
 
+# Mutation testing of bandits/, hours; MODULES="bandits/readiness.py …" for some of it.
+mutants: setup
+	$(BIN)/python -m tests.mutants $(MODULES)
+
 check: lint types imports
 
 lint: setup

@@ -112,3 +112,19 @@ def test_what_traffic_brings_is_told_apart_from_what_only_time_brings() -> None:
 
     assert found.waits == ("4 blocks are closed, 5 are needed",)
     assert found.outcomes == ("arm v2 has 100 outcomes, 200 are needed",)
+
+
+def test_few_outcomes_may_still_come() -> None:
+    assert lacking(READY, outcomes([300.0, 300.0], [150.0, 150.0], [0.0, 30.0]), RATE) == ()
+
+
+def test_where_failures_abound_successes_are_not_counted() -> None:
+    assert lacking(READY, outcomes([300.0, 300.0], [20.0, 20.0]), np.array([0.05, 0.25])) == ()
+
+
+def test_blocks_nobody_was_served_in_are_no_blocks() -> None:
+    conversions = replace(READY, objective=Objective(1.0, feedback="conversions"))
+    trials = np.array([[300.0, 300.0]] + [[0.0, 0.0]] * 5)
+    found = Outcomes(trials, trials / 2, trials / 2, np.zeros_like(trials), np.ones(6))
+
+    assert lacking(conversions, found, RATE) == ("1 blocks are older than the window, 5 are needed",)
