@@ -42,6 +42,11 @@ class Course:
         if phase != self.life.phase:
             self.notes.append(Note(self.now, "phase", self.life.phase, phase, why, numbers or {}))
             self.life = replace(self.life, phase=phase, since=self.now, reason=why)
+        if phase == "concluded":
+            # What is loaded at the end stays so, unless an operator takes it out afterwards.
+            for number, arm in enumerate(self.life.arms):
+                if arm.state == "standby" and not arm.is_unloading:
+                    self.put(number, replace(arm, is_parked=True))
 
     def move(self, number: int, state: ArmState, why: str, numbers: Mapping[str, float] | None = None) -> None:
         """Change an arm's state and note it; a new reason in the same state is noted too."""
@@ -152,9 +157,6 @@ class Course:
         if not rules.unload:
             return
         for number, arm in enumerate(self.life.arms):
-            if self.life.phase == "concluded" and arm.since < self.life.since:
-                # What was loaded at the end stays so, unless an operator takes it out afterwards.
-                continue
             is_ours = number not in rules.observed
             is_leaving = arm.state == "standby" and is_ours and not (arm.is_unloading or arm.is_parked)
             if is_leaving and self.now - arm.since >= rules.grace_s:

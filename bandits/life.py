@@ -43,8 +43,8 @@ class EndRules:
 @dataclass(frozen=True, slots=True)
 class ArmLife:
     """One arm's state, since when (unix s) and why. `is_unloading`: its grace is over, the model server is to let go.
-    `is_parked`: a copy of the winner, which stays loaded. In quarantine: how many rests in a row this is, until when
-    (unix s), and whether the arm is being tried; `bandits.quarantine` says when."""
+    `is_parked`: stays loaded: a copy of the winner, or in standby when the experiment ended. In quarantine: how many
+    rests in a row this is, until when (unix s), and whether the arm is being tried; `bandits.quarantine` says when."""
 
     name: str
     state: ArmState = "pending"

@@ -104,8 +104,7 @@ class Leader:
                     log.info("store back: learning goes on")
                 is_store_away = False
             except (Fenced, RevisionConflict) as error:
-                log.warning("another gateway leads now", reason=str(error))
-                self._step_down()
+                self._step_down(str(error))
             except StoreUnavailable as error:
                 if not is_store_away:
                     log.warning("store unavailable: learning and retiring wait", reason=str(error))
@@ -122,7 +121,7 @@ class Leader:
     async def _turn(self) -> None:
         fence = await self._store.lease(self._owner, self._unix_now(), LEASE_S)
         if fence is None:
-            self._step_down()
+            self._step_down("the lease is another's")
             await self.servers.desired.read()
             return
         if fence != self._fence:
@@ -137,9 +136,12 @@ class Leader:
             except Exception:  # Bulkhead: one experiment's fault must not stop the others.
                 log.exception("refresh failed", experiment=name)
 
-    def _step_down(self) -> None:
-        """Leave to another what is under way."""
-        if self._fence is not None and self._lifecycle is not None:
+    def _step_down(self, reason: str) -> None:
+        """Leave to another what is under way, and say so once."""
+        if self._fence is None:
+            return
+        log.warning("another gateway leads now", reason=reason)
+        if self._lifecycle is not None:
             self._lifecycle.drop()
         self._fence = None
 
