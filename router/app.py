@@ -24,6 +24,7 @@ from router.config.fields import split_address
 from router.control.accounts import Accounts
 from router.control.feeds import Feeds
 from router.control.leader import Leader
+from router.control.price_book import PriceBook
 from router.data_plane import DataPlane, Ports
 from router.decisions import Keyring
 from router.deploy.service import deploying
@@ -60,8 +61,7 @@ def serve(config: Config, *, workers: int, is_single: bool) -> int:
 
 
 async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
-    loop = asyncio.get_running_loop()
-    stop = _stop_of(loop)
+    stop = _stop_of(asyncio.get_running_loop())
     keys = decision_keys(config)
     store = open_store(config.store)
     await store.open()
@@ -99,6 +99,7 @@ async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
             async with asyncio.TaskGroup() as tasks:
                 beside = [
                     tasks.create_task(feeds.run(), name="price feeds"),
+                    tasks.create_task(PriceBook(store, feeds, lambda: leader.fence).run(), name="price book"),
                     tasks.create_task(accounts.run(), name="accounts"),
                     tasks.create_task(leader.run(), name="leader"),
                     tasks.create_task(versions.driver.run(), name="deployments"),

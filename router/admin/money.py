@@ -1,27 +1,40 @@
 """Money on the admin port: bills, prices of backends, and the operator's word on a price that waits."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
+import msgspec
 import structlog
 from aiohttp import web
 
 from router.admin.answers import Refused, answer
 from router.admin.application import Handlers
+from router.admin.desk import Asked, Row
 from router.admin.gate import Caller
+from router.admin.reading import AUDIT
+from router.admin.requests import OrderBody, asked, json_of, read
 from router.control.feeds import Feeds
+from router.control.price_book import FedPrice, decode
 from router.problems import Problem
+from router.store import Entry, Record, RevisionConflict, Store, StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
+# The leader writes when a price moves; a few tries outlast it.
+_TRIES: Final = 4
+
 
 class Money:
-    """The routes that show money. Prices are those this process has read: all gateways read the same feeds."""
+    """The routes that show money. Prices are those this process has read; what waits is as the leader holds it."""
 
-    def __init__(self, feeds: Feeds, costs: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self, feeds: Feeds, costs: Callable[[], dict[str, Any]], *, store: Store, unix_now: Callable[[], float]
+    ) -> None:
         """`costs` returns the bills of all model servers."""
         self._feeds = feeds
         self._costs = costs
+        self._store = store
+        self._unix_now = unix_now
 
     def handlers(self) -> Handlers:
         """Return the handlers by the names of their routes."""
@@ -35,11 +48,39 @@ class Money:
 
     async def _accept(self, request: web.Request, caller: Caller) -> web.Response:
         backend = request.match_info["backend"]
-        try:
-            price = self._feeds.accept(backend)
-        except KeyError:
-            raise Refused(Problem.NOT_FOUND, f"there is no backend {backend!r} with a price feed") from None
-        except ValueError as error:
-            raise Refused(Problem.STATE, f"{error} for backend {backend!r}") from None
-        log.info("price accepted", backend=backend, price=price, by=caller.name)
-        return answer({"backend": backend, "usd_per_hour": price})
+        raw = await json_of(request)
+        wanted = asked(request, caller, f"accept price of {backend}", raw, why=read(OrderBody, raw).reason)
+        if backend not in self._feeds.quotes():
+            raise Refused(Problem.NOT_FOUND, f"there is no backend {backend!r} with a price feed")
+        for _ in range(_TRIES):
+            found = {record.name: record for record in await self._store.prices()}.get(backend)
+            before = FedPrice() if found is None else decode(found.document)
+            if found is None or before.waiting_usd_per_hour is None:
+                raise Refused(Problem.STATE, f"no price waits to be accepted for backend {backend!r}")
+            if before.accepted_usd_per_hour == before.waiting_usd_per_hour:
+                raise Refused(Problem.STATE, f"the price of backend {backend!r} is accepted already, and about to hold")
+            try:
+                await self._write(found, before, wanted)
+            except RevisionConflict:
+                continue
+            price = before.waiting_usd_per_hour
+            log.info("price accepted", backend=backend, price=price, by=caller.name)
+            return answer({"backend": backend, "usd_per_hour": price})
+        raise StoreUnavailable(f"the price of backend {backend} changes too fast: try again")
+
+    async def _write(self, found: Record, before: FedPrice, wanted: Asked) -> None:
+        """Leave the word for the leader, with its row of the audit, in one step."""
+        after = msgspec.structs.replace(before, accepted_usd_per_hour=before.waiting_usd_per_hour)
+        row = Row(
+            self._unix_now(),
+            wanted.who,
+            wanted.role,
+            wanted.what,
+            "",
+            found.revision + 1,
+            wanted.why,
+            msgspec.to_builtins(before),
+            msgspec.to_builtins(after),
+        )
+        entries = (Entry(AUDIT, msgspec.json.encode(row)),)
+        await self._store.save_price(found.name, msgspec.json.encode(after), found.revision, None, entries)

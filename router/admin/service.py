@@ -67,7 +67,8 @@ async def listen(
         unix_now=unix_now,
     )
     orders = Orders(desk=desk, store=store, bypasses=bypasses, unix_now=unix_now)
-    parts = (health, reading, editing, orders, Money(feeds, costs), Backends(backends), versions)
+    money = Money(feeds, costs, store=store, unix_now=unix_now)
+    parts = (health, reading, editing, orders, money, Backends(backends), versions)
     app = application(gate, *(part.handlers() for part in parts))
     tasks = await stack.enter_async_context(asyncio.TaskGroup())
     stack.callback(tasks.create_task(bypasses.run(), name="bypasses the store has not heard of").cancel)

@@ -1,18 +1,13 @@
 """The admin token of a gateway without configured ones: made at the first start, in a file that only its owner reads."""
 
 import os
-import re
 import secrets
 import stat
 import tempfile
 from pathlib import Path
-from typing import Final
 
 from router.keys import made_once
-
-SUFFIX: Final = ".admin-token"
-# The prefix lets scanners for secrets recognise it; 32 random bytes are beyond guessing.
-_TOKEN = re.compile(r"turpin_[A-Za-z0-9_-]{43}")
+from turpin.token import SUFFIX, TOKEN
 
 
 def made_token(store: str) -> tuple[str, Path]:
@@ -29,25 +24,9 @@ def made_token(store: str) -> tuple[str, Path]:
         made = made_once(path, fresh.encode() + b"\n").decode(errors="replace").strip()
     except OSError as error:
         raise OSError(f"can't make or read {path}, the token of the admin API: {error.strerror}") from error
-    if not _TOKEN.fullmatch(made):
+    if not TOKEN.fullmatch(made):
         raise OSError(f"{path} must hold a token that begins with turpin_; restore it or remove it")
     return made, path
-
-
-def read_token(path: Path) -> str:
-    """Return the token in a file of ours, empty when there is none that this user may read.
-
-    A gateway told us of the file, so nothing but such a token is ever taken from it.
-    """
-    if not path.name.endswith(SUFFIX):
-        return ""
-    try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)) as file:
-            is_plain = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-            found = _TOKEN.fullmatch(file.read(100).strip()) if is_plain else None
-    except (OSError, ValueError):
-        return ""
-    return found[0] if found else ""
 
 
 def _own_folder() -> Path:

@@ -70,10 +70,19 @@ class Feeds:
             if name in self._quotes:
                 self._put(name, quotes.remembered(self._quotes[name], price))
 
-    def accept(self, backend: str) -> float:
-        """Put the price that waits into force, and return it; KeyError without a feed, ValueError when none waits."""
-        self._put(backend, quotes.accepted(self._quotes[backend]))
-        return self.prices_usd_per_hour()[backend]
+    def quotes(self) -> dict[str, Quote]:
+        """Return what is known of each price that comes from a feed."""
+        return dict(self._quotes)
+
+    def accept(self, backend: str, usd_per_hour: float) -> bool:
+        """Put the price that waits into force if an operator's word covers it; say whether that word has been heard."""
+        quote, is_heard = quotes.accepted(self._quotes[backend], usd_per_hour)
+        self._put(backend, quote)
+        return is_heard
+
+    def follow(self, backend: str, usd_per_hour: float | None, waiting_usd_per_hour: float | None) -> None:
+        """Take over what the leader holds of a price."""
+        self._put(backend, quotes.led(self._quotes[backend], usd_per_hour, waiting_usd_per_hour))
 
     def view(self) -> list[dict[str, Any]]:
         """Return all prices as `/admin/v1/prices` shows them."""

@@ -76,6 +76,11 @@ class Leader:
         """Whether this process held the lease at its last turn."""
         return self._fence is not None
 
+    @property
+    def fence(self) -> int | None:
+        """The fencing epoch of the lease this process held at its last turn; None when it held none."""
+        return self._fence
+
     async def run(self) -> None:
         """Lead whenever the lease can be had, until cancelled."""
         async with asyncio.TaskGroup() as tasks:

@@ -50,11 +50,24 @@ def remembered(quote: Quote, usd_per_hour: float) -> Quote:
     return quote
 
 
-def accepted(quote: Quote) -> Quote:
-    """Put the price that waits into force; ValueError when none does."""
-    if quote.waiting_usd_per_hour is None:
-        raise ValueError("no price waits to be accepted")
-    return replace(quote, usd_per_hour=quote.waiting_usd_per_hour, waiting_usd_per_hour=None)
+def accepted(quote: Quote, usd_per_hour: float) -> tuple[Quote, bool]:
+    """Put the price that waits into force if an operator's word on `usd_per_hour` covers it: from there it is no step.
+
+    Returned beside it is whether that word has been heard; it has not while no price was read yet.
+    """
+    waiting = quote.waiting_usd_per_hour
+    if waiting is None:
+        return quote, quote.read_at is not None
+    if _is_beyond(usd_per_hour, waiting):
+        return quote, True
+    return replace(quote, usd_per_hour=waiting, waiting_usd_per_hour=None), True
+
+
+def led(quote: Quote, usd_per_hour: float | None, waiting_usd_per_hour: float | None) -> Quote:
+    """Take over what the leader holds where a price waits, there or here: only one gateway can be asked to wait."""
+    if waiting_usd_per_hour is None and quote.waiting_usd_per_hour is None:
+        return quote
+    return replace(quote, usd_per_hour=usd_per_hour, waiting_usd_per_hour=waiting_usd_per_hour)
 
 
 def is_stale(quote: Quote, now: float, max_age_s: float) -> bool:

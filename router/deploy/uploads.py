@@ -14,6 +14,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from router.admin import requests
 from router.admin.answers import Refused, answer
 from router.admin.application import Handlers
 from router.admin.desk import Row
@@ -31,8 +32,6 @@ from turpin.tar import Limits
 
 log = structlog.get_logger(__name__)
 
-# The least that may upload.
-_ROLE: Final = "admin"
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 # The largest number that TF Serving takes has 19 digits.
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,17}")
@@ -57,6 +56,8 @@ class Asked:
     spot: Spot
     digest: str | None
     who: str
+    role: str
+    why: str
 
     @property
     def key(self) -> str:
@@ -111,8 +112,9 @@ class Uploads:
             raise Refused(Problem.INVALID, f"arm= must be 1 to 63 of a-z, 0-9 and '-'; got {arm[:80]!r}")
         if digest is not None and not _DIGEST.fullmatch(digest):
             raise Refused(Problem.INVALID, "Turpin-Digest must be sha256: and 64 hex digits")
+        person = requests.asked(request, caller, "", None)
         spot = self._publishing.find(request.match_info["model"], query.get("backend"))
-        return Asked(_version(request), arm, query.get("experiment"), spot, digest, caller.name)
+        return Asked(_version(request), arm, query.get("experiment"), spot, digest, person.who, person.role, person.why)
 
     async def _deploy(self, request: web.Request, asked: Asked) -> web.Response:
         known = await self._known(asked)
@@ -130,7 +132,7 @@ class Uploads:
             if not there or there != asked.digest:
                 raise VersionTaken(asked.spot.model, asked.version)
             begun = self._begun(asked, experiment, there, 0)
-            await self._save(begun, known)
+            await self._save(begun, known, asked)
             return _accepted(begun)
         return await self._upload(request, asked, experiment, known)
 
@@ -145,7 +147,7 @@ class Uploads:
             sealed = await asyncio.to_thread(staging.finish, asked.digest)
             # Said before it is done: whoever leads knows what to look for, should we end in between.
             begun = self._begun(asked, experiment, sealed.digest, sealed.size_bytes)
-            revision = await self._save(begun, known)
+            revision = await self._save(begun, known, asked)
             await asyncio.to_thread(asked.spot.publish, staging, asked.version)
         finally:
             self._under_way -= 1
@@ -178,10 +180,10 @@ class Uploads:
             changed_at=now,
         )
 
-    async def _save(self, begun: Deployment, known: Record | None) -> int:
+    async def _save(self, begun: Deployment, known: Record | None, asked: Asked) -> int:
         try:
             log.info("deployment begins", deployment=begun.key, arm=begun.arm, digest=begun.digest, who=begun.who)
-            revision, entries = known.revision if known else 0, (Entry(AUDIT, msgspec.json.encode(_row(begun))),)
+            revision, entries = known.revision if known else 0, (Entry(AUDIT, msgspec.json.encode(_row(begun, asked))),)
             return await self._store.save_deployment(begun.key, encode(begun), revision, None, entries)
         except RevisionConflict as error:
             raise VersionTaken(begun.model, begun.version) from error
@@ -209,11 +211,11 @@ async def _receive(request: web.Request, staging: Staging) -> None:
         ) from error
 
 
-def _row(begun: Deployment) -> Row:
+def _row(begun: Deployment, asked: Asked) -> Row:
     """Return the row of the audit; the revision that adds the arm gets one of its own."""
     what, after = f"deploy {begun.arm}", msgspec.to_builtins(begun)
     # Not None before: that is how the row of a new experiment begins.
-    return Row(begun.began_at, begun.who, _ROLE, what, begun.experiment, 0, "", {}, after)
+    return Row(begun.began_at, asked.who, asked.role, what, begun.experiment, 0, asked.why, {}, after)
 
 
 def _version(request: web.Request) -> int:

@@ -167,7 +167,7 @@ class Reward:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One experiment, backend or deployment as it is stored; `revision` counts its changes from 1."""
+    """One experiment, backend, deployment or price as it is stored; `revision` counts its changes from 1."""
 
     name: str
     revision: int
@@ -246,6 +246,14 @@ class Store(Protocol):
         self, name: str, document: bytes, expected_revision: int, fence: int | None, entries: Sequence[Entry] = ()
     ) -> int:
         """Store how far a deployment is; as `save_experiment` does an experiment. At most DEPLOYMENTS_KEPT are kept."""
+
+    async def prices(self) -> list[Record]:
+        """Return what the leader holds of the prices that come from feeds, by name of the backend."""
+
+    async def save_price(
+        self, name: str, document: bytes, expected_revision: int, fence: int | None, entries: Sequence[Entry] = ()
+    ) -> int:
+        """Store what is held of a backend's price; as `save_experiment` does an experiment."""
 
     async def append_history(self, name: str, entry: bytes, fence: int) -> None:
         """Add an entry to an experiment's history, which keeps the last HISTORY_KEPT. Raises Fenced."""

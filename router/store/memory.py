@@ -37,6 +37,7 @@ class MemoryStore:
         self._experiments: dict[str, Record] = {}
         self._backends: dict[str, Record] = {}
         self._deployments: dict[str, Record] = {}  # the one written longest ago first
+        self._prices: dict[str, Record] = {}
         self._history: dict[str, deque[bytes]] = {}
         self._snapshots: dict[str, tuple[int, bytes]] = {}
         self._lease = ledger.Lease()
@@ -144,6 +145,19 @@ class MemoryStore:
         self._deployments[name] = self._deployments.pop(name)
         if len(self._deployments) > DEPLOYMENTS_KEPT:
             del self._deployments[next(iter(self._deployments))]
+        self._tell(entries)
+        return revision
+
+    async def prices(self) -> list[Record]:
+        """Return what the leader holds of fed prices."""
+        self._require_open()
+        return [record for _, record in sorted(self._prices.items())]
+
+    async def save_price(
+        self, name: str, document: bytes, expected_revision: int, fence: int | None, entries: Sequence[Entry] = ()
+    ) -> int:
+        """Store what is held of a backend's price, and tell histories of it."""
+        revision = self._save(self._prices, Record(name, expected_revision + 1, bytes(document)), fence)
         self._tell(entries)
         return revision
 

@@ -90,7 +90,9 @@ class SqliteStore:
     ) -> int:
         """Store a document in place of the revision its writer had read, and tell histories of it."""
         return await self._write(
-            lambda transaction: transaction.save_experiment(name, document, expected_revision, fence, tuple(entries))
+            lambda transaction: transaction.save(
+                "experiments", name, document, expected_revision, fence, tuple(entries)
+            )
         )
 
     async def remove_experiment(
@@ -123,6 +125,19 @@ class SqliteStore:
         """Store how far a deployment is, and tell histories of it."""
         return await self._write(
             lambda transaction: transaction.save_deployment(name, document, expected_revision, fence, tuple(entries))
+        )
+
+    async def prices(self) -> list[Record]:
+        """Return what the leader holds of fed prices."""
+        rows = await self._rows("SELECT name, revision, document FROM prices ORDER BY name")
+        return [Record(*row) for row in rows]
+
+    async def save_price(
+        self, name: str, document: bytes, expected_revision: int, fence: int | None, entries: Sequence[Entry] = ()
+    ) -> int:
+        """Store what is held of a backend's price, and tell histories of it."""
+        return await self._write(
+            lambda transaction: transaction.save("prices", name, document, expected_revision, fence, tuple(entries))
         )
 
     async def append_history(self, name: str, entry: bytes, fence: int) -> None:

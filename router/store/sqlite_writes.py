@@ -86,37 +86,29 @@ class Transaction:
 
     def save(
         self,
-        table: Literal["experiments", "backends", "deployments"],
+        table: Literal["experiments", "backends", "deployments", "prices"],
         name: str,
         document: bytes,
         expected_revision: int,
         fence: int | None,
-    ) -> int:
-        """Store a document in place of the revision its writer had read."""
-        self._check_change(table, name, expected_revision, fence)
-        self._execute(f"REPLACE INTO {table} VALUES (?, ?, ?)", (name, expected_revision + 1, document))  # noqa: S608 - ours
-        return expected_revision + 1
-
-    def save_experiment(
-        self, name: str, document: bytes, expected_revision: int, fence: int | None, entries: Sequence[Entry]
+        entries: Sequence[Entry] = (),
     ) -> int:
         """Store a document in place of the revision its writer had read, and tell histories of it."""
-        revision = self.save("experiments", name, document, expected_revision, fence)
+        self._check_change(table, name, expected_revision, fence)
+        self._execute(f"REPLACE INTO {table} VALUES (?, ?, ?)", (name, expected_revision + 1, document))  # noqa: S608 - ours
         for whose, entry in entries:
             self._tell(whose, entry)
-        return revision
+        return expected_revision + 1
 
     def save_deployment(
         self, name: str, document: bytes, expected_revision: int, fence: int | None, entries: Sequence[Entry]
     ) -> int:
         """Store how far a deployment is, and drop those that nobody wrote for longest."""
-        revision = self.save("deployments", name, document, expected_revision, fence)
+        revision = self.save("deployments", name, document, expected_revision, fence, entries)
         self._execute(
             "DELETE FROM deployments WHERE rowid <= (SELECT rowid FROM deployments ORDER BY rowid DESC LIMIT 1 OFFSET ?)",
             (DEPLOYMENTS_KEPT,),
         )
-        for whose, entry in entries:
-            self._tell(whose, entry)
         return revision
 
     def remove_experiment(self, name: str, expected_revision: int, fence: int | None, entries: Sequence[Entry]) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -27,6 +28,7 @@ from router.config.document import validate
 from router.config.settings import Admin
 from router.control.dossier import Dossier, dossier_of, encode
 from router.control.feeds import Feeds
+from router.control.price_book import PriceBook
 from router.deploy.joining import Joining
 from router.deploy.publishing import Publishing
 from router.deploy.uploads import Uploads
@@ -81,9 +83,12 @@ class Bench:
     store: MemoryStore
     session: aiohttp.ClientSession
     bypasses: Bypasses
+    feeds: Feeds
+    book: PriceBook
     told: list[Override]
     telling: asyncio.Condition
     clock: dict[str, float] = field(default_factory=lambda: {"now": NOW})
+    folder: Path = Path()
 
     async def call(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         """Call with the token, and JSON where there is a body."""
@@ -151,6 +156,8 @@ async def bench(config: Config = CONFIG) -> AsyncIterator[Bench]:
         return clock["now"]
 
     feeds = Feeds(config.backends, now=now)
+    # Nobody leads but for the price book of a test that takes the lease.
+    book = PriceBook(store, feeds, lambda: store._lease.epoch if store._lease.holder else None)
     desk = Desk(store=store, backends=config.backends, unix_now=now)
     bypasses = Bypasses(desk=desk, tell=tell)
     health = Health(store=store, aggregate=Aggregate(), metrics=Metrics(), is_ready=lambda: True, unix_now=now)
@@ -165,7 +172,7 @@ async def bench(config: Config = CONFIG) -> AsyncIterator[Bench]:
             prices_usd_per_hour=feeds.prices_usd_per_hour,
             unix_now=now,
         ).handlers(),
-        Money(feeds, dict).handlers(),
+        Money(feeds, dict, store=store, unix_now=now).handlers(),
         Backends(list).handlers(),
         Orders(desk=desk, store=store, bypasses=bypasses, unix_now=now).handlers(),
         Uploads(
@@ -179,6 +186,6 @@ async def bench(config: Config = CONFIG) -> AsyncIterator[Bench]:
     runner, port = await serve_http(app, "127.0.0.1", 0, is_shared=False)
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
-            yield Bench(store, session, bypasses, told, telling, clock)
+            yield Bench(store, session, bypasses, feeds, book, told, telling, clock)
     finally:
         await runner.cleanup()

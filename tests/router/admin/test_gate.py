@@ -14,10 +14,11 @@ from router.admin.answers import answer
 from router.admin.application import Handler, application
 from router.admin.gate import Caller, Gate
 from router.admin.routes import ROUTES, Role, Route
-from router.admin.token import SUFFIX, made_token, read_token
+from router.admin.token import made_token
 from router.config.document import validate
 from router.config.settings import Admin
 from router.fronts.http import serve_http
+from turpin.token import SUFFIX, read_token
 
 TOKENS = {Role.VIEWER: "viewer-token", Role.OPERATOR: "operator-token", Role.ADMIN: "admin-token"}
 HEADERS = {
@@ -190,13 +191,3 @@ def test_folder_that_others_can_read_is_not_used(tmp_path: Path, monkeypatch: py
 
     with pytest.raises(OSError, match="only this user can read"):
         made_token("memory:")
-
-
-def test_only_a_token_is_ever_taken_from_a_file(tmp_path: Path) -> None:
-    secret, named = tmp_path / "id_rsa", tmp_path / f"x{SUFFIX}"
-    secret.write_text("turpin_" + "a" * 43)
-    named.write_text("something else")
-    link = tmp_path / f"link{SUFFIX}"
-    link.symlink_to(secret)
-
-    assert [read_token(path) for path in (secret, named, link, tmp_path / f"none{SUFFIX}", tmp_path)] == [""] * 5

@@ -58,7 +58,12 @@ class Bench:
     def application(self) -> web.Application:
         """The admin port."""
         reading = Reading(store=self.store, unix_now=self.now)
-        parts = (self.health, reading, Money(Feeds({}, now=self.now), dict), Backends(lambda: [{"name": "tfs-a"}]))
+        parts = (
+            self.health,
+            reading,
+            Money(Feeds({}, now=self.now), dict, store=self.store, unix_now=self.now),
+            Backends(lambda: [{"name": "tfs-a"}]),
+        )
         handlers = [part.handlers() for part in parts]
         names = {name for part in handlers for name in part}
         return application(self.gate, *handlers, routes=[route for route in ROUTES if route.name in names])

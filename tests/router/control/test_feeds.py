@@ -44,7 +44,8 @@ async def test_file_is_read_again_and_again(tmp_path: Path) -> None:
     (shown, fixed) = made.view()
     assert (shown["backend"], shown["usd_per_hour"], shown["waiting_usd_per_hour"]) == ("a", 1.5, 150.0)
     assert fixed["feed"] is None
-    assert made.accept("a") == 150.0
+    assert made.accept("a", 150.0)
+    assert made.prices_usd_per_hour()["a"] == 150.0
     assert made.warnings() == {}
 
 

@@ -12,6 +12,7 @@ from router.control.quotes import (
     accepted,
     failed,
     is_stale,
+    led,
     price_in,
     remembered,
     told,
@@ -73,7 +74,7 @@ def test_step_beyond_three_times_waits_for_an_operator() -> None:
     assert (quote.usd_per_hour, quote.waiting_usd_per_hour, quote.read_at) == (1.0, 3.01, 1.0)
     words = warning("a", quote, 1.0, HOUR_S)
     assert words == "the price of backend a waits for an operator: from $1 to $3.01 an hour is a step beyond 3x"
-    assert accepted(quote) == Quote(3.01, 1.0)
+    assert accepted(quote, 3.01) == (Quote(3.01, 1.0), True)
     assert told(quote, 1.1, 2.0) == Quote(1.1, 2.0)
 
 
@@ -91,9 +92,26 @@ def test_price_from_before_a_restart_is_what_steps_are_measured_from() -> None:
     assert remembered(Quote(1.2, 5.0), 1.0) == Quote(1.2, 5.0)
 
 
-def test_nothing_to_accept_is_said() -> None:
-    with pytest.raises(ValueError, match="no price waits"):
-        accepted(Quote(1.0, 0.0))
+@pytest.mark.parametrize(
+    ("quote", "word", "after", "is_heard"),
+    [
+        (Quote(1.0, 0.0), 5.0, Quote(1.0, 0.0), True),
+        (Quote(1.0), 5.0, Quote(1.0), False),
+        (Quote(1.0, 0.0, 5.0), 4.0, Quote(5.0, 0.0), True),
+        (Quote(1.0, 0.0, 50.0), 5.0, Quote(1.0, 0.0, 50.0), True),
+    ],
+    ids=["nothing waits", "not read yet", "no step from the word", "a step from the word"],
+)
+def test_operator_s_word_covers_what_is_no_step_from_it(
+    quote: Quote, word: float, after: Quote, is_heard: bool
+) -> None:
+    assert accepted(quote, word) == (after, is_heard)
+
+
+def test_what_waits_is_the_leader_s_to_say_and_all_else_is_read() -> None:
+    assert led(Quote(5.0, 1.0), 0.5, 5.0) == Quote(0.5, 1.0, 5.0)
+    assert led(Quote(0.5, 1.0, 5.0), 5.0, None) == Quote(5.0, 1.0)
+    assert led(Quote(0.6, 1.0), 0.5, None) == Quote(0.6, 1.0)
 
 
 def test_unknown_price_is_said_with_its_reason() -> None:

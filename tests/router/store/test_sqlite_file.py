@@ -236,6 +236,7 @@ def test_a_file_of_an_older_version_gets_the_fields_it_lacks_and_keeps_its_sums(
         connection.execute(f"ALTER TABLE sums DROP COLUMN {field}")
     connection.execute("DROP TABLE backends")
     connection.execute("DROP TABLE deployments")
+    connection.execute("DROP TABLE prices")
     connection.execute("PRAGMA user_version = 1")
     connection.close()
 
@@ -243,7 +244,7 @@ def test_a_file_of_an_older_version_gets_the_fields_it_lacks_and_keeps_its_sums(
         await store.open()
         await store.flush("h", 1, {CELL: {"log_moment": -3, "rows": 1}}, b"", NOW)
         sums = await store.sums(CELL.epoch)
-        assert (await store.backends(), await store.deployments()) == ([], [])
+        assert (await store.backends(), await store.deployments(), await store.prices()) == ([], [], [])
         await store.close()
         return sums[CELL.arm, CELL.block]
 
