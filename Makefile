@@ -26,7 +26,7 @@ learn: setup
 
 # Mutation testing of bandits/, hours; MODULES="bandits/readiness.py …" for some of it.
 mutants: setup
-	$(BIN)/python -m tests.mutants $(MODULES)
+	$(BIN)/python -P tests/mutants.py $(MODULES)
 
 check: lint types imports
 

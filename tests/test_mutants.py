@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests import mutants
 
 
@@ -28,6 +30,36 @@ def test_a_change_is_noticed_where_a_test_looks(tmp_path: Path) -> None:
     # Of two and two the sum is the product: this test can't tell.
     assert not mutants.is_noticed(tmp_path, module, "def double(x: int) -> int:\n    return 2 + x\n", ["test_thing.py"])
     assert (tmp_path / "thing.py").read_text().endswith("return 2 * x\n")
+
+
+def test_flags_of_decorators_are_no_places() -> None:
+    source = "@dataclass(frozen=True)\nclass A:\n    is_new: bool = True\n"
+
+    assert [change for change, _ in mutants.mutants(source)] == ["True -> False"]
+    assert "frozen=True" in next(changed for _, changed in mutants.mutants(source))
+
+
+def test_tests_that_fail_anyway_notice_nothing(tmp_path: Path) -> None:
+    (tmp_path / "bandits").mkdir()
+    (tmp_path / "bandits/worth.py").write_text("ONE = 2\n")
+    (tmp_path / "tests/bandits").mkdir(parents=True)
+    (tmp_path / "tests/bandits/test_worth.py").write_text(
+        "from bandits.worth import ONE\n\ndef test_it() -> None:\n    assert ONE == 1\n"
+    )
+
+    with pytest.raises(ValueError, match="must pass before"):
+        mutants.survivors_of(tmp_path, Path("bandits/worth.py"))
+
+
+def test_survivors_are_shown_with_their_reasons() -> None:
+    known = mutants.excused("# how\nbandits/a.py | x | y -> x & y | no x has a y\nbandits/a.py | 1 -> 2 | it is gone\n")
+
+    text, is_excused = mutants.report(Path("bandits/a.py"), {"x | y -> x & y"}, known)
+    assert text == ("bandits/a.py | x | y -> x & y | no x has a y\nno longer survives: bandits/a.py | 1 -> 2\n")
+    assert is_excused
+    text, is_excused = mutants.report(Path("bandits/a.py"), {"3 -> 4"}, {})
+    assert text == "bandits/a.py | 3 -> 4 | NOT EXCUSED\n"
+    assert not is_excused
 
 
 def test_every_survivor_has_a_reason_and_a_place() -> None:

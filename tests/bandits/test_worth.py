@@ -43,3 +43,12 @@ def test_more_data_are_worth_more_and_none_nothing() -> None:
     # With all known, the gain of the best over the leader.
     assert worth[3] == pytest.approx(draws.max(axis=1).mean() - draws.mean(axis=0).max(), rel=1e-6)
     assert sample_worth(draws, 2, np.zeros(3), np.zeros(3)) == 0.0
+
+
+def test_nothing_more_is_worth_nothing_whoever_leads() -> None:
+    earned = np.random.default_rng(5).normal([1.0, 1.2], 0.1, (4000, 2))
+    trials = np.array([500.0, 500.0])
+
+    # Who leads need not have the higher mean; what that costs is no gain of more data.
+    for leader in (0, 1):
+        assert sample_worth(earned, leader, trials, np.zeros(2)) == pytest.approx(0.0, abs=1e-12)
