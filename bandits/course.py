@@ -205,16 +205,20 @@ class Course:
                 is_spared = number in (self.life.control, event.leader)
                 if not is_spared and self.life.arms[number].state == "eligible":
                     self.move(number, "draining", "drained of its value, and refuted as better", event.numbers)
-        if event.is_drained:
+        if event.is_drained and self._has_rivals():
             self.enter("confirming", "drained of its value; confirming that no challenger is better", event.numbers)
         else:
-            self.enter("running", "value remains", event.numbers)
+            why = "value remains" if self._has_rivals() else "the others are in quarantine: nothing to compare with"
+            self.enter("running", why, event.numbers)
 
     def _may_end(self, leader: int, serves: Sequence[int]) -> bool:
         """Say whether the assessment covers what the experiment asks: control, and someone against it."""
         states = [arm.state for arm in self.life.arms]
-        if any(states[arm] != "eligible" for arm in (leader, self.life.control, *serves)):
-            return False
+        return self._has_rivals() and all(states[arm] == "eligible" for arm in (leader, self.life.control, *serves))
+
+    def _has_rivals(self) -> bool:
+        """Say whether arms compete, or one is left for good: with the others in quarantine nothing has been decided."""
+        states = [arm.state for arm in self.life.arms]
         return states.count("eligible") > 1 or "quarantined" not in states
 
     def crown(self, number: int, why: str) -> None:
