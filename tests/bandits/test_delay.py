@@ -174,6 +174,25 @@ def test_a_known_law_is_found_and_the_right_form_used(name: str) -> None:
     assert (np.abs(law.exponential[:, 0] - truth).max() > 0.1) == is_limit
 
 
+@pytest.mark.parametrize(("each", "is_limit"), [(100, True), (4_000, False)])
+def test_rewards_that_come_at_once_are_known_to_whatever_the_prior_of_the_exponential_says(
+    each: int, is_limit: bool
+) -> None:
+    late = world([lambda _, count: np.zeros(count)], [0.3], blocks=20, each=each, window_s=1000.0)
+    law = learn(late.sums, late.delays, late.spans, 1000.0)
+
+    # Five rewards of a tenth of the window are half a window of waiting, shared out over all rewards: of 600 the
+    # exponential would keep a third back beyond the first edge. There the limit is used, which knows better.
+    mean = PRIOR_REWARDS * PRIOR_MEAN / (0.3 * 20 * each)
+    kept_back = math.exp(-EDGES[1] / mean)
+    assert 1.0 - law.exponential[1, 0] == pytest.approx(kept_back, abs=0.05)
+    assert (kept_back > 0.1) == is_limit
+    assert law.is_limit.tolist() == [is_limit]
+    assert law.used[1, 0] >= 0.98
+    # Nothing is awaited but of the youngest, whose age is an edge's.
+    assert law.arrived(late.spans)[:-1, 0] == pytest.approx(np.ones(19), abs=0.01)
+
+
 def test_what_has_not_had_time_to_come_is_no_evidence_of_haste() -> None:
     # All requests are younger than the slow arm's mean: the mean of what was observed would be 20 s, not 100.
     late = world([exponential(100.0), exponential(5.0)], [0.3, 0.3], blocks=1, each=40_000, window_s=1000.0)
