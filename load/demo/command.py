@@ -7,11 +7,15 @@ import typer
 
 _BAD_INPUT = 2
 
-Scenario = Annotated[str, typer.Option("--scenario", help="Which story: main is the only one so far.")]
+Scenario = Annotated[str, typer.Option("--scenario", help="Which story: main, deploy, price, rollback or sick.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the result's JSON object to this file, too.")]
 Keep = Annotated[bool, typer.Option("--keep", help="Leave everything running afterwards, until Ctrl-C.")]
 PortBase = Annotated[
-    int, typer.Option("--port-base", help="First of five ports: gateway gRPC, HTTP, admin; model server gRPC, REST.")
+    int,
+    typer.Option(
+        "--port-base",
+        help="First of five ports: gateway gRPC, HTTP, admin; model server gRPC, REST; two more for a second server.",
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Of the split, the training and the order of the images.")]
 Rate = Annotated[float, typer.Option("--rate", help="Requests a second; 0: as fast as it goes.")]
@@ -33,14 +37,20 @@ def app(
     max_seconds: MaxSeconds = 240.0,
     output: Output = Path("demo-output"),
 ) -> None:
-    """Train three models, let them compete for real traffic, and retire the losers: two minutes on two cores."""
-    if scenario != "main":
-        raise _bad_input(f"--scenario must be main (the only one in this version), got {scenario!r}")
-    from load.demo.plan import Folder, Options, Ports
+    """Train models, let them compete for real traffic, and retire the losers; or tell another story of their life.
 
+    deploy: a new version is uploaded, loaded, warmed, and earns its traffic. price: traffic follows the prices of two
+    clouds, and leaves one that dies. rollback: the winner is taken back, and the loser serves again. sick: an arm falls
+    ill, is left alone, and comes back when it is well. Each takes a minute or two on two cores.
+    """
+    from load.demo.plan import Folder, Options, Ports
+    from load.scenarios.stories import NAMES, TWO_CLOUDS
+
+    if scenario != "main" and scenario not in NAMES:
+        raise _bad_input(f"--scenario must be main, {' or '.join(NAMES)}, got {scenario!r}")
     try:
         options = Options(
-            ports=Ports(port_base),
+            ports=Ports(port_base, model_servers=2 if scenario in TWO_CLOUDS else 1),
             folder=Folder(output),
             seed=seed,
             rate=rate,
@@ -51,10 +61,11 @@ def app(
     except ValueError as error:
         raise _bad_input(str(error)) from error
     try:
-        from load.demo.run import main
+        from load.demo import run as main_demo
+        from load.scenarios import run as stories
     except ImportError as error:
         raise _bad_input(f"{error.name} is missing: pip install 'turpin[local]'") from error
-    raise typer.Exit(main(options))
+    raise typer.Exit(main_demo.main(options) if scenario == "main" else stories.main(options, scenario))
 
 
 def _bad_input(message: str) -> typer.Exit:

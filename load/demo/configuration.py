@@ -1,6 +1,7 @@
 """The files the two services start from: the gateway's configuration, the experiment, the model server's models."""
 
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -22,7 +23,7 @@ BACKEND = "tfs-a"
 
 
 class PortTaken(Exception):
-    """One of the five ports is in use."""
+    """One of the ports is in use."""
 
 
 def write(folder: Folder, ports: Ports) -> None:
@@ -31,7 +32,7 @@ def write(folder: Folder, ports: Ports) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     folder.config.write_text(_yaml(gateway(folder, ports)), encoding="utf-8")
     folder.experiment.write_text(_yaml(experiment()), encoding="utf-8")
-    folder.model_config.write_text(models(folder), encoding="utf-8")
+    folder.model_config.write_text(models(folder, [plan.version for plan in PLANS]), encoding="utf-8")
 
 
 def gateway(folder: Folder, ports: Ports) -> dict[str, Any]:
@@ -88,9 +89,9 @@ def experiment() -> dict[str, Any]:
     }
 
 
-def models(folder: Folder) -> str:
-    """Return the model server's ModelServerConfig as text: all versions loaded, until Turpin drops some."""
-    versions = " ".join(f"versions: {plan.version}" for plan in PLANS)
+def models(folder: Folder, loaded: Sequence[int]) -> str:
+    """Return a model server's ModelServerConfig as text: what is loaded until Turpin drops some."""
+    versions = " ".join(f"versions: {version}" for version in loaded)
     return (
         "model_config_list {\n"
         "  config {\n"
@@ -108,7 +109,9 @@ def refuse_taken(ports: Ports) -> None:
     taken = [port for port in ports.all if not _is_free(port)]
     if taken:
         listed = ", ".join(map(str, taken))
-        raise PortTaken(f"port {listed} is in use; the demo needs {ports.base}..{ports.base + 4}: try --port-base 9500")
+        raise PortTaken(
+            f"port {listed} is in use; the demo needs {ports.all[0]}..{ports.all[-1]}: try --port-base 9500"
+        )
 
 
 def _is_free(port: int) -> bool:

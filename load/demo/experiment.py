@@ -22,9 +22,9 @@ _LOOK_S = 0.5
 # So that the picture shows what the end looks like, and that traffic goes on without the losers.
 _LINGER_S = 3.0
 # Rewards are sent until acknowledged; a gateway that is being started again needs less than this.
-_LAST_REWARDS_S = 30.0
+LAST_REWARDS_S = 30.0
 # Counts reach the state within a flush (250 ms) and a refresh (1 s).
-_LAST_COUNTS_S = 10.0
+LAST_COUNTS_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,8 @@ async def conduct(run: Run, clients: Clients, options: Options, console: Console
             await _observe(run, clients, watch, deadline)
         stop.set()
         await asking
-        if not await rewards.finish(_LAST_REWARDS_S):
-            run.events.append(f"rewards were still unacknowledged after {_LAST_REWARDS_S:.0f} s")
+        if not await rewards.finish(LAST_REWARDS_S):
+            run.events.append(f"rewards were still unacknowledged after {LAST_REWARDS_S:.0f} s")
             sending.cancel()
     run.rewards_sent = rewards.taken
     run.rewards_acknowledged = rewards.acknowledged
@@ -122,7 +122,7 @@ def _moment(run: Run, state: State) -> Moment:
 
 async def _settle(run: Run, clients: Clients) -> None:
     """Wait until the gateway's state shows every reward that was sent."""
-    deadline = time.monotonic() + _LAST_COUNTS_S
+    deadline = time.monotonic() + LAST_COUNTS_S
     while time.monotonic() < deadline:
         run.state = await clients.gateway.state() or run.state
         if run.state is not None and run.state.rewards >= run.rewards_sent:

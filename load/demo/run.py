@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -34,8 +34,12 @@ EXIT_BAD_INPUT = 2
 _EXIT_SIGNAL = 128
 
 
-def main(options: Options) -> int:
-    """Run the demo, speaking on stderr; return the exit status. A signal ends its processes, too, in order."""
+# What a demo does: it speaks on the console, and its list gets the exit status as soon as that is known.
+Play = Callable[[Options, Console, list[int]], Awaitable[None]]
+
+
+def main(options: Options, play: Play | None = None) -> int:
+    """Run the main demo, or `play`, speaking on stderr; return the exit status. A signal ends its processes, too, in order."""
     # A stderr of our own: the other one goes to a file while TensorFlow is imported, which greets at length.
     with os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8") as stderr:
         console = Console(file=stderr)
@@ -53,7 +57,7 @@ def main(options: Options) -> int:
         failures: list[str] = []
         status = EXIT_FAILED
         try:
-            status = asyncio.run(_until_signal(options, console))
+            status = asyncio.run(_until_signal(options, console, play or _demo))
         except* ChildFailed as group:
             failures = [str(error) for error in _leaves(group)]
         for failure in failures:
@@ -73,7 +77,7 @@ def _leaves(group: BaseExceptionGroup[ChildFailed]) -> Iterator[ChildFailed]:
             yield error
 
 
-async def _until_signal(options: Options, console: Console) -> int:
+async def _until_signal(options: Options, console: Console, play: Play) -> int:
     """Run the demo; SIGINT and SIGTERM cancel it once, so that a second one does not disturb the ending."""
     loop = asyncio.get_running_loop()
     demo = asyncio.current_task()
@@ -89,7 +93,7 @@ async def _until_signal(options: Options, console: Console) -> int:
         loop.add_signal_handler(number, on_signal, number)
     finished: list[int] = []
     try:
-        await _demo(options, console, finished)
+        await play(options, console, finished)
     except asyncio.CancelledError:
         if not received:
             raise

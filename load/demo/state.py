@@ -19,6 +19,7 @@ class ArmState(msgspec.Struct, frozen=True):
     weight: float = 0.0
     decisions: int = 0
     rewards: int = 0
+    reward_sum: float = 0.0
     rate: float | None = None
     cost_usd: float = 0.0
     prediction_cost_usd: float | None = None

@@ -7,7 +7,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -50,13 +50,13 @@ def split(seed: int) -> tuple[Images, Images]:
     return Images(learn_x, learn_y), Images(held_x, held_y)
 
 
-def build(version: int) -> KerasModel:
-    """Build the untrained model of `version`: the same input and output, ever more inside."""
+def build(network: str) -> KerasModel:
+    """Build an untrained network: the same input and output, ever more inside."""
     return keras.Sequential(
         [
             keras.Input((PIXELS,), name=INPUT),
             layers.Rescaling(1 / PIXEL_MAX),
-            *_HIDDEN[version](),
+            *_HIDDEN[network](),
             layers.Dense(DIGITS, activation="softmax"),
         ]
     )
@@ -92,13 +92,13 @@ def _convolution(filters: int) -> KerasModel:
 
 
 # 650, 85,352 and 2,099,156 parameters; multiplications per image about 640, 390 thousand and 35 million.
-_HIDDEN: dict[int, Callable[[], list[KerasModel]]] = {1: list, 2: _small, 3: _wide}
+_HIDDEN: dict[str, Callable[[], list[KerasModel]]] = {"linear": list, "small": _small, "wide": _wide}
 
 
 def train(plan: ModelPlan, images: Images, seed: int, on_step: Callable[[int, int, float], None]) -> KerasModel:
     """Train the model of `plan`; `on_step(steps done, steps, training accuracy)` follows it, about 20 times."""
     keras.utils.set_random_seed(seed)
-    model = build(plan.version)
+    model = build(plan.network)
     per_epoch = -(-len(images.pixels) // BATCH_ROWS)
     steps = plan.epochs * per_epoch
     # The rate falls to zero along a cosine: the last epochs settle, and few epochs do.
@@ -136,14 +136,12 @@ def export(model: KerasModel, path: Path, sample: NDArray[np.float32]) -> int:
 
 
 def train_all(
-    folder: Folder, seed: int, say: Callable[[dict[str, object]], None], epochs_max: int | None = None
+    folder: Folder, seed: int, say: Callable[[dict[str, object]], None], plans: Sequence[ModelPlan] = PLANS
 ) -> None:
-    """Train and export all versions into `folder`, and put the held-out images beside them."""
+    """Train and export versions into `folder`, and put the held-out images beside them."""
     learn, held_out = split(seed)
     np.savez(folder.held_out, pixels=held_out.pixels, digits=held_out.digits)
-    for plan in PLANS:
-        if epochs_max is not None:
-            plan = replace(plan, epochs=min(plan.epochs, epochs_max))
+    for plan in plans:
         _train_one(plan, learn, folder, seed, say)
 
 
@@ -169,11 +167,16 @@ def main() -> None:
     parser.add_argument("--epochs-max", type=int, help="for trying out")
     options = parser.parse_args()
 
-    def say(event: dict[str, object]) -> None:
-        sys.stdout.write(json.dumps(event) + "\n")
-        sys.stdout.flush()
+    plans: Sequence[ModelPlan] = PLANS
+    if options.epochs_max is not None:
+        plans = tuple(replace(plan, epochs=min(plan.epochs, options.epochs_max)) for plan in PLANS)
+    train_all(Folder(options.folder), options.seed, say, plans)
 
-    train_all(Folder(options.folder), options.seed, say, options.epochs_max)
+
+def say(event: dict[str, object]) -> None:
+    """Write one line of JSON for whoever started us."""
+    sys.stdout.write(json.dumps(event) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from load.demo import processes
-from load.demo.plan import PLANS, Folder
+from load.demo.plan import PLANS, Folder, ModelPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,22 +63,29 @@ async def train(
     command = [sys.executable, "-m", "load.demo.train", str(folder.root), "--seed", str(seed)]
     if epochs_max is not None:
         command.append(f"--epochs-max={epochs_max}")
+    return await follow(command, PLANS, folder, console, limit_s)
+
+
+async def follow(
+    command: Sequence[str], plans: Sequence[ModelPlan], folder: Folder, console: Console, limit_s: float
+) -> tuple[Trained, ...]:
+    """Run a command that trains the models of `plans`, showing progress; raises ChildFailed when that fails."""
     child = await processes.start("the training", command, folder.logs / "training.log", reads_stdout=True)
     try:
         show = _bars if console.is_terminal else _lines
         async with asyncio.timeout(limit_s):
-            trained = await show(child, console)
+            trained = await show(child, console, plans)
             status = await child.process.wait()
     except TimeoutError:
         raise child.failure(f"was not done after {limit_s:.0f} s") from None
     finally:
         await processes.end(child)
-    if status != 0 or len(trained) != len(PLANS):
-        raise child.failure(f"ended with {status} after {len(trained)} of {len(PLANS)} models")
+    if status != 0 or len(trained) != len(plans):
+        raise child.failure(f"ended with {status} after {len(trained)} of {len(plans)} models")
     return trained
 
 
-async def _bars(child: processes.Child, console: Console) -> tuple[Trained, ...]:
+async def _bars(child: processes.Child, console: Console, plans: Sequence[ModelPlan]) -> tuple[Trained, ...]:
     columns = (
         TextColumn("  {task.description:<22}"),
         BarColumn(bar_width=32),
@@ -89,7 +96,7 @@ async def _bars(child: processes.Child, console: Console) -> tuple[Trained, ...]
     with Progress(*columns, console=console) as progress:
         bars: dict[int, TaskID] = {
             plan.version: progress.add_task(f"{plan.arm} {plan.title}", total=None, start=False, note="")
-            for plan in PLANS
+            for plan in plans
         }
 
         def show(said: _Said) -> None:
@@ -101,19 +108,19 @@ async def _bars(child: processes.Child, console: Console) -> tuple[Trained, ...]
             else:
                 progress.update(bar, completed=said.step, total=said.steps, note=f"{said.accuracy:.3f} right so far")
 
-        return await _follow(child, show)
+        return await _read(child, show)
 
 
-async def _lines(child: processes.Child, console: Console) -> tuple[Trained, ...]:
+async def _lines(child: processes.Child, console: Console, plans: Sequence[ModelPlan]) -> tuple[Trained, ...]:
     def show(said: _Said) -> None:
         if said.parameters:
-            plan = next(plan for plan in PLANS if plan.version == said.version)
+            plan = next(plan for plan in plans if plan.version == said.version)
             console.print(f"  {plan.arm} {plan.title}: {said.parameters:,} parameters, {said.seconds:.1f} s")
 
-    return await _follow(child, show)
+    return await _read(child, show)
 
 
-async def _follow(child: processes.Child, show: Callable[[_Said], None]) -> tuple[Trained, ...]:
+async def _read(child: processes.Child, show: Callable[[_Said], None]) -> tuple[Trained, ...]:
     """Read the training's lines to their end."""
     assert child.process.stdout is not None  # noqa: S101 we asked for the pipe
     decoder = msgspec.json.Decoder(_Said)

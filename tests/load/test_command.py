@@ -26,7 +26,7 @@ def test_other_scenarios_are_bad_input(capsys: pytest.CaptureFixture[str]) -> No
         app(scenario="breakdown")
 
     assert exit_info.value.exit_code == 2
-    assert "--scenario must be main" in capsys.readouterr().err
+    assert "--scenario must be main, deploy or price or rollback or sick, got 'breakdown'" in capsys.readouterr().err
 
 
 def test_bad_numbers_are_bad_input(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,17 +24,17 @@ VALUE_USD = 1e-6
 COST_CALLS = 150
 
 
-def free_ports() -> int:
-    """Return the first of five ports in a row that nobody listens on."""
+def free_ports(count: int = 5) -> int:
+    """Return the first of so many ports in a row that nobody listens on."""
     for base in range(20_000, 32_000, 10):
         try:
-            for port in range(base, base + 5):
+            for port in range(base, base + count):
                 with socket.socket() as probe:
                     probe.bind(("127.0.0.1", port))
         except OSError:
             continue
         return base
-    raise AssertionError("no five free ports in a row")
+    raise AssertionError(f"no {count} free ports in a row")
 
 
 def run_demo(folder: Path, *options: str, environment: dict[str, str] | None = None) -> tuple[int, dict[str, Any]]:
