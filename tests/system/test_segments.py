@@ -65,10 +65,18 @@ async def test_each_segment_gets_its_own_winner_and_both_stay_loaded(tmp_path: P
                 tasks.create_task(callers.run(segment, number, is_rest=number % 4 > 1))
             concluded = await gateway.in_phase("concluded", patience_s=45.0)
             callers.stop.set()
-        after = {
-            segment: {(await callers.ask(segment, is_rest=is_rest)).arm for is_rest in (False, True) for _ in range(10)}
-            for segment in RATES
-        }
+
+        async def settled() -> dict[str, set[str]] | None:
+            found = {
+                segment: {
+                    (await callers.ask(segment, is_rest=is_rest)).arm for is_rest in (False, True) for _ in range(10)
+                }
+                for segment in RATES
+            }
+            return found if all(len(arms) == 1 for arms in found.values()) else None
+
+        # A worker hears of the end up to a poll later than the admin port tells it.
+        after = await until("one arm for each segment", settled, patience_s=5.0)
 
         async def counted() -> bool:
             found = {
