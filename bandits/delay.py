@@ -40,8 +40,8 @@ Bools = NDArray[np.bool_]
 EDGES: Floats = np.array([0.0, *ENDS])
 # The product limit is drawn to the exponential like this many rewards (Part I §F).
 PRIOR_REWARDS = 2.0
-# What is read of a cell.
-_READ = ("delay_ms", *FIELDS)
+# What is summed per (arm, block), by the names of a store's cells.
+DELAYS = ("delay_ms", *FIELDS)
 # The exponential is given up where the two laws differ by more than this at some age (Part I §F). An allowance for
 # chance on top (Kolmogorov's 1.36 / sqrt(rewards)) changed the regret in none of four worlds.
 GAP_MAX = 0.1
@@ -74,7 +74,7 @@ class DelaySums:
         Without `blocks` the rows are those of `Sums.from_cells`.
         """
         wanted = sorted({block for _, block in cells}) if blocks is None else blocks
-        table = tables_of(cells, _READ, arms, wanted)
+        table = tables_of(cells, DELAYS, arms, wanted)
         return cls(table[0], np.ascontiguousarray(np.moveaxis(table[1:], 0, -1)))
 
     def followed_by(self, later: Self) -> Self:

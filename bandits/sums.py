@@ -4,10 +4,8 @@ Source of units and bounds: bandit-science.md, Part I §I.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from operator import itemgetter
 from typing import Final, Self
 
 import numpy as np
@@ -91,17 +89,6 @@ class Sums:
         tables = tables_of(cells, SUMMED, arms, blocks)
         return cls(np.array(blocks, np.int64), *tables)
 
-    @classmethod
-    def from_columns(cls, keys: Int64s, values: Int64s, arms: int, blocks: Int64s | None = None) -> Self:
-        """Build sums from (arm, block) `keys` (cells, 2) and their `SUMMED` fields (cells, 4)."""
-        if keys.size and not 0 <= keys[:, 0].min() <= keys[:, 0].max() < arms:
-            wrong = keys[(keys[:, 0] < 0) | (keys[:, 0] >= arms), 0][0]
-            raise ValueError(f"an arm's number must be in 0..{arms - 1}, got {wrong}")
-        rows = np.unique(keys[:, 1]) if blocks is None else blocks
-        table = np.zeros((len(SUMMED), rows.size, arms), np.int64)
-        table[:, np.searchsorted(rows, keys[:, 1]), keys[:, 0]] = values.T
-        return cls(rows, *table)
-
 
 def tables_of(
     cells: Mapping[tuple[int, int], Mapping[str, int]], names: Sequence[str], arms: int, blocks: Sequence[int]
@@ -121,26 +108,3 @@ def tables_of(
     for column, name in zip(table, names, strict=True):
         column[places] = [fields.get(name, 0) for fields in found]
     return table.reshape(len(names), len(row), arms)
-
-
-def keys_of(cells: Mapping[tuple[int, int], object]) -> Int64s:
-    """Return the keys (arm, block) of a store's cells, as (cells, 2)."""
-    flat = chain.from_iterable(cells)
-    return np.fromiter(flat, np.int64, 2 * len(cells)).reshape(-1, 2)
-
-
-def columns(cells: Mapping[tuple[int, int], Mapping[str, int]], names: Sequence[str]) -> Int64s:
-    """Return these fields of a store's cells, as (cells, names); absent ones count 0.
-
-    A day has thousands of cells an arm, and a refresh reads them all: read one by one they were most of it.
-    """
-    read = itemgetter(*names)
-    try:
-        return _table(map(read, cells.values()), len(cells), len(names))
-    except KeyError:
-        absent = dict.fromkeys(names, 0)
-        return _table((read({**absent, **cell}) for cell in cells.values()), len(cells), len(names))
-
-
-def _table(rows: Iterable[Iterable[int]], height: int, width: int) -> Int64s:
-    return np.fromiter(chain.from_iterable(rows), np.int64, height * width).reshape(height, width)

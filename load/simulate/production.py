@@ -24,6 +24,7 @@ from router.config.fields import format_duration
 from router.control.dossier import ArmCost, Document, Dossier, Numbers
 from router.control.learner import Refreshed, refresh
 from router.control.seen import Seen
+from router.control.tally import Tally
 from router.decisions import Decision, Mode
 from router.heartbeat import ArmBeat, ExperimentBeat
 from serving.cost import PROBES_COUNTED
@@ -101,7 +102,7 @@ class Production:
         document = Document(spec=spec.model_dump(mode="json"), epoch=1, life=to_json(life))
         self._dossier = Dossier(spec.name, 1, document, spec, life)
         self._cache, self._health = GridCache(), HealthCache()
-        self._laws, self._memory = LawCache(), SegmentMemory()
+        self._laws, self._memory, self._tally = LawCache(), SegmentMemory(), Tally()
         self._under_way: tuple[Command, ...] = tuple(Warm(number) for number in range(len(spec.arms)))
         self._version = 0
         self._refreshed: Refreshed | None = None
@@ -109,7 +110,7 @@ class Production:
         self._retired: list[tuple[int, int]] = []
 
     def turn(self, now: int, cells: Cells, news: Sequence[News], costs_usd: Floats) -> Turn:
-        """Refresh as the leader does, and do what it asks for."""
+        """Refresh as the leader does, and do what it asks for. Of the cells those that have changed are enough."""
         now_s = _START_S + now
         events, calibrated = self._work(now_s)
         names = [arm.backend for arm in self._dossier.spec.arms]
@@ -132,6 +133,7 @@ class Production:
             health=self._health,
             laws=self._laws,
             memory=self._memory,
+            tally=self._tally,
         )
         self._note(self._dossier, self._refreshed.dossier, now)
         self._dossier = self._refreshed.dossier

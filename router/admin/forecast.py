@@ -10,7 +10,8 @@ from bandits.life import ArmWarmed, Life, Resume, Start
 from router.config.differences import differences
 from router.control.dossier import Document, Dossier, dossier_of, encode
 from router.control.learner import refresh
-from router.control.seen import Cells, Seen
+from router.control.seen import Seen
+from router.control.tally import Cells
 from router.snapshot import Snapshot
 
 _MILLION = 1e6

@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 from bandits.health import Alarm, Draws, Effects, HealthCache, Reports, alarms
 from bandits.sample_ratio import LAMBDAS
 from bandits.strata import earned
-from bandits.sums import Sums, columns, keys_of
+from bandits.sums import Sums
 from router.control.dossier import Document, Dossier
-from router.control.seen import Cells
-from router.ledger import moment_cell
+from router.control.tally import Counted
 
 # So long after a block's end none of its requests is on its way any more: twenty times the deadline of a request that
 # names none. What was drawn and has not ended by then was lost.
@@ -21,14 +20,14 @@ _ENDED_S: Final = 600.0
 
 def alarms_of(
     dossier: Dossier,
-    cells: Cells,
+    counted: Counted,
     sums: Sums,
     now: float,
     cache: HealthCache | None = None,
     *,
     segments: Sequence[Sums] = (),
 ) -> tuple[Alarm, ...]:
-    """Return the alarms of an experiment whose stored sums are `cells`, and `sums` those of its blocks; `now` in unix s.
+    """Return the alarms of an experiment of what is `counted`, and `sums` those of its blocks; `now` in unix s.
 
     With `segments`, the same rows for each, whatever is compared within a block is compared within (block, segment): traffic is split differently
     in each, and what differs between them is what they are for. The cache only saves time, and must have been used for this experiment alone.
@@ -52,7 +51,7 @@ def alarms_of(
     return alarms(
         names,
         # All requests of a unit are one draw, and a client that reports nothing is one loss.
-        draws=_draws(document, len(names), cells, now) if is_by_request else None,
+        draws=_draws(document, counted, now) if is_by_request else None,
         reports=Reports(decisions, rewards) if is_by_request and is_explicit else None,
         # Without an end advantages are expected to change; then drift is watched instead.
         effects=effects if spec.mode == "experiment" else {},
@@ -81,21 +80,13 @@ def _ended_before(document: Document, blocks: NDArray[np.int64], moment: float) 
     return np.asarray(ends[blocks - 1] <= moment, np.bool_)
 
 
-def _draws(document: Document, arms: int, cells: Cells, now: float) -> Draws:
+def _draws(document: Document, counted: Counted, now: float) -> Draws:
     """Return what was drawn, less what was drawn and never heard of again: it is missing, as if never drawn."""
-    keys, counts = keys_of(cells), columns(cells, ("assigned", "decisions", "errors", "cancelled"))
-    drawn, ended = counts[:, 0], counts[:, 1:].sum(axis=1)
-    is_known = (keys[:, 1] > 0) & (keys[:, 1] <= document.block)
-    has_ended = np.zeros(drawn.size, np.bool_)
-    has_ended[is_known] = _ended_before(document, keys[is_known, 1], now - _ENDED_S)
-    heard = np.where(has_ended, np.minimum(drawn, ended), drawn)
-    assigned = [int(heard[keys[:, 0] == arm].sum()) for arm in range(arms)]
-    moments = tuple(
-        tuple(_moment(cells, arm, place, document.epoch) for place in range(len(LAMBDAS))) for arm in range(arms)
-    )
-    return Draws(tuple(assigned), moments)
-
-
-def _moment(cells: Cells, arm: int, place: int, epoch: int) -> int:
-    _, *where = moment_cell(epoch, arm, place)
-    return cells.get((where[0], where[1]), {}).get("log_moment", 0)
+    blocks, drawn = counted.blocks, counted.of("assigned")
+    ended = counted.of("decisions") + counted.of("errors") + counted.of("cancelled")
+    is_known = (blocks > 0) & (blocks <= document.block)
+    has_ended = np.zeros(blocks.size, np.bool_)
+    has_ended[is_known] = _ended_before(document, blocks[is_known], now - _ENDED_S)
+    heard = np.where(has_ended[:, None], np.minimum(drawn, ended), drawn).sum(axis=0).tolist()
+    moments = tuple(tuple(counted.moment(arm, place) for place in range(len(LAMBDAS))) for arm in range(len(heard)))
+    return Draws(tuple(heard), moments)

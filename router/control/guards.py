@@ -4,17 +4,17 @@ Three ways to fall ill: too many calls fail or are slow (evidence, see `bandits.
 arm at all (calls in a row), or the arm has cost more within a day than it may (a sum, no matter of chance).
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
+
+import numpy as np
 
 from bandits.experiment import receives
 from bandits.guardrails import Guard, guarded
 from bandits.life import ArmFailed, Life
-from bandits.sums import ARMS_PER_SEGMENT
 from router.config.experiment import Experiment
 from router.control.dossier import Dossier
-from router.control.seen import Cells
+from router.control.tally import Counted
 from router.ejections import IN_A_ROW
 from router.heartbeat import ExperimentBeat
 
@@ -31,25 +31,27 @@ def call_max_s(spec: Experiment) -> float | None:
 
 
 def sick(
-    dossier: Dossier, life: Life, cells: Cells, beats: Sequence[ExperimentBeat], now: float
+    dossier: Dossier, life: Life, counted: Counted, beats: Sequence[ExperimentBeat], now: float
 ) -> tuple[ArmFailed, ...]:
     """Return what to tell the life of arms that are sick now; of an arm the first reason only. `now` in unix s."""
     found: dict[int, ArmFailed] = {}
-    for failed in (*_dead(life, beats, now), *_broke(dossier, life, cells, now), *_evident(dossier, life, cells, now)):
+    for failed in (
+        *_dead(life, beats, now),
+        *_broke(dossier, life, counted, now),
+        *_evident(dossier, life, counted, now),
+    ):
         found.setdefault(failed.arm, failed)
     return tuple(found.values())
 
 
-def counted_from(dossier: Dossier, life: Life, cells: Cells) -> dict[str, dict[str, int]]:
+def counted_from(dossier: Dossier, life: Life, counted: Counted) -> dict[str, dict[str, int]]:
     """Return per arm the counts it had when it last was in quarantine: what a sick arm did is not held against it when
     it is well again.
     """
     if not dossier.spec.guardrails:
         return {}
-    totals = _totals(cells)
-    resting = {
-        arm.name: dict(totals.get(place, {})) for place, arm in enumerate(life.arms) if arm.state == "quarantined"
-    }
+    totals = counted.totals(_COUNTED)
+    resting = {arm.name: totals[place] for place, arm in enumerate(life.arms) if arm.state == "quarantined"}
     return dossier.document.guarded_from | resting
 
 
@@ -64,35 +66,31 @@ def _dead(life: Life, beats: Sequence[ExperimentBeat], now: float) -> list[ArmFa
     return found
 
 
-def _broke(dossier: Dossier, life: Life, cells: Cells, now: float) -> list[ArmFailed]:
+def _broke(dossier: Dossier, life: Life, counted: Counted, now: float) -> list[ArmFailed]:
     """Return the arms that have cost more within the last day than they may; one that is to be tried is not ready."""
     bounds = [one.max for one in dossier.spec.guardrails if one.metric == "cost_usd_per_day"]
     found = []
     for place, arm in enumerate(life.arms if bounds else ()):
-        spent_usd = _spent_usd(dossier, cells, place, now)
+        spent_usd = _spent_usd(dossier, counted, place, now)
         if spent_usd > min(bounds) and (arm.state == "eligible" or arm.is_trying):
             why = f"cost_usd_per_day of arm {arm.name}: ${spent_usd:.4g} in the last 24 h, ${min(bounds):.4g} may be"
             found.append(ArmFailed(now, place, why, {"spent_usd": spent_usd, "max_usd": min(bounds)}))
     return found
 
 
-def _spent_usd(dossier: Dossier, cells: Cells, arm: int, now: float) -> float:
+def _spent_usd(dossier: Dossier, counted: Counted, arm: int, now: float) -> float:
     """Return what an arm was billed in blocks begun within the last day, and in the open one."""
     starts = dossier.document.block_starts
-    recent = {block for block, start in enumerate(starts, 1) if start >= now - _DAY_S or block == len(starts)}
-    spent = sum(
-        cell.get("cost_pico_usd", 0)
-        for (place, block), cell in cells.items()
-        if place % ARMS_PER_SEGMENT == arm and block in recent
-    )
-    return spent * 1e-12
+    recent = [block for block, start in enumerate(starts, 1) if start >= now - _DAY_S or block == len(starts)]
+    rows = np.isin(counted.blocks, recent)
+    return float(counted.of("cost_pico_usd")[rows, arm].sum(dtype=np.float64)) * 1e-12
 
 
-def _evident(dossier: Dossier, life: Life, cells: Cells, now: float) -> list[ArmFailed]:
+def _evident(dossier: Dossier, life: Life, counted: Counted, now: float) -> list[ArmFailed]:
     """Return the arms of whose calls too large a share fails or is slow, where chance is no excuse."""
     found = []
     live = receives(life)
-    for place, guard in _guards(dossier, life, cells):
+    for place, guard in _guards(dossier, life, counted):
         alarm = guarded(guard)
         if alarm.is_ringing and live[place] and life.arms[place].state == "eligible":
             numbers = {
@@ -106,26 +104,19 @@ def _evident(dossier: Dossier, life: Life, cells: Cells, now: float) -> list[Arm
     return found
 
 
-def _guards(dossier: Dossier, life: Life, cells: Cells) -> list[tuple[int, Guard]]:
+def _guards(dossier: Dossier, life: Life, counted: Counted) -> list[tuple[int, Guard]]:
     if not dossier.spec.guardrails:
         return []
-    totals = _totals(cells)
+    totals = counted.totals(_COUNTED)
     found = []
     for place, arm in enumerate(life.arms):
-        count = _since(totals.get(place, {}), dossier.document.guarded_from.get(arm.name, {}))
+        count = _since(totals[place], dossier.document.guarded_from.get(arm.name, {}))
         for one in dossier.spec.guardrails:
             if one.metric in _EVENTS:
                 share_max = one.max if one.metric == "error_ratio" else _SLOW_SHARE_MAX
                 events = min(count[_EVENTS[one.metric]], count["calls"])
                 found.append((place, Guard(one.metric, arm.name, events, count["calls"], share_max)))
     return found
-
-
-def _totals(cells: Cells) -> dict[int, Counter[str]]:
-    totals: dict[int, Counter[str]] = {}
-    for (arm, _), cell in cells.items():
-        totals.setdefault(arm % ARMS_PER_SEGMENT, Counter()).update({name: cell.get(name, 0) for name in _COUNTED})
-    return totals
 
 
 def _since(total: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:

@@ -215,7 +215,7 @@ class Leader:
             is_complete=asyncio.get_running_loop().time() >= self._heard_at,
         )
         version = self._shelf.versions.get(name, 0) + 1
-        cache, health, laws, memory = self._shelf.caches(epoch)
+        cache, health, laws, memory, tally = self._shelf.caches(epoch)
         done = await asyncio.to_thread(
             refresh,
             dossier,
@@ -226,6 +226,7 @@ class Leader:
             health=health,
             laws=laws,
             memory=memory,
+            tally=tally,
         )
         saved = await self._save(dossier, done, fence)
         await self._store.publish(name, version, snapshot.encode(done.snapshot), fence)

@@ -25,8 +25,9 @@ from router.control.guards import call_max_s, counted_from, sick
 from router.control.prices import follow
 from router.control.questions import question_of
 from router.control.report import numbers_of, state_view
-from router.control.seen import Seen, apart
+from router.control.seen import Seen
 from router.control.splits import Splits, splits_of
+from router.control.tally import Counted, Tally
 from router.decisions import Mode
 from router.snapshot import PARTS, ArmRoute, SegmentRoute, Snapshot, view_of
 from serving.cost import PROBES_NEEDED, Line, reference_rows
@@ -71,12 +72,16 @@ def refresh(
     health: HealthCache | None = None,
     laws: LawCache | None = None,
     memory: SegmentMemory | None = None,
+    tally: Tally | None = None,
 ) -> Refreshed:
     """Learn from what was seen, let the life go on, and decide the weights of snapshot `version`; `now` in unix s.
 
-    The caches only save time; they and the memory must have been used for this experiment's epoch alone.
+    The caches only save time; they, the memory and the tally must have been used for this experiment's epoch alone.
+    Without a tally, or with a new one, all cells must have been seen.
     """
-    seen = apart(seen, len(dossier.spec.segment_names()))
+    tally = tally or Tally()
+    tally.take(seen.cells)
+    counted = tally.counted(len(dossier.spec.arms), len(dossier.spec.segment_names()))
     dossier = _measure(dossier, seen)
     prices = follow(dossier.document.prices, seen.prices_usd_per_hour, now, dossier.spec.policy.hold)
     dossier = dossier.with_changes(prices=prices)
@@ -84,12 +89,12 @@ def refresh(
     life = dossier.life
     for event in (*seen.events, *_idle(dossier, seen, now), Tick(now)):
         life = _step(life, event, notes)
-    for failed in sick(dossier, life, seen.cells, seen.beats, now):
+    for failed in sick(dossier, life, counted, seen.beats, now):
         life = _step(life, failed, notes)
-    dossier = dossier.with_changes(guarded_from=counted_from(dossier, life, seen.cells))
+    dossier = dossier.with_changes(guarded_from=counted_from(dossier, life, counted))
     if mode(life) == "experiment":
-        question = question_of(dossier, life, seen, now, laws)
-        alarms = alarms_of(dossier.with_life(life), seen.cells, question.sums, now, health, segments=question.segments)
+        question = question_of(dossier, life, counted, seen.prices_usd_per_hour, now, laws)
+        alarms = alarms_of(dossier.with_life(life), counted, question.sums, now, health, segments=question.segments)
         ringing = tuple(alarm for alarm in alarms if alarm.is_ringing)
         backends = {arm.backend for arm in dossier.spec.arms}
         unreliable = (words for name, words in sorted(seen.price_warnings.items()) if name in backends)
@@ -103,7 +108,7 @@ def refresh(
     splits = splits_of(dossier, life, rooms(dossier, seen.capacities_rps))
     dossier = _roll_block(dossier, splits.drawn, now)
     dossier = _note_silence(dossier, splits, version)
-    snapshot = _snapshot(dossier, splits, version, now, seen)
+    snapshot = _snapshot(dossier, splits, version, now, seen, counted)
     return Refreshed(dossier, snapshot, underway(life), tuple(notes))
 
 
@@ -229,7 +234,7 @@ def _rps_max(seen: Seen, backend: str) -> float | None:
     return None if capacity_rps is None else capacity_rps / max(1, len(seen.beats))
 
 
-def _snapshot(dossier: Dossier, splits: Splits, version: int, now: float, seen: Seen) -> Snapshot:
+def _snapshot(dossier: Dossier, splits: Splits, version: int, now: float, seen: Seen, counted: Counted) -> Snapshot:
     spec, document, life = dossier.spec, dossier.document, dossier.life
     return Snapshot(
         name=dossier.name,
@@ -270,5 +275,5 @@ def _snapshot(dossier: Dossier, splits: Splits, version: int, now: float, seen: 
         call_max_s=call_max_s(spec),
         revision=document.revision,
         is_archived=life.phase == "archived",
-        view=view_of(state_view(dossier, seen, splits, now)),
+        view=view_of(state_view(dossier, seen, counted, splits, now)),
     )

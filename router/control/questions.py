@@ -1,66 +1,43 @@
 """What the arithmetic is asked at a refresh: sums, costs and times of an experiment, as the learner knows them."""
 
-from dataclasses import replace
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bandits.arrivals import LawCache, spans_of
-from bandits.delay import DelaySums
+from bandits.delay import DELAYS, DelaySums
 from bandits.experiment import age_s, receives
 from bandits.life import Life
 from bandits.question import ArmFacts, Question
-from bandits.sums import SUMMED, Sums, columns, keys_of
+from bandits.sums import SUMMED, Int64s, Sums
 from router.control.dossier import Document, Dossier
-from router.control.seen import Cells, Seen, deciding_cost_usd
+from router.control.seen import deciding_cost_usd
+from router.control.tally import Counted
 
 # Requests that can't be padded are never probes; after so many decisions the calibration has to do.
 _UNPROBED_MAX: Final = 2_000
 _DAY_S: Final = 86_400.0
 
 
-def _sums_of(dossier: Dossier, cells: Cells) -> Sums:
-    """Return the sums of the blocks that were opened here and have decisions."""
-    keys, values = keys_of(cells), columns(cells, SUMMED)
-    # A block we never opened is another leader's, whose dossier was lost with its store.
-    is_ours = (values[:, 0] > 0) & (keys[:, 1] > 0) & (keys[:, 1] <= dossier.document.block)
-    return Sums.from_columns(keys[is_ours], values[is_ours], len(dossier.spec.arms))
-
-
-def _opened(sums: Sums, cells: Cells) -> Cells:
-    """Return the cells that these sums are of."""
-    ours = set(sums.blocks.tolist())
-    return {key: cell for key, cell in cells.items() if key[1] in ours and cell["decisions"]}
-
-
-def question_of(dossier: Dossier, life: Life, seen: Seen, now: float, laws: LawCache | None = None) -> Question:
+def question_of(
+    dossier: Dossier,
+    life: Life,
+    counted: Counted,
+    prices_usd_per_hour: Mapping[str, float],
+    now: float,
+    laws: LawCache | None = None,
+) -> Question:
     """Return the question of this refresh, but for its alarms; `now` in unix s. The cache only saves time."""
-    arms, document = dossier.spec.arms, dossier.document
-    live = receives(life)
-    sums = _sums_of(dossier, seen.cells)
-    cells = _opened(sums, seen.cells) if seen.by_segment or dossier.spec.objective.reward.feedback != "explicit" else {}
-    segments = tuple(
-        Sums.from_cells({key: table[key] for key in cells if key in table}, len(arms), sums.blocks.tolist())
-        for table in seen.by_segment
-    )
-    decisions = sums.decisions.sum(axis=0)
-    costs = [deciding_cost_usd(dossier, place, seen.prices_usd_per_hour) for place in range(len(arms))]
+    document = dossier.document
+    opened = _Opened.of(counted, document.block)
+    sums = opened.sums(counted.of)
     starts_s = _starts_s(document, life, sums)
     question = Question(
-        arms=tuple(
-            ArmFacts(
-                name=arm.name,
-                # While it is not known nothing is decided by it: traffic is split equally, and nothing ends.
-                cost_usd=costs[place] or 0.0,
-                is_live=live[place],
-                max_share=arm.max_share,
-                is_cost_known=costs[place] is not None
-                and (_is_probed(document, arm.name) or decisions[place] >= _UNPROBED_MAX),
-                group=arm.reward_group,
-            )
-            for place, arm in enumerate(arms)
-        ),
+        arms=_facts(dossier, life, sums, prices_usd_per_hour),
         control=life.control,
         sums=sums,
         open_block=document.block,
@@ -73,17 +50,33 @@ def question_of(dossier: Dossier, life: Life, seen: Seen, now: float, laws: LawC
         starts_s=starts_s,
         is_sprint=np.isin(sums.blocks, document.sprint_blocks),
         requests_per_day=_requests_per_day(sums, starts_s, age_s(life, now)),
-        segments=segments,
+        segments=tuple(
+            opened.sums(partial(counted.of_segment, segment=segment))
+            for segment in range(len(dossier.spec.segment_names()))
+        ),
     )
     if question.objective.feedback == "explicit":
         return question
-    law = (laws or LawCache()).law_of(
-        sums,
-        spans_of(question),
-        question.objective.window_s,
-        lambda blocks: DelaySums.from_cells(cells, len(arms), blocks),
+    read, window_s = partial(opened.delays, counted), question.objective.window_s
+    return replace(question, law=(laws or LawCache()).law_of(sums, spans_of(question), window_s, read))
+
+
+def _facts(dossier: Dossier, life: Life, sums: Sums, prices_usd_per_hour: Mapping[str, float]) -> tuple[ArmFacts, ...]:
+    decisions, live, document = sums.decisions.sum(axis=0), receives(life), dossier.document
+    costs = [deciding_cost_usd(dossier, place, prices_usd_per_hour) for place in range(len(live))]
+    return tuple(
+        ArmFacts(
+            name=arm.name,
+            # While it is not known nothing is decided by it: traffic is split equally, and nothing ends.
+            cost_usd=costs[place] or 0.0,
+            is_live=live[place],
+            max_share=arm.max_share,
+            is_cost_known=costs[place] is not None
+            and (_is_probed(document, arm.name) or bool(decisions[place] >= _UNPROBED_MAX)),
+            group=arm.reward_group,
+        )
+        for place, arm in enumerate(dossier.spec.arms)
     )
-    return replace(question, law=law)
 
 
 def _starts_s(document: Document, life: Life, sums: Sums) -> NDArray[np.float64]:
@@ -102,3 +95,30 @@ def _requests_per_day(sums: Sums, starts_s: NDArray[np.float64], age: float) -> 
 def _is_probed(document: Document, arm: str) -> bool:
     cost = document.costs.get(arm)
     return cost is not None and cost.is_probed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Opened:
+    """Which rows of what is counted are of blocks opened here that have decisions (T,), and which arms have any there
+    (T, K). A block we never opened is another leader's, whose dossier was lost with its store."""
+
+    blocks: Int64s
+    rows: NDArray[np.bool_]
+    is_ours: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, counted: Counted, block: int) -> Self:
+        is_known = (counted.blocks > 0) & (counted.blocks <= block)
+        is_ours = (counted.of("decisions") > 0) & is_known[:, None]
+        rows = np.asarray(is_ours.any(axis=1), np.bool_)
+        return cls(counted.blocks[rows], rows, is_ours[rows])
+
+    def sums(self, of: Callable[[str], Int64s]) -> Sums:
+        """Return the sums of these rows, by a function that gives a field's counts (T, K)."""
+        return Sums(self.blocks, *(np.where(self.is_ours, of(name)[self.rows], 0) for name in SUMMED))
+
+    def delays(self, counted: Counted, blocks: Sequence[int]) -> DelaySums:
+        """Return the delays of some of these blocks."""
+        rows, own = np.searchsorted(counted.blocks, blocks), np.searchsorted(self.blocks, blocks)
+        delay_ms, *bins = (np.where(self.is_ours[own], counted.of(name)[rows], 0) for name in DELAYS)
+        return DelaySums(delay_ms, np.stack(bins, axis=-1))

@@ -13,7 +13,7 @@ from bandits.arrivals import Delays
 from bandits.experiment import age_s
 from bandits.life import ArmLife
 from bandits.question import Assessment, SegmentFacts
-from bandits.sums import STEPS, columns, keys_of
+from bandits.sums import STEPS
 from router.control.dossier import (
     AlarmNumbers,
     ArmNumbers,
@@ -26,10 +26,11 @@ from router.control.dossier import (
 from router.control.seen import Seen, deciding_cost_usd, deciding_price
 from router.control.segment_report import segments_view
 from router.control.splits import Splits
+from router.control.tally import Counted
 from router.heartbeat import ExperimentBeat
 from router.snapshot import PARTS
 
-# The fields whose sums are shown. With thousands of cells a second the others would be most of a refresh.
+# The fields whose sums are shown.
 _SUMMED: Final = (
     "decisions",
     "unlearned_decisions",
@@ -43,7 +44,6 @@ _SUMMED: Final = (
     "cost_pico_usd",
     "late_rewards",
 )
-_HALF: Final = 32
 
 
 def numbers_of(
@@ -107,14 +107,14 @@ def _finite(number: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def state_view(dossier: Dossier, seen: Seen, splits: Splits, now: float) -> dict[str, Any]:
+def state_view(dossier: Dossier, seen: Seen, counted: Counted, splits: Splits, now: float) -> dict[str, Any]:
     """Return the state as plain JSON values; what only an assessment knows is null before the first one.
 
     Sums are over the epoch; `rewards` counts every unique reward, learned or not; money in dollars, `value_usd…` per
     prediction at the reference size and the current price.
     """
     life = dossier.life
-    totals = _totals(dossier, seen, now)
+    totals = _totals(dossier, counted, now)
     numbers = dossier.document.numbers
     leader = life.winner if life.winner is not None else life.leader
     return {
@@ -148,7 +148,7 @@ def state_view(dossier: Dossier, seen: Seen, splits: Splits, now: float) -> dict
         "sprint": _sprint(dossier),
         "gateways": [_gateway(beat, now) for beat in seen.beats],
         "arms": [_arm(dossier, seen, totals[place], splits.parts, place) for place in range(len(life.arms))],
-        "segments": segments_view(dossier, seen, splits),
+        "segments": segments_view(dossier, seen, counted, splits),
     } | _money(numbers)
 
 
@@ -181,7 +181,7 @@ def _sprint(dossier: Dossier) -> dict[str, Any]:
     return {"leader": rules and rules.leader, "max_usd": rules and rules.max_usd, **known}
 
 
-def _totals(dossier: Dossier, seen: Seen, now: float) -> list[dict[str, int]]:
+def _totals(dossier: Dossier, counted: Counted, now: float) -> list[dict[str, int]]:
     """Return each arm's sums over the epoch, and as `pending` its learned decisions that may still get a reward.
 
     A block's decisions are as old as its last one: until then nobody knows which of them have run out of time.
@@ -190,19 +190,14 @@ def _totals(dossier: Dossier, seen: Seen, now: float) -> list[dict[str, int]]:
     # An open block ends when it is due, even where nothing begins the next one: after the end of learning.
     due = max(document.block_starts, default=0.0) + dossier.spec.policy.block
     ends = np.array([*document.block_starts[1:], min(now, due)])
-    keys, values = keys_of(seen.cells), columns(seen.cells, _SUMMED)
-    is_known = (keys[:, 1] > 0) & (keys[:, 1] <= document.block)
-    may_come = np.zeros(len(keys), np.bool_)
-    may_come[is_known] = now - ends[keys[is_known, 1] - 1] < window_s
-    waiting = np.maximum(0, values[:, _SUMMED.index("decisions")] - values[:, _SUMMED.index("rewards")])
-    totals = []
-    for arm in range(len(dossier.spec.arms)):
-        own = keys[:, 0] == arm
-        # In two halves: a sum of pico-dollars may exceed 63 bits.
-        high, low = (values[own] >> _HALF).sum(axis=0).tolist(), (values[own] & (2**_HALF - 1)).sum(axis=0).tolist()
-        sums = {name: (high[place] << _HALF) + low[place] for place, name in enumerate(_SUMMED)}
-        totals.append(sums | {"pending": int(waiting[own & may_come].sum())})
-    return totals
+    blocks = counted.blocks
+    is_known = (blocks > 0) & (blocks <= document.block)
+    may_come = np.zeros(blocks.size, np.bool_)
+    may_come[is_known] = now - ends[blocks[is_known] - 1] < window_s
+    waiting = np.maximum(0, counted.of("decisions")[may_come] - counted.of("rewards")[may_come]).sum(axis=0)
+    return [
+        total | {"pending": pending} for total, pending in zip(counted.totals(_SUMMED), waiting.tolist(), strict=True)
+    ]
 
 
 def _arm(dossier: Dossier, seen: Seen, total: Mapping[str, int], parts: Sequence[int], place: int) -> dict[str, Any]:

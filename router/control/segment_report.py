@@ -1,20 +1,19 @@
 """The numbers behind each segment's weights, as the state shows them beside those of all traffic."""
 
 from collections.abc import Mapping, Sequence
-from operator import itemgetter
 from typing import Any, Final
 
 from bandits.sums import STEPS
 from router.control.dossier import ArmNumbers, Dossier
-from router.control.seen import Cells, Seen, deciding_cost_usd
+from router.control.seen import Seen, deciding_cost_usd
 from router.control.splits import Splits
+from router.control.tally import Counted
 from router.snapshot import PARTS
 
 _SUMMED: Final = ("decisions", "unlearned_decisions", "rewards", "unlearned_rewards", "reward_q", "unlearned_reward_q")
-_IN_SUM: Final = itemgetter(*_SUMMED)
 
 
-def segments_view(dossier: Dossier, seen: Seen, splits: Splits) -> list[dict[str, Any]]:
+def segments_view(dossier: Dossier, seen: Seen, counted: Counted, splits: Splits) -> list[dict[str, Any]]:
     """Return the segments, the rest first; none without any. What only an assessment knows is null before the first.
 
     `serves` is the arm a segment is settled on, null while it goes on learning.
@@ -25,24 +24,17 @@ def segments_view(dossier: Dossier, seen: Seen, splits: Splits) -> list[dict[str
         known = numbers.segments[place] if numbers and place < len(numbers.segments) else None
         settled = life.serves[place] if life.serves else life.winner
         settled = known.serves if known and settled is None else settled
-        cells = seen.by_segment[place] if seen.by_segment else {}
+        totals = counted.totals(_SUMMED, place)
         found.append(
             {
                 "name": name,
                 "traffic_ratio": known and known.traffic,
                 "leader": known and life.arms[known.leader].name,
                 "serves": None if settled is None else life.arms[settled].name,
-                "arms": _arms(dossier, seen, _totals(dossier, cells), parts, known.arms if known else ()),
+                "arms": _arms(dossier, seen, totals, parts, known.arms if known else ()),
             }
         )
     return found
-
-
-def _totals(dossier: Dossier, cells: Cells) -> list[dict[str, int]]:
-    rows: list[list[tuple[int, ...]]] = [[(0,) * len(_SUMMED)] for _ in dossier.spec.arms]
-    for (arm, _), cell in cells.items():
-        rows[arm].append(_IN_SUM(cell))
-    return [dict(zip(_SUMMED, map(sum, zip(*each, strict=True)), strict=True)) for each in rows]
 
 
 def _arms(

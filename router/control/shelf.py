@@ -19,12 +19,13 @@ from router.config.experiment import Experiment
 from router.control.amend import end_rules, found, obeyed
 from router.control.dossier import Dossier, dossier_of, encode
 from router.control.seed_file import warn_of_changes
+from router.control.tally import Tally
 from router.store import Entry, Record, Store
 from serving.upstream import Servable
 
 log = structlog.get_logger(__name__)
 
-Caches = tuple[GridCache, HealthCache, LawCache, SegmentMemory]
+Caches = tuple[GridCache, HealthCache, LawCache, SegmentMemory, Tally]
 
 
 class Shelf:
@@ -42,7 +43,7 @@ class Shelf:
 
     def caches(self, epoch: int) -> Caches:
         """Return the caches of an experiment's epoch; they only save time."""
-        return self._caches.setdefault(epoch, (GridCache(), HealthCache(), LawCache(), SegmentMemory()))
+        return self._caches.setdefault(epoch, (GridCache(), HealthCache(), LawCache(), SegmentMemory(), Tally()))
 
     async def fill(self, fence: int, now: float) -> None:
         """Begin anew: read what the store knows, and seed the experiments it has never known."""

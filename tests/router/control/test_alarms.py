@@ -17,7 +17,7 @@ from router.control.dossier import Dossier
 from router.ledger import Ledger
 from router.store import FIELDS
 from serving.cost import Line
-from tests.router.control.world import EPOCH, START, Cells, World, seeded, spec
+from tests.router.control.world import EPOCH, START, Cells, World, counted, seeded, spec
 
 BLOCK_S = 60.0
 PARTS = to_parts([0.5, 0.5])
@@ -57,7 +57,7 @@ def rewarded(cells: Cells, share: float, of_v2: float, rate: float = 0.5) -> Cel
 
 def found(of: Dossier, cells: Cells, now: float = START + 8 * BLOCK_S) -> dict[str, Alarm]:
     sums = Sums.from_cells({place: cell for place, cell in cells.items() if place[1] > 0}, 2)
-    alarms = alarms_of(of, cells, sums, now)
+    alarms = alarms_of(of, counted(cells, 2), sums, now)
     assert len(alarms) == len({(alarm.name, alarm.words) for alarm in alarms})
     return {alarm.name: alarm for alarm in alarms}
 
@@ -150,7 +150,7 @@ def test_question_that_can_not_be_answered_is_not_asked(changes: dict[str, Any],
 
 
 def test_experiment_without_any_block_rings_nothing() -> None:
-    alarms = alarms_of(dossier(blocks=0), {}, Sums.empty(2), START)
+    alarms = alarms_of(dossier(blocks=0), counted({}, 2), Sums.empty(2), START)
 
     assert [(alarm.log_e, alarm.is_ringing) for alarm in alarms] == [(0.0, False)] * 3
 
@@ -159,7 +159,7 @@ def test_cells_of_an_older_version_and_blocks_nobody_opened_ring_nothing() -> No
     cells: Cells = {(0, 1): {"decisions": 500}, (1, 1): {"decisions": 5}, (0, 0): {"unlearned_decisions": 9}}
     cells |= {(1, 99): {"assigned": 0, "decisions": 7}}
 
-    alarms = alarms_of(dossier(), cells, Sums.empty(2), START + 10_000)
+    alarms = alarms_of(dossier(), counted(cells, 2), Sums.empty(2), START + 10_000)
 
     assert not any(alarm.is_ringing for alarm in alarms)
 

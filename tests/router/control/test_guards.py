@@ -11,7 +11,7 @@ from router.control.guards import call_max_s, sick
 from router.heartbeat import ArmBeat, ExperimentBeat
 from router.store import FIELDS
 from serving.cost import Line
-from tests.router.control.world import START, World, seeded, spec
+from tests.router.control.world import START, World, counted, seeded, spec
 
 LINES = [Line(0.001, 0.0)] * 3
 
@@ -108,19 +108,19 @@ def test_arm_that_was_not_reached_ten_times_in_a_row_is_quarantined_without_evid
     world = running()
     beats = [ExperimentBeat(1, (ArmBeat(0), ArmBeat(0, unreached_in_a_row=count), ArmBeat(0))) for count in (3, 10)]
 
-    found = sick(world.dossier, world.dossier.life, {}, beats, START)
+    found = sick(world.dossier, world.dossier.life, counted({}, 3), beats, START)
 
     assert found == (
         ArmFailed(START, 1, "the backend was not reached 10 times in a row", {"unreached_in_a_row": 10.0}),
     )
-    assert sick(world.dossier, world.dossier.life, {}, beats[:1], START) == ()
+    assert sick(world.dossier, world.dossier.life, counted({}, 3), beats[:1], START) == ()
 
 
 def test_arm_without_traffic_is_not_asked() -> None:
     dossier = seeded(spec(arms=2))
     dead = [ExperimentBeat(1, (ArmBeat(0), ArmBeat(0, unreached_in_a_row=99)))]
 
-    assert sick(dossier, dossier.life, {}, dead, START) == ()
+    assert sick(dossier, dossier.life, counted({}, 2), dead, START) == ()
 
 
 def test_nothing_is_retired_by_sickness() -> None:

@@ -13,9 +13,8 @@ from router.control.seen import Seen
 from router.control.splits import Splits
 from router.heartbeat import ArmBeat, ExperimentBeat
 from router.snapshot import PARTS
-from router.store import FIELDS
 from serving.cost import Line
-from tests.router.control.world import PRICES, START, World, seeded, spec
+from tests.router.control.world import PRICES, START, World, counted, seeded, spec
 
 STATE = {
     "name",
@@ -127,9 +126,7 @@ def test_value_is_reward_less_cost_within_its_interval() -> None:
         assert 0.0 <= arm["best_probability"] <= 1.0
 
 
-def seen(cells: dict[tuple[int, int], dict[str, int]]) -> Seen:
-    full = {place: dict.fromkeys(FIELDS, 0) | cell for place, cell in cells.items()}
-    return Seen(cells=full, beats=[], prices_usd_per_hour=PRICES, calibrated={}, events=[])
+SEEN = Seen(cells={}, beats=[], prices_usd_per_hour=PRICES, calibrated={}, events=[])
 
 
 def test_sums_are_over_the_epoch_learned_or_not() -> None:
@@ -140,7 +137,7 @@ def test_sums_are_over_the_epoch_learned_or_not() -> None:
     second["unlearned_reward_q"] = 1 << 15
 
     of = seeded(wanted).with_changes(block_starts=(START, START + 5.0))
-    state = state_view(of, seen({(0, 1): first, (0, 2): second}), Splits((PARTS, 0)), START + 6.0)
+    state = state_view(of, SEEN, counted({(0, 1): first, (0, 2): second}, 2), Splits((PARTS, 0)), START + 6.0)
 
     one, other = state["arms"]
     assert (one["decisions"], one["rows"], one["errors"]) == (17, 36, 1)
@@ -154,7 +151,7 @@ def test_rewards_that_run_ahead_of_their_decisions_are_not_pending() -> None:
     cells = {(0, 1): {"rewards": 5, "reward_q": 0, "decisions": 3}}
 
     of = seeded(spec()).with_changes(block_starts=(START,))
-    assert state_view(of, seen(cells), Splits((PARTS, 0, 0)), START)["arms"][0]["pending"] == 0
+    assert state_view(of, SEEN, counted(cells, 3), Splits((PARTS, 0, 0)), START)["arms"][0]["pending"] == 0
 
 
 def test_decision_is_pending_until_the_window_has_passed_since_its_blocks_end() -> None:
@@ -163,7 +160,9 @@ def test_decision_is_pending_until_the_window_has_passed_since_its_blocks_end() 
     cells = {(0, block): {"decisions": 10 * block, "rewards": 1} for block in (1, 2, 3)}
 
     def pending(after_s: float) -> int:
-        return int(state_view(of, seen(cells), Splits((PARTS, 0, 0)), START + after_s)["arms"][0]["pending"])
+        return int(
+            state_view(of, SEEN, counted(cells, 3), Splits((PARTS, 0, 0)), START + after_s)["arms"][0]["pending"]
+        )
 
     assert [pending(after_s) for after_s in (8.0, 14.9, 15.0, 16.9, 17.0, 21.9, 22.0)] == [57, 57, 48, 48, 29, 29, 0]
 
@@ -173,9 +172,9 @@ def test_reward_calls_are_shown_by_arm_and_by_gateway() -> None:
     heard = ExperimentBeat(
         7, (ArmBeat(0, reward_calls={"recorded": 3, "late": 1}), ArmBeat(0), ArmBeat(0)), START - 2.0
     )
-    some = replace(seen({}), beats=[heard, silent, heard])
+    some = replace(SEEN, beats=[heard, silent, heard])
 
-    state = state_view(seeded(spec()), some, Splits((PARTS, 0, 0)), START)
+    state = state_view(seeded(spec()), some, counted({}, 3), Splits((PARTS, 0, 0)), START)
 
     assert [arm["reward_calls"] for arm in state["arms"]] == [{"recorded": 6, "late": 2}, {}, {}]
     of_heard = {"reward_calls": {"recorded": 3, "late": 1}, "reward_call_age_s": 2.0}
@@ -203,7 +202,7 @@ def test_delays_are_shown_of_conversions_alone() -> None:
 
 
 def test_arm_that_is_not_calibrated_has_no_cost_yet() -> None:
-    state = state_view(seeded(spec()), seen({}), Splits((PARTS, 0, 0)), START)
+    state = state_view(seeded(spec()), SEEN, counted({}, 3), Splits((PARTS, 0, 0)), START)
 
     assert [arm["prediction_cost_usd"] for arm in state["arms"]] == [None] * 3
     # It would look best with a value that has nothing taken off.
@@ -220,7 +219,7 @@ def test_why_is_said_of_phases_and_arms() -> None:
 
 
 def test_epoch_is_written_so_that_no_reader_rounds_it() -> None:
-    state = state_view(seeded(spec()), seen({}), Splits((PARTS, 0, 0)), START)
+    state = state_view(seeded(spec()), SEEN, counted({}, 3), Splits((PARTS, 0, 0)), START)
 
     assert int(state["epoch"], 16) == 2**64 - 9
     assert len(state["epoch"]) == 16

@@ -3,18 +3,12 @@
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bandits.experiment import step
 from bandits.life import Pause
-from bandits.sums import Sums, cell_arm
-from router.control.seen import Seen, apart
 from router.control.splits import splits_of
 from router.snapshot import PARTS
-from router.store import FIELDS
 from serving.cost import Line
 from tests.router.control.world import World, spec
 
@@ -69,58 +63,6 @@ def test_paused_segments_get_control() -> None:
     paused = step(of.dossier.life, Pause(of.now)).life
 
     assert splits_of(of.dossier, paused).segments == ((PARTS, 0, 0),) * 3
-
-
-keys = st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(1, 4))
-# What one gateway counted: (segment, arm, block) to decisions and rewards.
-counts = st.dictionaries(keys, st.tuples(st.integers(1, 50), st.integers(0, 50)), max_size=20)
-
-
-def cells(*replicas: dict[tuple[int, int, int], tuple[int, int]]) -> dict[tuple[int, int], dict[str, int]]:
-    """The store's cells after each replica has added its counts."""
-    found: dict[tuple[int, int], dict[str, int]] = {}
-    for replica in replicas:
-        for (segment, arm, block), (decisions, rewards) in replica.items():
-            cell = found.setdefault((cell_arm(arm, segment), block), dict.fromkeys(FIELDS, 0))
-            cell["decisions"] += decisions
-            cell["rewards"] += min(decisions, rewards)
-    return found
-
-
-def seen(of: dict[tuple[int, int], dict[str, int]]) -> Seen:
-    return apart(Seen(of, [], {}, {}, []), 3)
-
-
-def sums(of: dict[tuple[int, int], dict[str, int]]) -> list[Sums]:
-    found = seen(of)
-    return [Sums.from_cells(table, 4, range(1, 5)) for table in (*found.by_segment, found.cells)]
-
-
-@given(counts, counts)
-def test_replicas_merge_by_adding_segment_by_segment(one: Any, other: Any) -> None:
-    merged = sums(cells(one, other))
-
-    for both, first, second in zip(merged, sums(cells(one)), sums(cells(other)), strict=True):
-        assert (both.decisions == first.decisions + second.decisions).all()
-        assert (both.rewards == first.rewards + second.rewards).all()
-    assert (np.sum([one.decisions for one in merged[:-1]], axis=0) == merged[-1].decisions).all()
-
-
-@given(counts)
-def test_an_arm_more_leaves_the_others_statistics_alone(counted: Any) -> None:
-    known = {key: value for key, value in counted.items() if key[1] < 3}
-
-    before, after = sums(cells(known)), sums(cells(counted))
-
-    for old, new in zip(before, after, strict=True):
-        assert (old.decisions[:, :3] == new.decisions[:, :3]).all()
-        assert not old.decisions[:, 3].any()
-
-
-def test_without_segments_cells_are_what_they_were() -> None:
-    raw = Seen(cells({(0, 1, 1): (5, 2)}), [], {}, {}, [])
-
-    assert apart(raw, 0) is raw
 
 
 def test_the_state_has_the_numbers_of_every_segment() -> None:

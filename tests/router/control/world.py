@@ -18,6 +18,7 @@ from router.control import dossier as dossiers
 from router.control.dossier import ArmCost, Document, Dossier
 from router.control.learner import Refreshed, refresh
 from router.control.seen import Seen
+from router.control.tally import Counted, Tally
 from router.decisions import Mode
 from router.heartbeat import ArmBeat, ExperimentBeat
 from router.snapshot import PARTS, Snapshot
@@ -60,6 +61,13 @@ def seeded(wanted: Experiment, now: float = START) -> Dossier:
     life = step(draft, Start(now, who="the test")).life
     document = Document(spec=wanted.model_dump(mode="json"), epoch=EPOCH, life=to_json(life))
     return Dossier(wanted.name, 1, document, wanted, life)
+
+
+def counted(cells: Mapping[tuple[int, int], Mapping[str, int]], arms: int, segments: int = 0) -> Counted:
+    """What a learner that is new to them makes of a store's cells."""
+    tally = Tally()
+    tally.take(cells)
+    return tally.counted(arms, segments)
 
 
 def read_again(dossier: Dossier) -> Dossier:
@@ -113,6 +121,7 @@ class World:
         self.gateways = list(gateways) or [Gateway(len(rates))]
         self.rng = np.random.default_rng(seed)
         self.cells: Cells = {}
+        self.tally = Tally()
         self.published: list[Snapshot] = []
         self.under_way: dict[Command, int] = {}
         self.calibrated: dict[str, ArmCost] = {}
@@ -141,7 +150,7 @@ class World:
         )
         self.calibrated = {}
         self.version += 1
-        self.refreshed = refresh(self.dossier, seen, version=self.version, now=self.now)
+        self.refreshed = refresh(self.dossier, seen, version=self.version, now=self.now, tally=self.tally)
         if self.refreshed.dossier.document.essence() != self.dossier.document.essence():
             self.stored = self.refreshed.dossier
         self.dossier = self.refreshed.dossier
@@ -161,7 +170,7 @@ class World:
     def crash(self) -> None:
         """Lose everything that is not in the store: the leader's memory, and the work it had under way."""
         self.dossier = read_again(self.stored)
-        self.under_way, self.calibrated = {}, {}
+        self.under_way, self.calibrated, self.tally = {}, {}, Tally()
 
     @property
     def phase(self) -> str:
