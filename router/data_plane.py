@@ -236,7 +236,9 @@ class DataPlane:
 
     def _beat(self, lives: list[Live]) -> Heartbeat:
         busy_ns = {name: dispatcher.busy_ns() for name, dispatcher in self._dispatchers.items()}
-        return self._measurements.heartbeat(lives, self._predictor.in_flight, busy_ns)
+        beat = self._measurements.heartbeat(lives, self._predictor.in_flight, busy_ns)
+        away = tuple(name for name, replicas in self._upstreams.replicas.items() if not replicas.is_any_in)
+        return msgspec.structs.replace(beat, away=away)
 
     async def _flush(self, *, is_last: bool = False) -> bool:
         lives = list(self._routes.by_model.values())

@@ -37,10 +37,12 @@ class ReplicaBeat(msgspec.Struct, frozen=True):
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
-    """All experiments of one worker, by epoch, and all replicas it calls, by backend and address."""
+    """All experiments of one worker, by epoch, and all replicas it calls, by backend and address; `away` are backends of
+    which it has no replica that takes calls."""
 
     experiments: dict[int, ExperimentBeat]
     replicas: dict[str, dict[str, ReplicaBeat]] = {}
+    away: tuple[str, ...] = ()
 
 
 _ENCODER: Final = msgspec.json.Encoder()

@@ -159,13 +159,18 @@ class Dispatcher:
 
     def has_another(self) -> bool:
         """Whether a request that could not reach its replica may find one at another."""
-        return self._batcher.replicas.open_count > 1
+        replicas = self._batcher.replicas
+        # The one that it could not reach is suspect, or out by now.
+        return replicas.open_count > 1 or replicas.is_any_trusted(self._clock())
 
     def _on_call(self, record: BatchRecord) -> None:
         is_unreached = record.error == Unavailable.label
         if record.replica in self._places:
-            until = self._clock() + _SUSPECT_S if is_unreached else float("-inf")
-            self._batcher.replicas.suspect(self._places[record.replica], until)
+            index, now = self._places[record.replica], self._clock()
+            if is_unreached:
+                self._batcher.replicas.suspect(index, now, now + _SUSPECT_S)
+            else:
+                self._batcher.replicas.answered(index, now - record.seconds)
         if is_unreached:
             self._on_unreached(record.replica)
         self._on_batch(record)

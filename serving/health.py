@@ -30,9 +30,11 @@ class Health:
         """Whether it is ejected."""
         return self.out_until is not None
 
-    def is_due(self, now: float) -> bool:
-        """Whether it may be asked now; one that is ejected only when its pause is over."""
-        return self.out_until is None or now >= self.out_until
+    def is_due(self, now: float, *, has_others: bool = True) -> bool:
+        """Whether it may be asked now; one that is ejected only when its pause is over, or when there are no others that
+        take calls meanwhile.
+        """
+        return self.out_until is None or not has_others or now >= self.out_until
 
     def answered(self, now: float) -> "Health":
         """Return its health after it answered a question: it gets calls, from now on if it was ejected."""
@@ -41,18 +43,21 @@ class Health:
             return Health(None, 0, 0 if is_forgotten else self.ejections, self.returned_at)
         return Health(None, 0, self.ejections, now)
 
-    def refused(self, now: float) -> "Health":
+    def refused(self, now: float, *, has_others: bool = True) -> "Health":
         """Return its health after nobody was there to take the question."""
-        return self._out(now)
+        return self._out(now, has_others=has_others)
 
-    def timed_out(self, now: float, *, may_eject: bool) -> "Health":
+    def timed_out(self, now: float, *, has_others: bool = True) -> "Health":
         """Return its health after a question without an answer; the last replica of all is not ejected for that."""
         if self.is_out:
-            return self._out(now)
-        if may_eject and self.timeouts + 1 >= _TIMEOUTS_MAX:
+            return self._out(now, has_others=has_others)
+        if has_others and self.timeouts + 1 >= _TIMEOUTS_MAX:
             return self._out(now)
         return Health(None, self.timeouts + 1, self.ejections, self.returned_at)
 
-    def _out(self, now: float) -> "Health":
+    def _out(self, now: float, *, has_others: bool = True) -> "Health":
+        if self.is_out and not has_others:
+            # It was asked before its time, for want of others: that says nothing about how steady it is.
+            return self
         pause_s = min(_OUT_MAX_S, _OUT_FIRST_S * 2.0**self.ejections)
         return Health(now + pause_s, 0, self.ejections + 1, self.returned_at)

@@ -73,6 +73,11 @@ class Replicas:
         """All replicas, the ejected included."""
         return tuple(self._upstreams.values())
 
+    @property
+    def is_any_in(self) -> bool:
+        """Whether any replica takes calls."""
+        return any(not health.is_out for health in self._health.values())
+
     def is_out(self, address: str) -> bool:
         """Whether a replica is ejected."""
         return address in self._health and self._health[address].is_out
@@ -150,9 +155,9 @@ class Replicas:
         asked: dict[str, asyncio.Task[None]] = {}
         while True:
             await asyncio.sleep(ASK_S)
-            now = asyncio.get_running_loop().time()
+            now, has_others = asyncio.get_running_loop().time(), self.is_any_in
             for address, health in self._health.items():
-                if health.is_due(now) and (address not in asked or asked[address].done()):
+                if health.is_due(now, has_others=has_others) and (address not in asked or asked[address].done()):
                     asked[address] = tasks.create_task(self._ask(address), name=f"ask {address}")
             asked = {address: task for address, task in asked.items() if address in self._health}
 
@@ -174,11 +179,11 @@ class Replicas:
             await upstream.call(wire.GET_MODEL_STATUS, request, _ANSWER_S)
             after = before.answered(loop.time())
         except Unavailable:
-            after = before.refused(loop.time())
+            after = before.refused(loop.time(), has_others=others)
         except DeadlineExceeded:
             if loop.time() - began > _ANSWER_S + _LAG_MAX_S:
                 return
-            after = before.timed_out(loop.time(), may_eject=others)
+            after = before.timed_out(loop.time(), has_others=others)
         except ServingError:
             after = before.answered(loop.time())
         if address not in self._health:

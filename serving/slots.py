@@ -16,6 +16,7 @@ class _Slot:
     alone_until: float = float("-inf")  # a probe is there, and nobody joins it before this
     is_open: bool = True  # closed: ejected or gone, it gets nothing new
     suspect_until: float = float("-inf")  # a call found nobody there: until more is known, others are used
+    suspect_since: float = float("-inf")
 
     def load(self) -> tuple[int, int, int]:
         """Order replicas by how busy they are; of idle ones the one used longest ago comes first."""
@@ -63,9 +64,18 @@ class Slots:
         """Send a replica batches, without a doubt about it."""
         self._slots[index].is_open, self._slots[index].suspect_until = True, float("-inf")
 
-    def suspect(self, index: int, until: float) -> None:
-        """Send a replica nothing until then, unless all others are closed or suspect, too; a time in the past: trust it."""
-        self._slots[index].suspect_until = until
+    def suspect(self, index: int, now: float, until: float) -> None:
+        """Send a replica nothing until then, unless all others are closed or suspect, too."""
+        self._slots[index].suspect_since, self._slots[index].suspect_until = now, until
+
+    def answered(self, index: int, since: float) -> None:
+        """A call that began then was answered: a later doubt stays, for the answer may have been on its way before."""
+        if since >= self._slots[index].suspect_since:
+            self._slots[index].suspect_until = float("-inf")
+
+    def is_any_trusted(self, now: float) -> bool:
+        """Whether any replica takes batches and is not suspect."""
+        return any(slot.is_open and slot.suspect_until <= now for slot in self._slots)
 
     def take(self, index: int, rows: int, batch_id: int, alone_until: float) -> None:
         """Put a batch on a replica; nobody joins it before `alone_until`."""
@@ -96,7 +106,7 @@ class Slots:
     def freest(self, now: float, *, is_probe: bool) -> int | None:
         """Return the least-loaded replica with room for a batch; a probe wants all of it."""
         # One that is suspect would cost a request its only second try; it is known within milliseconds.
-        is_any_trusted = any(slot.is_open and slot.suspect_until <= now for slot in self._slots)
+        is_any_trusted = self.is_any_trusted(now)
         free = [
             index
             for index, slot in enumerate(self._slots)

@@ -28,6 +28,11 @@ _CHANNEL_OPTIONS = (
 )
 
 
+# gRPC's words for a call that was cut off though we cancel none: a server, or a proxy, that is going down. A model that
+# answers CANCELLED has words of its own.
+_CUT_OFF = ("CANCELLED", "Received RST_STREAM")
+
+
 @dataclass(frozen=True, slots=True)
 class Servable:
     """What can be asked for a prediction: one version of a model on a backend.
@@ -137,7 +142,7 @@ def _named(
     """Return our error for gRPC's. UNAVAILABLE is one thing, whether we or the server said it: ask another replica."""
     code = Code.from_number(error.code().value[0])
     details = error.details() or ""
-    if code is Code.UNAVAILABLE:
+    if code is Code.UNAVAILABLE or (code is Code.CANCELLED and details.startswith(_CUT_OFF)):
         return Unavailable(f"{address} is unavailable: {details}")
     if code is Code.DEADLINE_EXCEEDED:
         return DeadlineExceeded(f"{address} did not answer within {timeout_s:.3f} s")

@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 from router.config.settings import Backend
+from router.control.seed_file import warn_of_changed_models
 from router.store import Fenced, Store
 from serving import model_config
 from serving.errors import FailedPrecondition, InvalidArgument, ServingError
@@ -104,6 +105,7 @@ class DesiredConfigs:
         known = self._documents.get(name)
         if known is not None and settings.model_config_file is not None:
             # Imported once: afterwards the file of one server must not undo what was decided for all.
+            _warn_of_changes(name, settings, known)
             return known
         fresh = seeded(settings)
         source = hashlib.sha256(fresh.imported).hexdigest()
@@ -121,6 +123,14 @@ class DesiredConfigs:
         revision = await self._store.save_backend(name, _ENCODER.encode(document), self.revision(name), fence)
         self._documents[name], self._revisions[name] = document, revision
         log.info("what a backend is to serve changed", backend=name, revision=revision)
+
+
+def _warn_of_changes(name: str, settings: Backend, known: Document) -> None:
+    """Say what a models.config that is not read any more says otherwise; one that is gone, or broken, is said too."""
+    try:
+        warn_of_changed_models(name, known.desired.imported, seeded(settings).imported)
+    except InvalidArgument as error:
+        log.warning("models.config ignored: it was imported before", backend=name, reason=error.message)
 
 
 def decode(document: bytes) -> Desired:

@@ -61,6 +61,8 @@ class Leader:
         self._owner = f"leader-{secrets.token_hex(8)}"
         self._fence: int | None = None
         self._shelf = Shelf(config, store)
+        # Backends that some live worker does not reach.
+        self._away: frozenset[str] = frozenset()
         # In loop time: from then on the heartbeats are complete.
         self._heard_at = 0.0
         self._lifecycle: Lifecycle | None = None
@@ -90,6 +92,7 @@ class Leader:
                 tasks=tasks,
                 unix_now=self._unix_now,
                 users=self._shelf.users,
+                is_away=lambda backend: backend in self._away,
             )
             tasks.create_task(self.servers.run(self.confirmed), name="model servers")
             try:
@@ -128,11 +131,15 @@ class Leader:
         if fence is None:
             self._step_down("the lease is another's")
             await self.servers.desired.read()
-            return
-        if fence != self._fence:
+        elif fence != self._fence:
             await self._take_over(fence)
         await self._shelf.take_up()
+        # Whoever leads: each gateway shows its operators all that is in use.
+        self.servers.watch(self._shelf.arms(lambda life: True))
+        if fence is None:
+            return
         beats = _beats(await self._store.heartbeats(self._unix_now(), GATEWAY_SILENT_S))
+        self._away = frozenset(name for beat in beats for name in beat.away)
         for name in list(self._shelf.dossiers):
             try:
                 await self._refresh(name, beats, fence)
@@ -232,7 +239,6 @@ class Leader:
         await self._store.publish(name, version, snapshot.encode(done.snapshot), fence)
         self._shelf.versions[name] = version
         self._shelf.dossiers[name] = saved
-        self.servers.watch(Servable(arm.backend, arm.model, arm.version) for arm in saved.spec.arms)
         self._lifecycle.pursue(saved, done.commands)
 
     async def _save(self, before: Dossier, done: Refreshed, fence: int) -> Dossier:

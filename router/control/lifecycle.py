@@ -5,8 +5,9 @@ ends in an event for the state machine. A crash at any point only means that it 
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
@@ -33,6 +34,10 @@ _CALL_S: Final = 5.0
 _RETRY_S: Final = 5.0
 # Calibration of a handful of arms takes seconds; a backend that hangs must not hold an experiment for ever.
 _CALIBRATE_S: Final = 60.0
+# A worker that began before its model server asks for it again every 0.5 s, and connects within 1 s; its heartbeat and our
+# turn take another second. One that still does not reach it then is no reason to keep all others waiting.
+_REACHED_S: Final = 5.0
+_REACHED_LOOK_S: Final = 0.05
 # Up to where a GPU's line bends little; the latency limit stops slower arms earlier.
 _CALIBRATION_SIZES: Final = (1, 2, 4, 8, 16, 32, 64)
 
@@ -51,13 +56,17 @@ class Lifecycle:
         tasks: asyncio.TaskGroup,
         unix_now: Callable[[], float],
         users: Users = lambda _experiment, _target: (),
+        is_away: Callable[[str], bool] = lambda _backend: False,
     ) -> None:
-        """`users` says which experiments, but for the one named, need a servable."""
+        """`users` says which experiments, but for the one named, need a servable; `is_away` whether any live worker has no
+        replica of a backend that takes calls.
+        """
         self._servers = servers
         self._upstreams = upstreams
         self._tasks = tasks
         self._unix_now = unix_now
         self._users = users
+        self._is_away = is_away
         self._under_way: dict[tuple[str, Command], asyncio.Task[None]] = {}
         self._events: dict[str, list[Event]] = {}
         self.costs: dict[str, dict[str, ArmCost]] = {}
@@ -154,6 +163,7 @@ class Lifecycle:
             deadline=time.perf_counter() + _CALIBRATE_S,
             clock=time.perf_counter,
         )
+        await self._reached({target.backend for target in lines})
         for arm, target in targets.items():
             if target in lines:
                 unfit += self._calibrated(dossier, arm, lines[target])
@@ -175,7 +185,15 @@ class Lifecycle:
             call_max_s=bound_s,
             timeout_s=max(_CALL_S, bound_s or 0.0),
         )
+        await self._reached({target.backend})
         self._tell(dossier, ArmWarmed(self._unix_now(), arm))
+
+    async def _reached(self, backends: Collection[str]) -> None:
+        """Wait until all workers send calls there: traffic that comes before would find no replica."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_REACHED_S):
+                while any(map(self._is_away, backends)):  # noqa: ASYNC110 heartbeats come through the store
+                    await asyncio.sleep(_REACHED_LOOK_S)
 
     def _calibrated(self, dossier: Dossier, arm: int, result: Line | ServingError) -> list[ArmFailed]:
         """Tell of an arm that is warm, or return why it is not, having told that too."""

@@ -81,6 +81,11 @@ class FakeTfs:
         self._server: Any = None
 
     async def __aenter__(self) -> Self:
+        await self.rise()
+        return self
+
+    async def rise(self) -> None:
+        """Start as a new process does, on the port that it had before, if it had one."""
         handlers = {
             wire.GET_MODEL_STATUS: (wire.GetModelStatusRequest, self._status),
             wire.GET_MODEL_METADATA: (wire.GetModelMetadataRequest, self._metadata),
@@ -89,13 +94,16 @@ class FakeTfs:
         }
         self._server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
         self._server.add_generic_rpc_handlers((_Handlers(self, handlers),))
-        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self.address = f"127.0.0.1:{self._server.add_insecure_port(self.address or '127.0.0.1:0')}"
         self.restart()
         await self._server.start()
-        return self
+
+    async def fall(self) -> None:
+        """End as a killed process does; calls under way end as UNAVAILABLE."""
+        await self._server.stop(grace=None)
 
     async def __aexit__(self, *_: object) -> None:
-        await self._server.stop(grace=None)
+        await self.fall()
 
     def restart(self) -> None:
         """Forget all reloads and states, as a process that was started anew."""

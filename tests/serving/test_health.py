@@ -12,17 +12,17 @@ def test_nobody_there_is_proof_at_once() -> None:
 
 
 def test_one_missing_answer_may_be_a_pause_and_two_are_a_hung_server() -> None:
-    once = Health().timed_out(1.0, may_eject=True)
+    once = Health().timed_out(1.0, has_others=True)
 
     assert not once.is_out
-    assert once.timed_out(2.0, may_eject=True).is_out
-    assert not once.answered(2.0).timed_out(3.0, may_eject=True).is_out
+    assert once.timed_out(2.0, has_others=True).is_out
+    assert not once.answered(2.0).timed_out(3.0, has_others=True).is_out
 
 
 def test_the_last_replica_is_not_ejected_for_being_slow() -> None:
     health = Health()
     for now in range(10):
-        health = health.timed_out(float(now), may_eject=False)
+        health = health.timed_out(float(now), has_others=False)
 
     assert not health.is_out
 
@@ -58,3 +58,14 @@ def test_long_healthy_replica_begins_anew() -> None:
 
     assert health.answered(62.0).ejections == 2
     assert health.answered(63.0).ejections == 0
+
+
+def test_the_last_of_all_is_asked_at_once_and_for_it_no_pause_grows() -> None:
+    out = Health().refused(0.0, has_others=False)
+    for tick in range(1, 100):
+        assert out.is_due(tick / 2, has_others=False)
+        out = out.refused(tick / 2, has_others=False)
+
+    # Others are back: from here on it is treated as one that was ejected once.
+    assert out.is_due(50.0)
+    assert out.refused(50.0).ejections == 2

@@ -7,7 +7,7 @@ from serving import wire
 from serving.batcher import BatchLimits
 from serving.dispatcher import Dispatcher
 from serving.errors import DeadlineExceeded, ServingError, Unavailable
-from serving.replicas import RESOLVE_S, Replicas, _resolve
+from serving.replicas import ASK_S, RESOLVE_S, Replicas, _resolve
 from serving.upstream import Upstream
 from tests.serving.replica import V1, Replica, request, values
 from tests.simulated_loop import run_simulated
@@ -176,6 +176,21 @@ def test_second_try_never_meets_the_replica_that_was_not_there() -> None:
     run(scenario, Names("10.0.0.1", "10.0.0.2"))
 
 
+def test_there_is_another_for_whoever_met_a_dead_replica_also_when_it_was_ejected_meanwhile() -> None:
+    async def scenario(on: Bench) -> None:
+        assert on.dispatcher.has_another()
+        on.servers["10.0.0.2:8500"].fails = Unavailable("connection refused")
+        await asyncio.sleep(1.0)
+        assert on.replicas.is_out("10.0.0.2:8500")
+        assert on.dispatcher.has_another()
+
+        on.servers["10.0.0.1:8500"].fails = Unavailable("connection refused")
+        await on.send(1)
+        assert not on.dispatcher.has_another()
+
+    run(scenario, Names("10.0.0.1", "10.0.0.2"))
+
+
 def test_hung_replica_is_ejected_and_whoever_waits_there_is_told_in_time_to_go_elsewhere() -> None:
     async def scenario(on: Bench) -> None:
         on.servers["10.0.0.2:8500"].hangs = True
@@ -199,6 +214,21 @@ def test_without_any_replica_requests_are_refused_at_once() -> None:
 
         assert set(await on.send(100)) == {"unavailable"}
         assert asyncio.get_running_loop().time() - began < 0.05
+
+    run(scenario, Names("10.0.0.1", "10.0.0.2"))
+
+
+def test_however_long_all_were_away_the_first_that_is_back_is_used_within_two_questions() -> None:
+    async def scenario(on: Bench) -> None:
+        for server in on.servers.values():
+            server.fails = Unavailable("connection refused")
+        await asyncio.sleep(120.0)
+        assert not on.replicas.is_any_in
+
+        on.servers["10.0.0.2:8500"].fails = None
+        await asyncio.sleep(2 * ASK_S)
+
+        assert set(await on.send(100)) == {"10.0.0.2:8500"}
 
     run(scenario, Names("10.0.0.1", "10.0.0.2"))
 

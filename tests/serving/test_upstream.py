@@ -91,6 +91,13 @@ async def test_unavailable_is_one_thing_whoever_says_it() -> None:
             await upstream.call(wire.PREDICT, b"", 10.0)
 
 
+@pytest.mark.parametrize("words", ["CANCELLED", "Received RST_STREAM with error code 8"])
+async def test_a_call_that_a_server_cuts_off_as_it_goes_down_is_unavailable(words: str) -> None:
+    async with connected(failing(grpc.StatusCode.CANCELLED, words)) as upstream:
+        with pytest.raises(Unavailable, match=words):
+            await upstream.call(wire.PREDICT, b"", 10.0)
+
+
 async def test_a_replica_nobody_listens_at_is_unavailable() -> None:
     async with serving(echo) as port:
         pass

@@ -1,4 +1,4 @@
-"""Two replicas behind a gateway: one dies under load, the control process dies while losers are unloaded; no request fails."""
+"""Replicas behind a gateway: one dies under load and comes back, all come late, the control process dies; no request fails."""
 
 import asyncio
 import time
@@ -27,14 +27,40 @@ async def test_replica_that_dies_under_load_costs_no_request_and_comes_back(tmp_
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(traffic.run(CLIENTS))
                 await until("both replicas in use", lambda: min(len(stays.predicted), len(dies.predicted)) > 100)
-                await dies._server.stop(grace=None)
-                before = len(stays.predicted)
-                await until("the other replica takes all", lambda: len(stays.predicted) > before + 300)
+                await dies.fall()
+                before = len(stays.predicted), len(dies.predicted)
+                await until("the other replica takes all", lambda: len(stays.predicted) > before[0] + 300)
+                assert len(dies.predicted) == before[1]
+
+                risen_at = time.monotonic()
+                await dies.rise()
+                await until("its share of the traffic", lambda: len(dies.predicted) > before[1] + 100)
+                back_s = time.monotonic() - risen_at
                 traffic.stop.set()
             scraped = await gateway.scrape()
 
     assert traffic.failed == []
+    # It was away for less than the third question, which comes 3.5 s after it went and is the last before it is back; the
+    # rest is for a busy machine.
+    assert back_s < 10.0
     assert scraped['turpin_backend_ejections_total{backend="tfs-a"}'] >= 1
+
+
+async def test_gateway_that_began_before_its_model_server_fails_no_request_once_it_runs(tmp_path: Path) -> None:
+    async with DigitsServer() as server:
+        await server.fall()
+        document = configuration(tmp_path, server.address, experiments=[endless()])
+        async with serving(tmp_path, document) as gateway, Client.to(gateway) as client:
+            ejected = await until("a worker that knows", lambda: gateway.events("replica ejected"))
+            # Long enough that a worker which asks ever more seldom asks next in 4 s.
+            await asyncio.sleep(4.0)
+            await server.rise()
+            await gateway.in_phase("running", patience_s=45.0)
+            answers = [await client.predict() for _ in range(50)]
+            await gateway.stop()
+
+    assert ejected
+    assert {answer.experiment for answer in answers} == {MODEL}
 
 
 async def test_control_process_killed_while_losers_are_unloaded_is_followed_by_one_that_goes_on(tmp_path: Path) -> None:

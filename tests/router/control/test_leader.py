@@ -123,10 +123,14 @@ class Bench:
 
     def lead(self, of: Config | None = None) -> tuple[Door, asyncio.Task[None]]:
         """Start another leader; return its door and its task."""
+        return self.leader(of)[1:]
+
+    def leader(self, of: Config | None = None) -> tuple[Leader, Door, asyncio.Task[None]]:
+        """Start another leader; return it, its door and its task."""
         of, door = of or config(QUICK), Door(self.store)
         upstreams: dict[str, tuple[Upstream, ...]] = {name: (Direct(self.fake),) for name in of.backends}
         leader = Leader(of, store=cast("Store", door), upstreams=upstreams, unix_now=lambda: self.now)
-        return door, self.tasks.create_task(leader.run())
+        return leader, door, self.tasks.create_task(leader.run())
 
     async def seconds(self, count: float, *doors: Door) -> None:
         """Let so many seconds pass, a turn of each of these leaders and a flush of each gateway in every one."""

@@ -46,12 +46,14 @@ FENCE = 1
 
 
 class Bench:
-    """A life cycle over replicas. Mutable: the events so far, and which experiments need an arm, too."""
+    """A life cycle over replicas. Mutable: the events so far, which experiments need an arm, too, and which
+    backends a worker does not reach."""
 
     def __init__(
         self, tasks: asyncio.TaskGroup, upstreams: Mapping[str, Sequence[Upstream]], backends: Mapping[str, Backend]
     ) -> None:
         self.users: list[str] = []
+        self.away: set[str] = set()
         self.events: list[Event] = []
         self.store = MemoryStore()
         self.tasks = tasks
@@ -63,6 +65,7 @@ class Bench:
             tasks=tasks,
             unix_now=lambda: NOW,
             users=lambda _experiment, _target: self.users,
+            is_away=lambda name: name in self.away,
         )
 
     async def begin(self) -> None:
@@ -329,6 +332,29 @@ def test_backend_that_is_away_fails_its_own_arms_only() -> None:
     (failed,) = told - warmed(0, 1)
     assert isinstance(failed, ArmFailed)
     assert failed.why == "tfs-b/digits/3 is not AVAILABLE on every replica after 5 s: no answer"
+
+
+def test_arm_is_warm_only_when_all_workers_reach_its_backend() -> None:
+    async def scenario(on: Bench) -> None:
+        on.away = {BACKEND}
+        on.pursue(*WARM_ALL)
+        await asyncio.sleep(3.0)
+        assert on.lifecycle.take_events("digits") == []
+
+        on.away = set()
+        assert await on.told(3, *WARM_ALL) == [ArmWarmed(NOW, arm) for arm in range(3)]
+
+    run(scenario, Direct(fake_tfs()))
+
+
+def test_worker_that_never_reaches_a_backend_holds_nobody_up_for_long() -> None:
+    async def scenario(on: Bench) -> None:
+        on.away = {BACKEND}
+        began = asyncio.get_running_loop().time()
+        assert await on.told(3, *WARM_ALL) == [ArmWarmed(NOW, arm) for arm in range(3)]
+        assert asyncio.get_running_loop().time() - began < 10.0
+
+    run(scenario, Direct(fake_tfs()))
 
 
 def test_command_is_begun_once_however_often_it_is_asked_for() -> None:

@@ -1,11 +1,12 @@
 """A managed server is brought back to what is wanted, whoever took it away; an observed one is never told anything."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from router.config.document import BadInput, validate
 from router.config.settings import Backend
@@ -257,6 +258,27 @@ def test_bystanders_are_sent_as_they_were_imported(tmp_path: Path) -> None:
         }
 
 
+def warned(logs: Iterable[Any]) -> list[Any]:
+    return [line for line in logs if line["event"].startswith("models.config ignored")]
+
+
+def test_models_config_that_is_gone_after_the_import_is_said_and_costs_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "models.config"
+    path.write_text(CONFIG)
+
+    async def scenario(on: Bench) -> None:
+        path.unlink()
+        again = on.another()
+        await again.desired.take_over(1, (), ())
+
+        assert again.desired.of(NAME) == on.servers.desired.of(NAME)
+
+    with structlog.testing.capture_logs() as logs:
+        run(scenario, Direct(fake_tfs()), of=backend(model_config_file=str(path), models={}))
+
+    assert ["can't read" in one["reason"] for one in warned(logs)] == [True]
+
+
 def test_models_config_is_imported_once(tmp_path: Path) -> None:
     path = tmp_path / "models.config"
     path.write_text(CONFIG)
@@ -264,6 +286,10 @@ def test_models_config_is_imported_once(tmp_path: Path) -> None:
 
     async def scenario(on: Bench) -> None:
         await on.servers.retire(V3, 1)
+        same = on.another()
+        await same.desired.take_over(1, (), ())
+        assert warned(logs) == []
+
         path.write_text(CONFIG.replace("versions: 7", ""))
         again = on.another()
         await again.desired.take_over(1, (), ())
@@ -272,7 +298,11 @@ def test_models_config_is_imported_once(tmp_path: Path) -> None:
         assert desired is not None
         assert (desired.versions("digits"), desired.versions("bystander")) == ((1, 2), (7, 8))
 
-    run(scenario, Direct(fake), of=backend(model_config_file=str(path), models={}))
+    with structlog.testing.capture_logs() as logs:
+        run(scenario, Direct(fake), of=backend(model_config_file=str(path), models={}))
+
+    field = "models.bystander.model_version_policy.specific.versions"
+    assert [one["differences"] for one in warned(logs)] == [[f'{field}: ["7","8"] -> ["8"]']]
 
 
 def test_models_written_in_the_configuration_are_followed_and_what_was_retired_stays_so() -> None:
