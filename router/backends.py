@@ -5,15 +5,17 @@ from collections.abc import Callable
 from typing import Final
 
 from router.config import Config
+from router.config.experiment_sections import Batching
 from router.metrics import Metrics
 from serving.batcher import BatchLimits
 from serving.dispatcher import BatchRecord, Dispatcher
 from serving.replicas import Pools, Replicas
 
-# One call computes while the next is on its way: more than two were never faster on one device (performance.md).
-_MAX_IN_FLIGHT_AUTO: Final = 2
-# For a backend without experiments, as much as an experiment is given.
-_MAX_ROWS_DEFAULT: Final = 256
+# With `auto` the number of calls in flight is found out, up to this one, all workers together. Four cards behind one
+# address keep twice as many calls busy: beyond that a queue at the backend only hides from us who has waited how long.
+_MAX_IN_FLIGHT_AUTO: Final = 8
+# For a backend without experiments, what an experiment is given.
+_BATCHING_DEFAULT: Final = Batching()
 
 
 def pools(config: Config, metrics: Metrics) -> Pools:
@@ -31,7 +33,7 @@ def dispatchers(config: Config, replicas: Pools, on_batch: Callable[[BatchRecord
     made = {
         name: Dispatcher(
             one.upstreams,
-            _limits(config, name),
+            batch_limits(config, name),
             on_batch=on_batch,
             # The loop's own clock ticks in milliseconds under uvloop: too coarse for what a call costs.
             clock_ns=time.perf_counter_ns,
@@ -43,18 +45,26 @@ def dispatchers(config: Config, replicas: Pools, on_batch: Callable[[BatchRecord
     return made
 
 
-def _limits(config: Config, backend: str) -> BatchLimits:
-    """Return the bounds of a backend's batches: the experiments' wish, within what the backend is said to bear."""
+def batch_limits(config: Config, backend: str) -> BatchLimits:
+    """Return the bounds of a backend's batches: the experiments' wishes, within what the backend is said to bear."""
     settings = config.backends[backend]
-    wished = [
-        experiment.batching.max_rows
+    wishes = [
+        (arm.model, experiment.batching)
         for experiment in config.experiments
-        if any(arm.backend == backend for arm in experiment.arms)
+        for arm in experiment.arms
+        if arm.backend == backend
     ]
-    rows = max(wished, default=_MAX_ROWS_DEFAULT)
+    wished = [batching for _, batching in wishes] or [_BATCHING_DEFAULT]
+    rows = max(batching.max_rows for batching in wished)
+    is_learned = settings.max_in_flight == "auto"
+    in_flight = _MAX_IN_FLIGHT_AUTO if settings.max_in_flight == "auto" else settings.max_in_flight
     return BatchLimits(
         max_rows=min(rows, settings.max_batch_rows or rows),
-        max_in_flight=_MAX_IN_FLIGHT_AUTO if settings.max_in_flight == "auto" else settings.max_in_flight,
+        # What a replica bears is shared by all workers; each needs one call to answer at all.
+        max_in_flight=max(1, in_flight // config.workers),
+        latency_s=min(batching.latency_ms for batching in wished) / 1000,
+        is_in_flight_learned=is_learned,
+        allowed_rows={model: tuple(sorted(set(one.allowed_rows))) for model, one in wishes if one.allowed_rows},
         queue_rows=config.limits.queue_rows,
         queue_bytes=config.limits.queue_bytes,
     )

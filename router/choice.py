@@ -20,6 +20,8 @@ class Context:
     unit: bytes = b""
     request_id: bytes = b""
     segment: bytes = b""
+    # Its connection: a client that floods waits behind itself.
+    peer: bytes = b""
 
 
 # A tuple is made in a third of the time of a dataclass, once a request.

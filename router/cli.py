@@ -79,6 +79,8 @@ def serve_command(
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     from router.app import serve
 
+    # What a backend bears is divided among them.
+    settings = settings.model_copy(update={"workers": count})
     raise typer.Exit(serve(settings, workers=count, is_single=single))
 
 

@@ -210,6 +210,8 @@ class DataPlane:
             self._metrics.store_up.set(int(is_up))
             for backend, dispatcher in self._dispatchers.items():
                 self._metrics.batches_in_flight.labels(backend).set(dispatcher.batches)
+                for servable, rows in dispatcher.rows_max().items():
+                    self._metrics.batch_limit(servable, rows)
             for live in self._routes.by_model.values():
                 self._metrics.snapshot_age_seconds.labels(live.snapshot.name).set(
                     max(0.0, self._unix_now() - live.snapshot.published_at)

@@ -97,6 +97,9 @@ TABLE: Final[Mapping[str, Declared]] = {
         _histogram("batch_rows", "Rows per upstream call.", _ROWS, "backend"),
         _histogram("batch_wait_seconds", "Time of requests in the queue.", _OVERHEAD_S, "backend"),
         _gauge("batches_in_flight", "Upstream calls under way.", "backend", merge="sum"),
+        _gauge(
+            "batch_limit_rows", "Rows that a batch may have, as learned.", "backend", "model", "version", merge="min"
+        ),
         _counter("shed_total", "Requests refused to keep within bounds.", "reason"),
         _counter("deadline_exceeded_total", "Requests whose time ran out, by where they were then.", "stage"),
         _counter("backend_ejections_total", "Replicas that got no more calls, as they did not answer.", "backend"),
@@ -140,6 +143,7 @@ class Metrics:
         self.batch_rows = self._make(Histogram, "batch_rows")
         self.batch_wait_seconds = self._make(Histogram, "batch_wait_seconds")
         self.batches_in_flight = self._make(Gauge, "batches_in_flight")
+        self.batch_limit_rows = self._make(Gauge, "batch_limit_rows")
         self.shed = self._make(Counter, "shed_total")
         self.deadline_exceeded = self._make(Counter, "deadline_exceeded_total")
         self.backend_ejections = self._make(Counter, "backend_ejections_total")
@@ -170,6 +174,11 @@ class Metrics:
         waiting = self.batch_wait_seconds.labels(backend)
         for wait_s in record.waits_s:
             waiting.observe(wait_s)
+
+    def batch_limit(self, servable: Servable, rows: int) -> None:
+        """Show how many rows a batch of a servable may have; names that never answered are not shown."""
+        if self.servables.fold(_name(servable)) != OTHER:
+            self.batch_limit_rows.labels(servable.backend, servable.model, _version(servable)).set(rows)
 
     def answered(self, front: str, total_s: float, backend_s: float) -> None:
         """Count a prediction that was answered after `total_s`, of which it waited `backend_s` for queue and backend."""

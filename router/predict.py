@@ -239,7 +239,7 @@ class Predictor:
         started = self._clock()
         dispatcher = self._dispatchers[target.backend]
         try:
-            answer = await dispatcher.predict(target, asked.request, context.deadline, asked.method)
+            answer = await dispatcher.predict(target, asked.request, context.deadline, asked.method, context.peer)
         except BackendError as error:
             raise BackendError(error.code, target.public_words(error.message, asked.model)) from error
         return answer, self._clock() - started

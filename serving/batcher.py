@@ -4,10 +4,12 @@ Pure: no IO, no clock; `now` and deadlines are seconds on one clock. The shell t
 `done`) and does what `poll` returns. A queue waits for a slot, never for company, so there are no timers but deadlines.
 """
 
-from collections.abc import Hashable
+import bisect
 from dataclasses import dataclass, field
 
+from serving.batches import Batch, BatchLimits, Plan
 from serving.errors import DeadlineExceeded, QueueFull
+from serving.pace import Caps, PaceLimits
 from serving.queues import Queue, Rider
 from serving.slots import Slots
 from serving.upstream import Servable
@@ -21,47 +23,6 @@ PROBE_HOLD_MAX_S = 2.0
 # A probe that found no empty replica in that time lets the traffic go on for this long before the next attempt, so
 # that a slow or broken backend loses at most a tenth of its time to attempts.
 PROBE_PAUSE_S = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class BatchLimits:
-    """The bounds of one backend's batcher: per batch, per replica, and of everything that waits."""
-
-    max_rows: int  # of a merged batch; a request that alone has more goes alone
-    max_in_flight: int  # batches on one replica at a time
-    queue_rows: int
-    queue_bytes: int
-    # Of a merged batch: no larger than the largest message a client may send us (`limits.message_bytes`), so that
-    # merging never makes a message no server was meant to take.
-    max_bytes: int = 64 << 20
-
-    def __post_init__(self) -> None:
-        for name in ("max_rows", "max_in_flight", "queue_rows", "queue_bytes", "max_bytes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Riders that go to `replica` in one call. `pad_to`: rows to pad to (probes), None for no padding."""
-
-    id: int
-    servable: Servable
-    key: Hashable
-    riders: tuple[Rider, ...]
-    rows: int  # the riders' own, without padding
-    replica: int
-    pad_to: int | None
-    is_probe: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the shell has to do: send these, answer these DeadlineExceeded, and poll again at `wake_at` or earlier."""
-
-    send: tuple[Batch, ...]
-    expired: tuple[Rider, ...]
-    wake_at: float | None
 
 
 @dataclass(slots=True)
@@ -82,17 +43,20 @@ class _Line:
 class Batcher:
     """The queues of one backend, over all its servables, and the slots of its replicas, which they share.
 
-    The servable with the earliest deadline goes first, from the lane that holds that rider; within a lane first come is
-    first served, so a batch is always the head of a lane. A batch goes to the replica with the fewest batches, then
-    rows, then to the one that was used longest ago.
+    The servable with the earliest deadline goes first, from the lane that holds that rider, with others of the lane
+    (queues.py). A batch goes to the replica with the fewest batches, then rows, then to the one that was used longest ago.
     """
 
     # Mutable: `_lines` by servable, none idle; `_queued` id -> rider, and the rows and bytes of these; `_sent` batches
-    # not done; `replicas` and what is on them; `_last_batch` the last batch's id.
+    # not done; `replicas`, what is on them and what they bear; `caps` of the backend; `_last_batch` the last batch's id.
 
     def __init__(self, limits: BatchLimits, replicas: int) -> None:
         self._limits = limits
-        self.replicas = Slots(replicas, limits.max_in_flight)
+        self.replicas = Slots(
+            replicas,
+            PaceLimits(limits.max_rows, limits.max_in_flight, limits.latency_s, limits.is_in_flight_learned),
+        )
+        self.caps = Caps()
         self._lines: dict[Servable, _Line] = {}
         self._queued: dict[int, Rider] = {}
         self._queued_rows = 0
@@ -103,7 +67,7 @@ class Batcher:
     def __repr__(self) -> str:
         return (
             f"<Batcher {len(self._queued)} riders ({self._queued_rows} rows, {self._queued_bytes} bytes) queued, "
-            f"{self.replicas} of {self._limits.max_in_flight} slots per replica busy>"
+            f"{self.replicas} slots busy>"
         )
 
     def add(self, rider: Rider, now: float) -> None:
@@ -136,6 +100,11 @@ class Batcher:
         self._remove(rider)
         return True
 
+    def answered(self, servable: Servable, replica: int, rows: int, began_ns: int, ended_ns: int, now: float) -> None:
+        """Learn from a call of so many rows that was answered; the times are of a finer clock than `now`."""
+        pace = self.replicas.pace(replica)
+        pace.ended(servable, rows, began_ns, ended_ns, now, is_pressed=bool(self._queued))
+
     def done(self, batch_id: int) -> None:
         """Free the slot of a batch whose call has really ended."""
         batch = self._sent.pop(batch_id)
@@ -166,13 +135,38 @@ class Batcher:
 
     def poll(self, now: float) -> Plan:
         """Decide what goes out now. Call it after every change, and at the plan's `wake_at`."""
-        expired = [rider for line in self._lines.values() for rider in line.queue.expired(now)]
+        expired = [rider for line in self._lines.values() for rider in line.queue.due(now)]
         for rider in expired:
             self._remove(rider)
+        hopeless = []
+        for servable, line in list(self._lines.items()):
+            fastest_s = self._fastest_s(servable, now)
+            for rider in line.queue.due(now + fastest_s) if fastest_s else ():
+                self._remove(rider)
+                hopeless.append((rider, fastest_s))
         send = []
         while (batch := self._next_batch(now)) is not None:
             send.append(batch)
-        return Plan(tuple(send), tuple(expired), self._wake_at(now))
+        return Plan(tuple(send), tuple(expired), self._wake_at(now), tuple(hopeless))
+
+    def rows_max(self, servable: Servable, replica: int) -> int:
+        """Return how many rows a merged batch may have there now."""
+        rows = min(self.replicas.pace(replica).rows_max(servable), self.caps.of(servable) or self._limits.max_rows)
+        sizes = self._limits.allowed_rows.get(servable.model, ())
+        # A smaller batch would be padded up to the smallest size.
+        return max((size for size in sizes if size <= rows), default=sizes[0]) if sizes else rows
+
+    def rows_max_by_servable(self) -> dict[Servable, int]:
+        """Return how many rows a batch may have of servables used lately, on the replica that takes most."""
+        found: dict[Servable, int] = {}
+        for index in self.replicas.open_places():
+            for servable in self.replicas.pace(index).servables:
+                found[servable] = max(found.get(servable, 1), self.rows_max(servable, index))
+        return found
+
+    def _fastest_s(self, servable: Servable, now: float) -> float:
+        places = self.replicas.open_places()
+        return min((self.replicas.pace(index).fastest_s(servable, now) for index in places), default=0.0)
 
     def _next_batch(self, now: float) -> Batch | None:
         """Send the most urgent batch that may go; None when none may."""
@@ -201,27 +195,39 @@ class Batcher:
     def _send(self, line: _Line, urgent: Rider, index: int, now: float) -> Batch:
         """Take the head of the urgent rider's lane out of the queue and put it on a replica."""
         probe_rows = line.probe_rows if line.wants_probe(urgent, now) else None
-        riders = line.queue.head(urgent, probe_rows or self._limits.max_rows, self._limits.max_bytes)
+        servable = urgent.servable
+        max_rows = probe_rows or self.rows_max(servable, index)
+        riders = line.queue.take(urgent, max_rows, self._limits.max_bytes)
         rows = sum(rider.rows for rider in riders)
         line.in_flight += len(riders)
         for rider in riders:
-            self._remove(rider)
+            self._forget(rider)
         self._last_batch += 1
         alone_until = float("-inf") if probe_rows is None else now + PROBE_HOLD_MAX_S
         self.replicas.take(index, rows, self._last_batch, alone_until)
-        pad_to = None
+        pad_to = self._padded(servable, rows) if urgent.mergeable else None
         if probe_rows is not None:
             line.probe_rows = line.hold_until = None
             pad_to = probe_rows if rows <= probe_rows else None
         is_probe = probe_rows is not None
-        batch = Batch(self._last_batch, urgent.servable, urgent.key, riders, rows, index, pad_to, is_probe)
+        batch = Batch(self._last_batch, servable, urgent.key, riders, rows, index, pad_to, is_probe)
         self._sent[batch.id] = batch
         return batch
 
+    def _padded(self, servable: Servable, rows: int) -> int | None:
+        """Return the allowed size to pad so many rows up to; None when they have one, or there is none."""
+        sizes = self._limits.allowed_rows.get(servable.model, ())
+        place = bisect.bisect_left(sizes, rows)
+        return sizes[place] if place < len(sizes) and sizes[place] > rows else None
+
     def _remove(self, rider: Rider) -> None:
         """Take a rider out of the queue, whatever becomes of it."""
+        self._lines[rider.servable].queue.remove(rider)
+        self._forget(rider)
+
+    def _forget(self, rider: Rider) -> None:
+        """Count a rider no more that was taken out of the queue."""
         line = self._lines[rider.servable]
-        line.queue.remove(rider)
         if not line.queue:
             line.hold_until = None
         del self._queued[rider.id]

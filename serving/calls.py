@@ -48,6 +48,7 @@ class BatchRecord:
     pad_to: int | None
     error: str | None  # the error's label
     is_clients_fault: bool = False  # what a request contained was the error
+    ended_ns: int = 0  # on the clock of costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +212,7 @@ class Calls:
                 pad_to=batch.pad_to if is_first else None,
                 error=label,
                 is_clients_fault=is_clients_fault,
+                ended_ns=ended_ns,
             )
             self._on_batch(record)
         return response, charged_ns

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import contextvars
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -97,9 +97,16 @@ class Dispatcher:
                         handle.cancel()
 
     async def predict(
-        self, servable: Servable, request: wire.Message, deadline: float, method: Method = methods.PREDICT
+        self,
+        servable: Servable,
+        request: wire.Message,
+        deadline: float,
+        method: Method = methods.PREDICT,
+        client: Hashable = None,
     ) -> Answer:
         """Return the servable's answer to a request, which is ours from now on (its model_spec is set).
+
+        Seats are shared out between clients; `client` tells them apart.
 
         Raises ServingError: QueueFull, DeadlineExceeded, Unavailable, InternalError, or what the backend answered.
         """
@@ -108,7 +115,7 @@ class Dispatcher:
         if not self._batcher.replicas.open_count:
             raise Unavailable(f"no replica of {servable.backend} answers: {', '.join(self._places)}")
         now = self._clock()
-        rider = self._rider(servable, request, deadline, method)
+        rider = self._rider(servable, request, deadline, method, client)
         self._batcher.add(rider, now)
         waiter = Waiter(rider, request, self._loop.create_future(), now, method)
         self._waiters[rider.id] = waiter
@@ -171,6 +178,9 @@ class Dispatcher:
                 self._batcher.replicas.suspect(index, now, now + _SUSPECT_S)
             else:
                 self._batcher.replicas.answered(index, now - record.seconds)
+            if record.error is None:
+                began_ns, rows = record.ended_ns - int(record.seconds * 1e9), record.pad_to or record.rows
+                self._batcher.answered(record.servable, index, rows, began_ns, record.ended_ns, now)
         if is_unreached:
             self._on_unreached(record.replica)
         self._on_batch(record)
@@ -178,6 +188,10 @@ class Dispatcher:
     def probe(self, servable: Servable, rows: int) -> None:
         """Make the servable's next batch a probe; see `Batcher.probe`."""
         self._batcher.probe(servable, rows)
+
+    def rows_max(self) -> dict[Servable, int]:
+        """Return how many rows a batch may have now, by servables used lately, on the replica that takes most."""
+        return self._batcher.rows_max_by_servable()
 
     @property
     def batches(self) -> int:
@@ -208,7 +222,9 @@ class Dispatcher:
             self._batcher.withdraw(waiter.rider.id)
             waiter.fail(Unavailable("the gateway goes down, and the backend had not answered in the time left"))
 
-    def _rider(self, servable: Servable, request: wire.Message, deadline: float, method: Method) -> Rider:
+    def _rider(
+        self, servable: Servable, request: wire.Message, deadline: float, method: Method, client: Hashable
+    ) -> Rider:
         """Address a request to its servable, whatever it named itself, and measure it."""
         for spec in method.specs(request):
             servable.write_to(spec)
@@ -221,6 +237,7 @@ class Dispatcher:
             size_bytes=request.ByteSize(),
             deadline=deadline,
             mergeable=rows is not None and self._calls.is_batchable(servable, method, method.signature_of(request)),
+            client=client,
         )
 
     def _poll_soon(self) -> None:
@@ -238,6 +255,12 @@ class Dispatcher:
             self._waiters[rider.id].fail(
                 DeadlineExceeded(f"the deadline passed after {waited_s:.3f} s in the queue", "queue")
             )
+        for rider, fastest_s in plan.hopeless:
+            left_s = rider.deadline - now
+            reason = (
+                f"{left_s:.3f} s were left, and the backend's fastest answer lately took {fastest_s:.3f} s: not sent"
+            )
+            self._waiters[rider.id].fail(DeadlineExceeded(reason, "queue"))
         for rider_id in self._sent.take_expired(now):
             waited_s = now - self._waiters[rider_id].since
             reason = f"the deadline passed after {waited_s:.3f} s, with no answer from the backend yet"

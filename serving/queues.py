@@ -21,6 +21,7 @@ class Rider:
     size_bytes: int
     deadline: float
     mergeable: bool = True
+    client: Hashable = None  # whose it is: seats are shared out between clients
 
 
 class Deadlines:
@@ -32,6 +33,9 @@ class Deadlines:
     def __init__(self) -> None:
         self._heap: list[tuple[float, int]] = []
         self._live: dict[int, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._live)
 
     def add(self, rider_id: int, deadline: float) -> None:
         """Watch the deadline of an id that was never here before."""
@@ -63,13 +67,15 @@ class Deadlines:
 
 
 class Queue:
-    """One servable's riders, in lanes: those of a lane may ride together, and leave it first come, first served."""
+    """One servable's riders, in lanes: those of a lane may ride together. Of a lane first goes who has least time, but
+    nobody's second rider before everybody's first: a client that floods waits behind itself.
+    """
 
-    # Mutable: `_lanes` lane -> riders by id in order of arrival, none empty; `_riders` all by id; `_deadlines` theirs.
+    # Mutable: `_lanes` lane -> client -> deadlines of its riders, none empty; `_riders` all by id; `_deadlines` theirs.
     __slots__ = ("_deadlines", "_lanes", "_riders")
 
     def __init__(self) -> None:
-        self._lanes: dict[Hashable, dict[int, Rider]] = {}
+        self._lanes: dict[Hashable, dict[Hashable, Deadlines]] = {}
         self._riders: dict[int, Rider] = {}
         self._deadlines = Deadlines()
 
@@ -77,8 +83,9 @@ class Queue:
         return len(self._riders)
 
     def add(self, rider: Rider) -> None:
-        """Let a rider join the end of its lane."""
-        self._lanes.setdefault(_lane(rider), {})[rider.id] = rider
+        """Let a rider join its lane."""
+        clients = self._lanes.setdefault(_lane(rider), {})
+        clients.setdefault(rider.client, Deadlines()).add(rider.id, rider.deadline)
         self._riders[rider.id] = rider
         self._deadlines.add(rider.id, rider.deadline)
 
@@ -86,9 +93,11 @@ class Queue:
         """Take a rider out that is here, whatever becomes of it."""
         del self._riders[rider.id]
         self._deadlines.discard(rider.id)
-        lane = self._lanes[_lane(rider)]
-        del lane[rider.id]
-        if not lane:
+        clients = self._lanes[_lane(rider)]
+        clients[rider.client].discard(rider.id)
+        if not clients[rider.client]:
+            del clients[rider.client]
+        if not clients:
             del self._lanes[_lane(rider)]
 
     def most_urgent(self) -> Rider | None:
@@ -96,21 +105,25 @@ class Queue:
         first = self._deadlines.earliest()
         return None if first is None else self._riders[first[1]]
 
-    def expired(self, now: float) -> list[Rider]:
-        """Return the riders whose deadline is not after `now`, earliest first; they are still to be removed."""
-        return [self._riders[rider_id] for rider_id in self._deadlines.take_expired(now)]
+    def due(self, until: float) -> list[Rider]:
+        """Return the riders whose deadline is not after `until`, earliest first; they are still to be removed."""
+        return [self._riders[rider_id] for rider_id in self._deadlines.take_expired(until)]
 
-    def head(self, rider: Rider, max_rows: int, max_bytes: int) -> tuple[Rider, ...]:
-        """Return the first of the rider's lane that fit into one batch: at least one, not always the rider itself."""
-        riders: list[Rider] = []
+    def take(self, rider: Rider, max_rows: int, max_bytes: int) -> tuple[Rider, ...]:
+        """Take out those of the rider's lane that go in one batch: at least one; the lane's most urgent is among them."""
+        taken: list[Rider] = []
         rows = size_bytes = 0
-        for other in self._lanes[_lane(rider)].values():
-            rows += other.rows
-            size_bytes += other.size_bytes
-            if riders and (rows > max_rows or size_bytes > max_bytes):
-                break
-            riders.append(other)
-        return tuple(riders)
+        while clients := self._lanes.get(_lane(rider)):
+            firsts = sorted(first for one in clients.values() if (first := one.earliest()) is not None)
+            for _, rider_id in firsts:
+                other = self._riders[rider_id]
+                rows += other.rows
+                size_bytes += other.size_bytes
+                if taken and (rows > max_rows or size_bytes > max_bytes):
+                    return tuple(taken)
+                taken.append(other)
+                self.remove(other)
+        return tuple(taken)
 
 
 def _lane(rider: Rider) -> Hashable:

@@ -5,11 +5,14 @@ Replicas have numbers; that of one that is gone is given to another only when no
 
 from dataclasses import dataclass
 
+from serving.pace import Pace, PaceLimits
+
 
 @dataclass(slots=True)
 class _Slot:
     """How busy one replica is. Mutable throughout."""
 
+    pace: Pace
     batches: int = 0
     rows: int = 0
     last_batch: int = 0
@@ -26,30 +29,38 @@ class _Slot:
 class Slots:
     """All replicas of one backend. Mutable: the slots, which are gone, and `_reserved`, the one that a probe waits for."""
 
-    def __init__(self, replicas: int, max_in_flight: int) -> None:
+    def __init__(self, replicas: int, limits: PaceLimits) -> None:
         if replicas < 1:
             raise ValueError(f"a backend needs at least 1 replica, got {replicas}")
-        self._max_in_flight = max_in_flight
-        self._slots = [_Slot() for _ in range(replicas)]
+        self._limits = limits
+        self._slots = [_Slot(Pace(limits)) for _ in range(replicas)]
         self._gone: set[int] = set()
         self._reserved: int | None = None
 
     def __str__(self) -> str:
-        return "+".join(str(slot.batches) for slot in self._slots)
+        return "+".join(f"{slot.batches}/{slot.pace.slots}" for slot in self._slots)
 
     @property
     def open_count(self) -> int:
         """How many replicas take batches."""
         return sum(slot.is_open for slot in self._slots)
 
+    def pace(self, index: int) -> Pace:
+        """Return what a replica bears."""
+        return self._slots[index].pace
+
+    def open_places(self) -> list[int]:
+        """Return the numbers of the replicas that take batches."""
+        return [index for index, slot in enumerate(self._slots) if slot.is_open]
+
     def add(self) -> int:
         """Make room for one more replica, and return its number."""
         for index in sorted(self._gone):
             if self._slots[index].batches == 0:
                 self._gone.remove(index)
-                self._slots[index] = _Slot()
+                self._slots[index] = _Slot(Pace(self._limits))
                 return index
-        self._slots.append(_Slot())
+        self._slots.append(_Slot(Pace(self._limits)))
         return len(self._slots) - 1
 
     def close(self, index: int, *, is_gone: bool = False) -> None:
@@ -113,7 +124,7 @@ class Slots:
             if slot.is_open
             and (slot.suspect_until <= now or not is_any_trusted)
             and slot.alone_until <= now
-            and (slot.batches == 0 if is_probe else slot.batches < self._max_in_flight)
+            and (slot.batches == 0 if is_probe else slot.batches < slot.pace.slots)
             and (is_probe or index != self._reserved)
         ]
         return min(free, key=lambda index: self._slots[index].load(), default=None)

@@ -10,7 +10,6 @@ _UNUSED: Final = (
     ("backends.*.rest", "requests are not proxied to a REST port yet"),
     ("backends.*.location", "locations are not used yet"),
     ("experiments.*.reopen_on", "an experiment that has ended stays ended yet"),
-    ("experiments.*.batching.allowed_rows", "batches are not padded to given sizes yet"),
 )
 
 

@@ -83,7 +83,8 @@ def _context(context: Any, now: float) -> Context:
             remaining = read_timeout(value)
     if remaining is not None and remaining <= 0:
         raise DeadlineExceeded("the deadline had passed when the request arrived", "arrival")
-    return Context(now + (DEADLINE_DEFAULT_S if remaining is None else remaining), unit, request_id, segment)
+    deadline = now + (DEADLINE_DEFAULT_S if remaining is None else remaining)
+    return Context(deadline, unit, request_id, segment, _bytes(context.peer()))
 
 
 def _bytes(value: str | bytes) -> bytes:

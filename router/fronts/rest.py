@@ -61,6 +61,7 @@ class RestRoutes:
             _header(request, "turpin-unit"),
             _header(request, "turpin-request-id"),
             _header(request, "turpin-segment"),
+            _peer(request),
         )
         body = await self._body(request)
         if route.kind == "predict":
@@ -115,6 +116,11 @@ class RestRoutes:
 def json_response(body: bytes, status: int, headers: Mapping[str, str] | None = None) -> web.Response:
     """Return a JSON answer."""
     return web.Response(body=body, status=status, content_type="application/json", headers=headers)
+
+
+def _peer(request: web.Request) -> bytes:
+    """Name the connection that a request came by."""
+    return str(request.transport.get_extra_info("peername")).encode() if request.transport is not None else b""
 
 
 def _address(spec: wire.Message, route: rest.Route) -> None:

@@ -1,7 +1,7 @@
 """A published snapshot of two arms, and the predictor of a worker around stand-ins for its backends."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,7 +83,12 @@ class Instant(Dispatcher):
         self.probes.append((servable, rows))
 
     async def predict(
-        self, servable: Servable, request: wire.Message, deadline: float, method: Method = methods.PREDICT
+        self,
+        servable: Servable,
+        request: wire.Message,
+        deadline: float,
+        method: Method = methods.PREDICT,
+        client: Hashable = None,
     ) -> Answer:
         """Answer or fail; other methods than Predict with nothing but who answered."""
         self.asked.append((servable, deadline))

@@ -1,5 +1,7 @@
 """An arm that is away is answered for once, within a budget; whatever another arm could not do better is not retried."""
 
+from collections.abc import Hashable
+
 import pytest
 
 from router.decisions import Mode
@@ -77,7 +79,12 @@ def test_arm_with_another_replica_answers_there_itself_and_it_is_not_learned() -
         """Away at the first call."""
 
         async def predict(
-            self, servable: Servable, request: wire.Message, deadline: float, method: Method = methods.PREDICT
+            self,
+            servable: Servable,
+            request: wire.Message,
+            deadline: float,
+            method: Method = methods.PREDICT,
+            client: Hashable = None,
         ) -> Answer:
             if self.asked:
                 self.fails.clear()

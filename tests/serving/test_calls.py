@@ -57,7 +57,7 @@ def test_one_by_one_leaves_out_who_has_left_or_expired() -> None:
     replica = Replica(poisoned_by(1, Code.INVALID_ARGUMENT))
 
     async def scenario(dispatcher: Dispatcher, group: asyncio.TaskGroup) -> None:
-        group.create_task(outcome(dispatcher.predict(V1, request(1), 1.0)))
+        group.create_task(outcome(dispatcher.predict(V1, request(1), 1.4 * CALL_S)))
         group.create_task(outcome(dispatcher.predict(V1, request(2), 1.5 * CALL_S)))
         leaving = group.create_task(dispatcher.predict(V1, request(3), 1.0))
         await asyncio.sleep(0.001)

@@ -1,11 +1,12 @@
 """Which replica a batch goes to, and what makes one the last choice."""
 
+from serving.pace import PaceLimits
 from serving.slots import Slots
 
 
 def two() -> Slots:
     """Two replicas, of which the first has a batch."""
-    slots = Slots(2, max_in_flight=2)
+    slots = Slots(2, PaceLimits(max_rows=8, max_in_flight=2))
     slots.take(0, rows=1, batch_id=1, alone_until=0.0)
     return slots
 

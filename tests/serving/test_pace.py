@@ -1,0 +1,157 @@
+"""What a replica bears, learned from calls in simulated time."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.batcher import BatchLimits
+from serving.pace import Caps, Line, Pace, PaceLimits, cap_in
+from tests.serving.device import V1, Device, Play
+
+# The issue's stand-in: 20 ms a batch and 0.25 ms a row, one batch at a time; 64 rows in 36 ms.
+CEILING = 64 / 0.036
+LIMITS = BatchLimits(
+    max_rows=64, max_in_flight=8, queue_rows=10_000, queue_bytes=10**9, latency_s=0.08, is_in_flight_learned=True
+)
+
+
+def one_at_a_time(rows: int, now: float) -> float:
+    return 0.02 + 0.00025 * rows
+
+
+def test_full_load_comes_near_the_ceiling_of_the_device() -> None:
+    play = Play(Device(one_at_a_time), replace(LIMITS, latency_s=0.2))
+    play.closed_loop(256, 20.0)
+
+    assert play.rate(since=5.0) >= 0.97 * CEILING
+
+
+def test_half_load_is_as_good_as_the_best_fixed_setting() -> None:
+    learned = Play(Device(one_at_a_time), LIMITS)
+    learned.closed_loop(64, 30.0)
+    fixed = []
+    for slots in (1, 2, 3, 4, 8):
+        for rows in (8, 16, 32, 64):
+            play = Play(Device(one_at_a_time), BatchLimits(rows, slots, 10_000, 10**9))
+            play.closed_loop(64, 10.0)
+            fixed.append(play.rate(since=2.0))
+
+    assert learned.rate(since=5.0) >= 0.95 * max(fixed)
+
+
+def test_a_device_that_runs_four_batches_at_a_time_is_found_out() -> None:
+    play = Play(Device(one_at_a_time, lanes=4), replace(LIMITS, max_rows=16))
+    play.closed_loop(256, 60.0)
+
+    assert play.slots >= 4
+    # Four lanes of 16 rows in 24 ms.
+    assert play.rate(since=50.0) >= 0.9 * 4 * 16 / 0.024
+
+
+def test_a_device_that_runs_one_at_a_time_is_not_sent_more_than_one_ahead_for_long() -> None:
+    play = Play(Device(one_at_a_time), LIMITS)
+    play.closed_loop(64, 60.0)
+
+    assert play.slots == 2
+
+
+def test_calls_keep_to_the_latency_and_a_doubling_is_overcome_within_five_seconds() -> None:
+    play = Play(
+        Device(lambda rows, now: one_at_a_time(rows, now) * (2 if 20.0 <= now < 40.0 else 1)),
+        replace(LIMITS, max_rows=256),
+    )
+    play.closed_loop(256, 60.0)
+    calls = [(sent, ended - sent) for sent, _, ended in play.batches]
+
+    def share_in_time(since: float, until: float) -> float:
+        spent = [seconds for sent, seconds in calls if since <= sent < until]
+        return sum(seconds <= 0.08 for seconds in spent) / len(spent)
+
+    # A row more is tried again and again, so a few calls are late.
+    assert share_in_time(5.0, 20.0) >= 0.9
+    assert share_in_time(25.0, 40.0) >= 0.9
+    assert share_in_time(45.0, 60.0) >= 0.9
+    before, during = play.rate(since=0.0), sum(25.0 <= when < 40.0 for when, _ in play.done) / 15.0
+    after = play.rate(since=45.0)
+    # A doubled device brings at least a third through: rows of 40 ms and more cost twice as much, in smaller batches.
+    assert during >= before / 3
+    assert after >= 0.95 * sum(5.0 <= when < 20.0 for when, _ in play.done) / 15.0
+
+
+def test_a_model_slower_than_the_wish_is_still_batched() -> None:
+    play = Play(Device(lambda rows, now: 0.2 + 0.001 * rows), replace(LIMITS, max_rows=256))
+    play.closed_loop(256, 60.0)
+
+    # One row at a time would be 5 a second. The wish can't be met, so a batch may take twice as long as a row.
+    assert play.slots == 1
+    assert play.rate(since=20.0) >= 300
+
+
+def test_fixed_slots_stay_while_rows_are_learned() -> None:
+    play = Play(Device(one_at_a_time), replace(LIMITS, is_in_flight_learned=False, max_in_flight=3, max_rows=256))
+    play.closed_loop(256, 20.0)
+
+    assert play.slots == 3
+    assert play.batcher.rows_max(V1, 0) < 60
+
+
+def test_without_a_latency_nothing_is_learned() -> None:
+    pace = Pace(PaceLimits(max_rows=8, max_in_flight=3))
+    pace.ended(V1, 8, 0, 10**10, 10.0, is_pressed=True)
+
+    assert (pace.slots, pace.rows_max(V1), pace.seconds(V1, 8), pace.fastest_s(V1, 10.0)) == (3, 8, 0.0, 0.0)
+
+
+def test_late_calls_that_were_under_way_together_cut_once() -> None:
+    pace = Pace(PaceLimits(max_rows=100, max_in_flight=2, latency_s=0.1))
+    for began, ended in ((0, 200), (10, 210), (20, 220)):
+        pace.ended(V1, 100, began * 10**6, ended * 10**6, ended / 1e3, is_pressed=False)
+
+    assert pace.rows_max(V1) == 70
+
+
+def test_the_fastest_call_is_known_for_a_second() -> None:
+    pace = Pace(PaceLimits(max_rows=8, max_in_flight=2, latency_s=0.1))
+    for milliseconds in (30, 20, 40):
+        pace.ended(V1, 1, 0, milliseconds * 10**6, 5.0, is_pressed=False)
+
+    assert pace.fastest_s(V1, 5.9) == 0.02
+    assert pace.fastest_s(V1, 6.1) == 0.0
+
+
+@given(st.floats(0.0, 0.1), st.floats(0.0, 0.01), st.lists(st.integers(1, 256), min_size=2, max_size=40))
+def test_the_line_is_found_wherever_sizes_differ(a: float, b: float, sizes: list[int]) -> None:
+    line = Line()
+    for rows in (*sizes, 1, 256):
+        line.add(rows, a + b * rows)
+
+    assert line.seconds(1) == pytest.approx(a + b, abs=1e-6)
+    assert line.seconds(256) == pytest.approx(a + 256 * b, abs=1e-6)
+
+
+@given(st.lists(st.tuples(st.integers(1, 256), st.floats(0.0, 10.0)), max_size=40), st.integers(1, 300))
+def test_the_line_never_goes_down_and_never_below_nothing(calls: list[tuple[int, float]], rows: int) -> None:
+    line = Line()
+    for size, seconds in calls:
+        line.add(size, seconds)
+
+    assert 0.0 <= line.seconds(rows) <= line.seconds(rows + 1)
+
+
+def test_a_backends_own_cap_is_read_out_of_its_refusal() -> None:
+    assert cap_in("Task size 65 is larger than maximum input batch size 64") == 64
+    assert cap_in("ask size 0 is larger than maximum input batch size 0") is None
+    assert cap_in("Expects arg[0] to be float") is None
+
+
+def test_a_cap_only_shrinks_and_the_oldest_are_forgotten() -> None:
+    caps = Caps()
+    words = "Task size 300 is larger than maximum input batch size {}".format
+
+    assert [caps.learn(V1, words(rows)) for rows in (64, 64, 128, 32)] == [True, False, False, True]
+    assert caps.of(V1) == 32
+    for version in range(100, 200):
+        caps.learn(replace(V1, version=version), words(8))
+    assert caps.of(V1) is None
