@@ -11,6 +11,7 @@ from scipy.special import expit
 from bandits import claim, evidence, strata
 from bandits.draws import normal_points
 from bandits.gate import Z95, Claim, Finding, root_of
+from bandits.logistic import sides
 from bandits.posterior import LogitFit, fit_logit
 from bandits.question import Question
 
@@ -45,7 +46,7 @@ class LogitBelief:
     def drawn(self) -> Floats:
         """Joint draws: normal on the logit scale."""
         points = normal_points(self.fit.eta.size)
-        return np.asarray(expit(self.fit.eta + points @ root_of(self.fit.eta_cov).T), np.float64)
+        return sides(self.fit.eta + points @ root_of(self.fit.eta_cov).T)[0]
 
     def noise(self, model: int) -> float:
         """Return the spread of a 0 or 1."""

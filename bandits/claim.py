@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
+from bandits.logistic import sides
+
 Floats = NDArray[np.float64]
 
 # The margin asks for about the same number of requests at every rate; .012 gives 5 % at a rate of 5 % (Part I §C).
@@ -51,9 +53,8 @@ def solve_level(base: Floats, share: Floats, targets: Floats) -> Floats:
     low, high = wanted - base.max(), wanted - base.min()
     x = wanted - share @ base
     for _ in range(SOLVER_STEPS_MAX):
-        logits = base[:, None] + x
-        rate, rest = share @ expit(logits), share @ expit(-logits)
-        slope = share @ (expit(logits) * expit(-logits))
+        rates, rests = sides(base[:, None] + x)
+        rate, rest, slope = share @ rates, share @ rests, share @ (rates * rests)
         gap = np.log(rate) - np.log(rest) - wanted
         low, high = np.where(gap < 0, x, low), np.where(gap > 0, x, high)
         newton = x - gap * rate * rest / slope
@@ -97,4 +98,4 @@ def upper_rates(base: Floats, share: Floats, ends: Floats, bounds: Floats) -> Fl
     """
     shift = solve_level(base, share, ends)
     logits = base + shift[:, None] + bounds[:, None, None]
-    return np.asarray(expit(logits) @ share, np.float64)
+    return np.asarray(sides(logits)[0] @ share, np.float64)

@@ -9,8 +9,8 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
+from bandits.logistic import sides
 from bandits.posterior import fit_logit
 from bandits.strata import Spans
 
@@ -151,4 +151,4 @@ def _reporting(cohorts: Cohorts, rate: Floats) -> Floats:
     if not rows:
         return decisions
     fit = fit_logit(trials, rewards, np.full(rows, 1.0 / rows), prior_mean)
-    return np.asarray(expit(fit.alpha[:, None] + fit.beta), np.float64)
+    return sides(fit.alpha[:, None] + fit.beta)[0]

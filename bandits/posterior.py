@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
+
+from bandits.logistic import sides
 
 Floats = NDArray[np.float64]
 
@@ -56,8 +57,8 @@ def fit_logit(
     beta = np.zeros(trials.shape[1])
     for _ in range(STEPS_MAX):
         mu = (float(weight @ alpha) + prior_strength * prior_level) / total
-        rate = expit(alpha[:, None] + beta)
-        w = trials * rate * expit(-alpha[:, None] - beta)
+        rate, rest = sides(alpha[:, None] + beta)
+        w = trials * rate * rest
         residual = successes - trials * rate
         depth = w.sum(axis=1) + LEVEL_SD**-2
         pull = residual.sum(axis=1) - (alpha - mu) * LEVEL_SD**-2
@@ -86,9 +87,8 @@ def _hessian(w: Floats, scaled: Floats) -> Floats:
 
 
 def _standardise(trials: Floats, alpha: Floats, beta: Floats, share: Floats) -> LogitFit:
-    logits = alpha[:, None] + beta
-    rate = expit(logits)
-    spread = rate * expit(-logits)
+    rate, rest = sides(alpha[:, None] + beta)
+    spread = rate * rest
     w = trials * spread
     depth = w.sum(axis=1) + LEVEL_SD**-2
     scaled = w / depth[:, None]
@@ -99,7 +99,6 @@ def _standardise(trials: Floats, alpha: Floats, beta: Floats, share: Floats) -> 
     level = (weighted / depth[:, None]).T @ weighted
     cov = answer @ np.linalg.solve(_hessian(w, scaled), answer.T) + level
     # 1 - theta by its own sum: a rate of 1 - 1e-17 would otherwise divide by zero.
-    slope = theta * (share @ expit(-logits))
-    return LogitFit(
-        alpha, beta, share, theta, np.log(theta) - np.log(share @ expit(-logits)), cov / np.outer(slope, slope)
-    )
+    missed = share @ rest
+    slope = theta * missed
+    return LogitFit(alpha, beta, share, theta, np.log(theta) - np.log(missed), cov / np.outer(slope, slope))

@@ -21,8 +21,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
+from bandits.logistic import sides
 from bandits.posterior import LEVEL_SD, LEVEL_STEP_MAX, STEP_MAX, STEPS_MAX, TAU, TOLERANCE, LogitFit
 from bandits.strata import Outcomes
 from bandits.sums import SEGMENTS_MAX
@@ -137,8 +137,9 @@ class _Curvature:
     information: Floats
 
     @classmethod
-    def at(cls, table: _Table, logits: Floats) -> "_Curvature":
-        w = table.trials * expit(logits) * expit(-logits)
+    def at(cls, table: _Table, spread: Floats) -> "_Curvature":
+        """Return the curvature where p (1 - p) of the rows is `spread` (R, K)."""
+        w = table.trials * spread
         depth = w.sum(axis=1) + LEVEL_SD**-2
         scaled = w / depth[:, None]
         information = -table.products(w, scaled)
@@ -188,9 +189,9 @@ def _fit(table: _Table, spread: float, prior_mean: float, strength: float, start
     mu = np.zeros(segments)
     for _ in range(STEPS_MAX):
         mu = (table.by_segment(weight * alpha) + strength * prior_level) / total
-        logits = alpha[:, None] + beta[table.of_row]
-        residual = table.successes - table.trials * expit(logits)
-        known = _Curvature.at(table, logits)
+        rate, rest = sides(alpha[:, None] + beta[table.of_row])
+        residual = table.successes - table.trials * rate
+        known = _Curvature.at(table, rate * rest)
         pull = residual.sum(axis=1) - (alpha - mu[table.of_row]) * LEVEL_SD**-2
         gradient = table.by_segment(residual - pull[:, None] * known.scaled) - precision @ beta
         # A segment's mean level follows its levels, which follow it: shift = own - slope . step (never flatter than
@@ -216,27 +217,30 @@ def _summarise(table: _Table, alpha: Floats, beta: Floats, mu: Floats, spread: f
     segments, arms = beta.shape
     precision = _precision(segments, spread)
     logits = alpha[:, None] + beta[table.of_row]
-    known = _Curvature.at(table, logits)
+    rate, rest = sides(logits)
+    known = _Curvature.at(table, rate * rest)
     information = _with_prior(known.information, precision)
     cov = np.asarray(np.linalg.inv(information), np.float64)
-    weighted = table.share[:, None] * expit(logits) * expit(-logits)
+    weighted = table.share[:, None] * (rate * rest)
     # How theta answers to its segment's effects, and what the levels' own error adds.
     answer = -table.products(weighted, known.scaled)
     answer[:, np.arange(arms), np.arange(arms)] += table.by_segment(weighted)
     level = table.products(weighted / known.depth[:, None], weighted)
-    theta, rest = (table.by_segment(table.share[:, None] * expit(side)) for side in (logits, -logits))
+    theta, missed = (table.by_segment(table.share[:, None] * side) for side in (rate, rest))
     blocks = cov.reshape(segments, arms, segments, arms)
     levels = np.split(alpha, table.first[1:])
     shares = np.split(table.share, table.first[1:])
     each = tuple(
-        _fit_of(levels[g], beta[g], shares[g], theta[g], rest[g], answer[g] @ blocks[g, :, g] @ answer[g].T + level[g])
+        _fit_of(
+            levels[g], beta[g], shares[g], theta[g], missed[g], answer[g] @ blocks[g, :, g] @ answer[g].T + level[g]
+        )
         for g in range(segments)
     )
     traffic = _shares(table.by_segment(table.trials.sum(axis=1)))
     across = np.concatenate(list(traffic[:, None, None] * answer), axis=1)
     whole = across @ cov @ across.T + np.tensordot(traffic**2, level, axes=1)
     overall = _fit_of(
-        alpha, traffic @ beta, table.share * traffic[table.of_row], traffic @ theta, traffic @ rest, whole
+        alpha, traffic @ beta, table.share * traffic[table.of_row], traffic @ theta, traffic @ missed, whole
     )
     log_likelihood = (table.successes * logits - table.trials * np.logaddexp(0.0, logits)).sum()
     log_prior = -0.5 * (((alpha - mu[table.of_row]) / LEVEL_SD) ** 2).sum() - 0.5 * (beta * (precision @ beta)).sum()

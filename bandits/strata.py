@@ -137,7 +137,8 @@ def roll_up(outcomes: Outcomes, blocks: Int64s, rows_max: int = ROWS_MAX) -> Out
     The groups follow from block numbers alone, so that they stay what they were while rows are added.
     """
     shift = 0
-    while np.unique(blocks >> shift).size > rows_max:
+    # Block numbers never fall from row to row.
+    while np.count_nonzero(np.diff(blocks >> shift, prepend=-1)) > rows_max:
         shift += 1
     if shift == 0:
         return outcomes
@@ -152,9 +153,11 @@ def merge(outcomes: Outcomes, live: int) -> Outcomes:
     """
     least = REQUESTS_PER_ARM_MIN * max(1, live)
     weight = outcomes.trials.sum(axis=1)
-    starts: list[int] = []
+    # Rows that have enough by themselves, up to the first that has not, are strata.
+    alone = int(np.append(weight < least, True).argmax())
+    starts = list(range(alone))
     gathered = float(least)
-    for row, count in enumerate(weight.tolist()):
+    for row, count in enumerate(weight[alone:].tolist(), alone):
         if gathered >= least:
             starts.append(row)
             gathered = 0.0

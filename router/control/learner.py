@@ -94,7 +94,9 @@ def refresh(
     dossier = dossier.with_changes(guarded_from=counted_from(dossier, life, counted))
     if mode(life) == "experiment":
         question = question_of(dossier, life, counted, seen.prices_usd_per_hour, now, laws)
-        alarms = alarms_of(dossier.with_life(life), counted, question.sums, now, health, segments=question.segments)
+        # Not written out as JSON yet: only the alarms see this one.
+        current = msgspec.structs.replace(dossier, life=life)
+        alarms = alarms_of(current, counted, question.sums, now, health, segments=question.segments)
         ringing = tuple(alarm for alarm in alarms if alarm.is_ringing)
         backends = {arm.backend for arm in dossier.spec.arms}
         unreliable = (words for name, words in sorted(seen.price_warnings.items()) if name in backends)
