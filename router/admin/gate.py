@@ -90,7 +90,7 @@ class Gate:
         if not (host in self._hosts or _is_our_address(host, request)):
             raise Refused(Problem.FORBIDDEN, f"the host name '{host[:80]}' is not in admin.hosts")
         origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("Host", "").lower():
+        if origin is not None and _place(origin) != request.headers.get("Host", "").lower():
             raise Refused(Problem.FORBIDDEN, "calls from web pages of another origin are not taken")
 
 
@@ -107,6 +107,14 @@ def _is_our_address(host: str, request: web.Request) -> bool:
 def _hostname(url: str) -> str:
     try:
         return (urlsplit(url).hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _place(origin: str) -> str:
+    """Return host and port of an origin, empty when it is none."""
+    try:
+        return urlsplit(origin).netloc.lower()
     except ValueError:
         return ""
 

@@ -137,6 +137,9 @@ class Orders:
 
     async def _spec_of(self, name: str, revision: int) -> Experiment:
         """Return the specification that held at a revision, as the audit knows it."""
+        current = (await self._desk.find(name)).document.revision
+        if revision > current:
+            raise Refused(Problem.NOT_FOUND, f"there is no revision {revision} of {name!r} yet: it is at {current}")
         specs: dict[int, Any] = {}
         for raw in await self._store.history(AUDIT, HISTORY_KEPT):
             row = msgspec.json.decode(raw, type=Row)

@@ -67,6 +67,16 @@ class Joining:
         except BadInput as error:
             raise MayNotJoin(str(error)) from error
 
+    async def has(self, deployment: Deployment) -> bool:
+        """Say whether its experiment has it as an arm now: it may have been dropped, or rolled back, since it joined."""
+        return any(
+            (arm["name"], arm["backend"], arm["model"], arm["version"])
+            == (deployment.arm, deployment.backend, deployment.model, deployment.version)
+            for dossier in await self._dossiers()
+            if dossier.name == deployment.experiment
+            for arm in dossier.document.spec["arms"]
+        )
+
     async def needs(self, deployment: Deployment) -> bool:
         """Say whether any experiment that is not put away has this version for an arm."""
         return any(

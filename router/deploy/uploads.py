@@ -121,8 +121,7 @@ class Uploads:
         there = await asyncio.to_thread(asked.spot.digest, asked.version)
         if known is not None:
             before = decode(known.document)
-            is_same = asked.digest == before.digest and asked.arm == before.arm
-            if is_same and before.state != "failed":
+            if await self._is_there(before, asked):
                 return _accepted(before)
             if before.state == "running":
                 raise VersionTaken(asked.spot.model, asked.version)
@@ -135,6 +134,13 @@ class Uploads:
             await self._save(begun, known, asked)
             return _accepted(begun)
         return await self._upload(request, asked, experiment, known)
+
+    async def _is_there(self, before: Deployment, asked: Asked) -> bool:
+        """Say whether what is asked for is under way or done; what was dropped since joins once more."""
+        is_same = (asked.digest, asked.arm) == (before.digest, before.arm)
+        if not is_same or asked.experiment not in (None, before.experiment) or before.state == "failed":
+            return False
+        return before.state != "done" or await self._joining.has(before)
 
     async def _upload(self, request: web.Request, asked: Asked, experiment: str, known: Record | None) -> web.Response:
         if self._under_way >= _UPLOADS_MAX:

@@ -151,7 +151,9 @@ async def test_configured_host_names_are_taken() -> None:
         assert (await call(session, READ, Host="turpin.example", **known))[0] == 403
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "https://localhost:1", "http://127.0.0.1"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "https://localhost:1", "http://127.0.0.1", "http://["]
+)
 async def test_pages_of_other_origins_are_refused(unguarded: aiohttp.ClientSession, origin: str) -> None:
     assert await call(unguarded, READ, Origin=origin) == (403, "forbidden")
 

@@ -97,6 +97,19 @@ async def test_rollback_to_a_revision_brings_its_specification_back_as_a_new_one
     assert [arm.name for arm in (await on.dossier()).life.arms] == ["v1", "v2", "v3"]
 
 
+async def test_rollback_to_a_revision_that_never_was_is_refused(on: Bench) -> None:
+    await on.started(1, 2)
+    before = (await on.dossier()).document.revision
+
+    refused = await on.order("rollback", {"revision": before + 1})
+
+    assert (refused.status, refused.body["detail"]) == (
+        404,
+        f"there is no revision {before + 1} of 'digits' yet: it is at {before}",
+    )
+    assert (await on.dossier()).document.revision == before
+
+
 async def test_promotion_without_an_arm_wants_a_leader(on: Bench) -> None:
     await on.started()
 

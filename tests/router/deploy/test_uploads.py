@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from router.config.document import validate
-from router.deploy.deployment import Deployment, decode, encode, failed, failing
+from router.deploy.deployment import Deployment, decode, encode, failed, failing, forward
 from router.deploy.place import UPLOADS
 from tests.router.admin.bench import CONFIG, MODELS, NOW, TOKEN, Answer, Bench, bench, specified
 from tests.router.control.world import BACKEND
@@ -140,6 +140,41 @@ async def test_version_that_failed_may_be_deployed_again(tmp_path: Path) -> None
         answer = await put(on, content(made), Turpin_Digest=made.sealed.digest)
 
     assert (answer.status, answer.body["state"], answer.body["error"]) == (202, "running", "")
+
+
+async def joined(on: Bench) -> None:
+    """Take the one deployment to its end, as the leader does."""
+    (record,) = await on.store.deployments()
+    deployment, revision = decode(record.document), record.revision
+    while not deployment.is_over:
+        deployment = forward(deployment, NOW)
+        revision = await on.store.save_deployment(record.name, encode(deployment), revision, None)
+    await on.edit("PATCH", {"arms": [*specified(1, 2)["arms"], {"name": "v7", "backend": BACKEND, "version": 7}]})
+
+
+async def test_version_that_was_rolled_back_is_taken_up_again_without_an_upload(tmp_path: Path) -> None:
+    made = packed(tmp_path / "model")
+    async with publishing(tmp_path) as on:
+        await put(on, content(made), Turpin_Digest=made.sealed.digest)
+        await joined(on)
+        done = await put(on, b"", Turpin_Digest=made.sealed.digest)
+        await on.edit("PATCH", {"arms": specified(1, 2)["arms"]})
+        again = await put(on, b"", Turpin_Digest=made.sealed.digest)
+
+    assert (done.status, done.body["state"]) == (200, "done")
+    assert (again.status, again.body["state"], again.body["step"]) == (202, "running", "publish")
+
+
+async def test_version_that_is_no_arm_any_more_is_not_called_done_after_the_end(tmp_path: Path) -> None:
+    made = packed(tmp_path / "model")
+    async with publishing(tmp_path) as on:
+        await put(on, content(made), Turpin_Digest=made.sealed.digest)
+        await joined(on)
+        await on.edit("PATCH", {"arms": specified(1, 2)["arms"]})
+        await on.order("stop")
+        again = await put(on, b"", f"{PLACE}?arm=v7&experiment=digits", Turpin_Digest=made.sealed.digest)
+
+    assert (again.status, again.label) == (409, "state_conflict")
 
 
 REFUSED: dict[str, tuple[Any, int, str]] = {
