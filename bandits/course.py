@@ -208,18 +208,20 @@ class Course:
         if event.is_drained and self._has_rivals():
             self.enter("confirming", "drained of its value; confirming that no challenger is better", event.numbers)
         else:
-            why = "value remains" if self._has_rivals() else "the others are in quarantine: nothing to compare with"
+            why = "value remains" if self._has_rivals() else "the others are not fit now: nothing to compare with"
             self.enter("running", why, event.numbers)
 
     def _may_end(self, leader: int, serves: Sequence[int]) -> bool:
         """Say whether the assessment covers what the experiment asks: control, and someone against it."""
         states = [arm.state for arm in self.life.arms]
-        return self._has_rivals() and all(states[arm] == "eligible" for arm in (leader, self.life.control, *serves))
+        are_fit = all(states[arm] == "eligible" for arm in (leader, self.life.control, *serves))
+        # An arm that was just added has not been heard; its warming ends within minutes, one way or the other.
+        return self._has_rivals() and are_fit and "warming" not in states
 
     def _has_rivals(self) -> bool:
-        """Say whether arms compete, or one is left for good: with the others in quarantine nothing has been decided."""
+        """Say whether arms compete, or one is left for good: with others sick or on their way nothing was decided."""
         states = [arm.state for arm in self.life.arms]
-        return states.count("eligible") > 1 or "quarantined" not in states
+        return states.count("eligible") > 1 or not {"quarantined", "warming"} & {*states}
 
     def crown(self, number: int, why: str) -> None:
         """Make an eligible arm the one that serves, by an operator's word; the others go as losers do."""
@@ -234,7 +236,7 @@ class Course:
             return
         self.enter("draining", f"{name} serves: {why}")
         for other, arm in enumerate(self.life.arms):
-            if other != number and arm.state == "eligible":
+            if other != number and arm.state in ("eligible", "warming"):
                 self.move(other, "draining", f"{name} serves in its place")
         self.look_around()
 

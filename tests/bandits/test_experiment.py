@@ -28,6 +28,7 @@ from bandits.life import (
     from_json,
     to_json,
 )
+from bandits.operation import AddArms, DropArm
 
 NAMES = ("v1", "v2", "v3")
 WEIGHTS = (0.1, 0.8, 0.1)
@@ -163,6 +164,23 @@ def test_being_left_alone_by_sickness_is_no_victory() -> None:
     alone = play(running(), ArmFailed(3.0, 1, "gone"), ArmFailed(3.0, 2, "gone"))
 
     assert play(alone, over(4.0, leader=0)).phase == "running"
+
+
+@pytest.mark.parametrize("dropped", [(), (DropArm(3.0, 1, "ops"), DropArm(3.0, 2, "ops"))])
+def test_an_arm_that_was_just_added_is_heard_before_the_end(dropped: tuple[Event, ...]) -> None:
+    life = play(running(), *dropped, AddArms(3.0, ("v4",), "ops"))
+
+    early = play(life, over(4.0, leader=0))
+    assert (early.phase, early.winner) == ("running" if dropped else "confirming", None)
+    assert play(early, ArmWarmed(5.0, 3), over(6.0, leader=0)).winner == 0
+    # What can't be loaded holds up no end but that of an experiment without anybody else.
+    assert play(early, ArmFailed(5.0, 3, "not on disk"), over(6.0, leader=0)).winner == (None if dropped else 0)
+
+
+def test_arm_that_is_warming_when_another_is_promoted_goes_as_the_others_do() -> None:
+    life = play(running(), AddArms(3.0, ("v4",), "ops"), Promote(4.0, 1, "ops"))
+
+    assert states(life) == ["draining", "eligible", "draining", "draining"]
 
 
 def test_a_sick_arm_rests_twice_as_long_each_time_it_is_tried_in_vain() -> None:
