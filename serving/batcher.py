@@ -194,7 +194,8 @@ class Batcher:
 
     def _send(self, line: _Line, urgent: Rider, index: int, now: float) -> Batch:
         """Take the head of the urgent rider's lane out of the queue and put it on a replica."""
-        probe_rows = line.probe_rows if line.wants_probe(urgent, now) else None
+        cap = self.caps.of(urgent.servable) or self._limits.max_rows
+        probe_rows = min(line.probe_rows or 1, cap) if line.wants_probe(urgent, now) else None
         servable = urgent.servable
         max_rows = probe_rows or self.rows_max(servable, index)
         riders = line.queue.take(urgent, max_rows, self._limits.max_bytes)

@@ -1,16 +1,16 @@
 """One batch upstream and back: joined, called, metered, split; and its riders one by one when that can't work."""
 
-import asyncio
 import itertools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from serving import cost, methods, wire
+from serving import cost, pieces, wire
 from serving.batcher import Batch
 from serving.errors import Code, InternalError, InvalidArgument, ServingError
+from serving.groups import Answer, Group, Waiter, halvings_max
 from serving.methods import Method
-from serving.queues import Rider
+from serving.pace import Caps
 from serving.upstream import Servable, Upstream
 
 log = logging.getLogger(__name__)
@@ -20,17 +20,6 @@ log = logging.getLogger(__name__)
 CALL_TIMEOUT_MIN_S = 30.0
 # Errors that one rider's content can cause. The others ride again alone, so that only the guilty one fails.
 CLIENT_FAULTS = frozenset({Code.INVALID_ARGUMENT, Code.FAILED_PRECONDITION, Code.OUT_OF_RANGE})
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One request's own rows of a batch's response, with the model_spec the backend gave it."""
-
-    response: wire.Message  # as its method has it
-    rows: int
-    replica: str
-    batch_rows: int
-    charged_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,31 +40,14 @@ class BatchRecord:
     ended_ns: int = 0  # on the clock of costs
 
 
-@dataclass(frozen=True, slots=True)
-class Waiter:
-    """A request on its way, and the future its client waits on."""
-
-    rider: Rider
-    request: wire.Message
-    future: "asyncio.Future[Answer]"
-    since: float
-    method: Method = methods.PREDICT
-
-    def answer(self, answer: Answer) -> None:
-        """Hand over the answer, unless the client has left or was told otherwise."""
-        if not self.future.done():
-            self.future.set_result(answer)
-
-    def fail(self, error: ServingError) -> None:
-        """Hand over an error, unless the client has left or was told otherwise."""
-        if not self.future.done():
-            self.future.set_exception(error)
+class _NotBatchMajor(ServingError):
+    """The answer to a merged request can't be cut into its riders' rows."""
 
 
 class Calls:
     """Makes the upstream calls of one backend's batches, and shares out their busy time."""
 
-    # Mutable: `_upstreams`, `_meters` per replica; `_unbatchable` (servable, path, signature) found not to be batch-major, as
+    # Mutable: `_upstreams`, `_meters` per replica; `_caps` that backends named; `_unbatchable` (servable, path, signature) found not to be batch-major, as
     # many as the models have signatures.
 
     def __init__(
@@ -85,12 +57,14 @@ class Calls:
         clock: Callable[[], float],
         clock_ns: Callable[[], int],
         on_batch: Callable[[BatchRecord], None],
+        caps: Caps,
     ) -> None:
         self._upstreams = list(upstreams)
         self._meters = [cost.BusyMeter() for _ in upstreams]
         self._clock = clock
         self._clock_ns = clock_ns
         self._on_batch = on_batch
+        self._caps = caps
         self._call_ids = itertools.count(1)
         self._unbatchable: set[tuple[Servable, str, str]] = set()
 
@@ -116,13 +90,7 @@ class Calls:
     async def run(self, batch: Batch, waiters: Sequence[Waiter]) -> None:
         """Bring every waiter its answer or an error; return when nothing of the batch is upstream any more."""
         try:
-            if len(waiters) == 1 and batch.pad_to is None:
-                await self._run_alone(batch, waiters[0], is_first=True)
-            else:
-                await self._run_merged(batch, waiters)
-        except ServingError as error:
-            for waiter in waiters:
-                waiter.fail(error)
+            await self._run_groups(batch, Group(tuple(waiters), batch.pad_to))
         except Exception:  # Bulkhead: one bad batch must not end the service.
             log.exception("batch failed", extra={"servable": str(batch.servable), "riders": len(waiters)})
             for waiter in waiters:
@@ -132,20 +100,52 @@ class Calls:
                 # Nobody is left to wait for nothing, even when an upstream ends its caller by a cancellation.
                 waiter.fail(InternalError(f"the call to {self._upstreams[batch.replica].address} was cut off"))
 
-    async def _run_merged(self, batch: Batch, waiters: Sequence[Waiter]) -> None:
-        """Send the batch as one request; if that fails for what a rider contains or what the model is, one by one."""
-        rows = [waiter.rider.rows for waiter in waiters]
-        method = waiters[0].method
+    async def _run_groups(self, batch: Batch, whole: Group) -> None:
+        """Send the batch. If that fails for what a rider contains or what the model is, send parts of it, one after the
+        other in the batch's slot; those that left or expired meanwhile stay behind."""
+        groups, halvings_left, is_first = [whole], halvings_max(len(whole.waiters)), True
+        while groups:
+            group = groups.pop()
+            if not is_first:
+                group = group.without_the_done()
+            if not group.waiters:
+                continue
+            cap_before = self._caps.of(batch.servable)
+            try:
+                await self._run_group(batch, group, is_first=is_first)
+            except _NotBatchMajor:
+                groups += reversed(group.singly())
+            except ServingError as error:
+                self._caps.learn(batch.servable, error.message)
+                cap = self._caps.of(batch.servable)
+                parts = []
+                if error.code in CLIENT_FAULTS:
+                    parts = group.parts(cap, is_cap_new=cap != cap_before, may_halve=halvings_left > 0)
+                for waiter in () if parts else group.waiters:
+                    waiter.fail(error)
+                groups += reversed(parts)
+            halvings_left -= not is_first
+            is_first = False
+
+    async def _run_group(self, batch: Batch, group: Group, *, is_first: bool) -> None:
+        """Send some riders in one call, or one that is too large in several."""
+        cap, first = self._caps.of(batch.servable), group.waiters[0]
+        if len(group.waiters) > 1 or group.pad_to is not None:
+            await self._run_merged(batch, group, is_first=is_first)
+        elif cap is not None and first.rider.rows > cap and first.rider.mergeable:
+            await self._run_divided(batch, first, cap, is_first=is_first)
+        else:
+            # As it came, and the response as it came.
+            response, charged_ns = await self._call(batch, first.request, group, is_first=is_first)
+            first.answer(self._answer(batch, response, first, first.rider.rows, charged_ns))
+
+    async def _run_merged(self, batch: Batch, group: Group, *, is_first: bool) -> None:
+        """Send riders as one request, and hand each its rows of the answer."""
+        method, rows = group.waiters[0].method, [waiter.rider.rows for waiter in group.waiters]
+        request = method.join([waiter.request for waiter in group.waiters], group.pad_to)
+        response, charged_ns = await self._call(batch, request, group, is_first=is_first)
         try:
-            request = method.join([waiter.request for waiter in waiters], batch.pad_to)
-            response, charged_ns = await self._call(batch, request, waiters, is_first=True)
-        except ServingError as error:
-            if error.code not in CLIENT_FAULTS:
-                raise
-            await self._run_one_by_one(batch, waiters)
-            return
-        try:
-            parts = method.split(response, rows, batch.pad_to)
+            parts = method.split(response, rows, group.pad_to)
         except InternalError as error:
             signature = method.signature_of(request)
             self._unbatchable.add((batch.servable, method.path, signature))
@@ -153,34 +153,32 @@ class Calls:
                 "model is not batch-major: its requests go alone from now on",
                 extra={"servable": str(batch.servable), "signature": signature, "reason": error.message},
             )
-            await self._run_one_by_one(batch, waiters)
-            return
-        replica = self._upstreams[batch.replica].address
+            raise _NotBatchMajor from error
         shares_ns = cost.share(charged_ns, rows)
-        for waiter, part, share_ns in zip(waiters, parts, shares_ns, strict=True):
-            waiter.answer(Answer(part, waiter.rider.rows, replica, batch.rows, share_ns))
+        for waiter, part, share_ns in zip(group.waiters, parts, shares_ns, strict=True):
+            waiter.answer(self._answer(batch, part, waiter, sum(rows), share_ns))
 
-    async def _run_one_by_one(self, batch: Batch, waiters: Sequence[Waiter]) -> None:
-        """Send each rider alone, one after the other in the batch's slot; those that left or expired stay behind."""
-        for waiter in waiters:
-            if waiter.future.done():
-                continue
-            try:
-                await self._run_alone(batch, waiter, is_first=False)
-            except ServingError as error:
-                waiter.fail(error)
+    async def _run_divided(self, batch: Batch, waiter: Waiter, rows_max: int, *, is_first: bool) -> None:
+        """Send one rider in pieces that the backend takes, one after the other."""
+        sizes, group = pieces.sizes_of(waiter.rider.rows, rows_max), Group((waiter,))
+        responses: list[wire.Message] = []
+        charged_ns = 0
+        for size, piece in zip(sizes, waiter.method.divide(waiter.request, sizes), strict=True):
+            response, ns = await self._call(batch, piece, group, is_first=is_first and not responses, rows=size)
+            responses.append(response)
+            charged_ns += ns
+        waiter.answer(self._answer(batch, waiter.method.unite(responses, sizes), waiter, sizes[0], charged_ns))
 
-    async def _run_alone(self, batch: Batch, waiter: Waiter, *, is_first: bool) -> None:
-        """Send one rider as it came, and hand over the response as it came."""
-        response, charged_ns = await self._call(batch, waiter.request, (waiter,), is_first=is_first)
+    def _answer(self, batch: Batch, response: wire.Message, waiter: Waiter, call_rows: int, charged_ns: int) -> Answer:
         replica = self._upstreams[batch.replica].address
-        waiter.answer(Answer(response, waiter.rider.rows, replica, waiter.rider.rows, charged_ns))
+        return Answer(response, waiter.rider.rows, replica, call_rows, charged_ns)
 
     async def _call(
-        self, batch: Batch, request: wire.Message, waiters: Sequence[Waiter], *, is_first: bool
+        self, batch: Batch, request: wire.Message, group: Group, *, is_first: bool, rows: int | None = None
     ) -> tuple[wire.Message, int]:
-        """Make one upstream call and record it; return its response and what it is charged, in ns."""
-        method = waiters[0].method
+        """Make one upstream call, of `rows` if not all of the group's, and record it; return its response and what it is
+        charged, in ns."""
+        waiters, method = group.waiters, group.waiters[0].method
         upstream, meter = self._upstreams[batch.replica], self._meters[batch.replica]
         call_id = next(self._call_ids)
         label: str | None = InternalError.label
@@ -204,12 +202,12 @@ class Calls:
                 servable=batch.servable,
                 replica=upstream.address,
                 riders=len(waiters),
-                rows=sum(waiter.rider.rows for waiter in waiters),
+                rows=rows or group.rows,
                 seconds=(ended_ns - started_ns) / 1e9,
                 waits_s=tuple(sent_at - waiter.since for waiter in waiters) if is_first else (),
                 charged_ns=charged_ns,
                 is_probe=batch.is_probe and is_first,
-                pad_to=batch.pad_to if is_first else None,
+                pad_to=group.pad_to,
                 error=label,
                 is_clients_fault=is_clients_fault,
                 ended_ns=ended_ns,

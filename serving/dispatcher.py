@@ -14,8 +14,9 @@ from typing import Self
 
 from serving import methods, wire
 from serving.batcher import Batch, Batcher, BatchLimits, Rider
-from serving.calls import Answer, BatchRecord, Calls, Waiter
+from serving.calls import BatchRecord, Calls
 from serving.errors import DeadlineExceeded, Unavailable
+from serving.groups import Answer, Waiter
 from serving.methods import Method
 from serving.queues import Deadlines
 from serving.upstream import Servable, Upstream
@@ -52,15 +53,16 @@ class Dispatcher:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._clock = clock or self._loop.time
+        self._batcher = Batcher(limits, len(upstreams))
         self._calls = Calls(
             upstreams,
             clock=self._clock,
             clock_ns=clock_ns or (lambda: int(self._clock() * 1e9)),
             on_batch=self._on_call,
+            caps=self._batcher.caps,
         )
         self._on_batch = on_batch
         self._on_unreached = on_unreached
-        self._batcher = Batcher(limits, len(upstreams))
         self._places = {upstream.address: index for index, upstream in enumerate(upstreams)}
         self._on_replica: dict[int, tuple[int, Sequence[Waiter]]] = {}
         self._rider_ids = itertools.count(1)
@@ -251,15 +253,11 @@ class Dispatcher:
         now = self._clock()
         plan = self._batcher.poll(now)
         for rider in plan.expired:
-            waited_s = now - self._waiters[rider.id].since
-            self._waiters[rider.id].fail(
-                DeadlineExceeded(f"the deadline passed after {waited_s:.3f} s in the queue", "queue")
-            )
+            reason = f"the deadline passed after {now - self._waiters[rider.id].since:.3f} s in the queue"
+            self._waiters[rider.id].fail(DeadlineExceeded(reason, "queue"))
         for rider, fastest_s in plan.hopeless:
-            left_s = rider.deadline - now
-            reason = (
-                f"{left_s:.3f} s were left, and the backend's fastest answer lately took {fastest_s:.3f} s: not sent"
-            )
+            left = f"{rider.deadline - now:.3f} s were left"
+            reason = f"{left}, and the backend's fastest answer lately took {fastest_s:.3f} s: not sent"
             self._waiters[rider.id].fail(DeadlineExceeded(reason, "queue"))
         for rider_id in self._sent.take_expired(now):
             waited_s = now - self._waiters[rider_id].since

@@ -20,7 +20,7 @@ def rows(request: Message) -> int | None:
     """
     if len(UnknownFieldSet(request)) or len(UnknownFieldSet(request.input)):
         return None
-    examples = _examples(request)
+    examples = listed(request)
     if not examples:
         return None
     first = _features(examples[0])
@@ -31,7 +31,7 @@ def rows(request: Message) -> int | None:
 
 def merge_key(request: Message) -> Hashable:
     """Return all that must be equal between requests of one batch, but for method and servable."""
-    examples = _examples(request)
+    examples = listed(request)
     sent = request.input
     has_context = sent.WhichOneof("kind") == "example_list_with_context"
     return (
@@ -45,13 +45,13 @@ def join(requests: Sequence[Message], pad_to: int | None = None) -> Message:
     """Join requests of equal `merge_key`, in order; up to `pad_to` rows are added, each the last request's first."""
     joined = type(requests[0])()
     joined.CopyFrom(requests[0])
-    examples = _examples(joined)
+    examples = listed(joined)
     for request in requests[1:]:
-        examples.extend(_examples(request))
+        examples.extend(listed(request))
     if pad_to is not None:
         if pad_to < len(examples):
             raise ValueError(f"pad_to must be at least the {len(examples)} rows of the batch, got {pad_to}")
-        examples.extend([_examples(requests[-1])[0]] * (pad_to - len(examples)))
+        examples.extend([listed(requests[-1])[0]] * (pad_to - len(examples)))
     return joined
 
 
@@ -82,7 +82,7 @@ def _split(
     return parts
 
 
-def _examples(request: Message) -> Any:
+def listed(request: Message) -> Any:
     """Return the list of Examples, with or without a context; empty when there is no input."""
     kind = request.input.WhichOneof("kind")
     return getattr(request.input, kind).examples if kind else ()

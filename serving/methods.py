@@ -4,14 +4,14 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from serving import examples, tensors, wire
+from serving import examples, pieces, tensors, wire
 from serving.errors import InvalidArgument
 from serving.wire import Message
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One call of PredictionService. `rows` of a request is None when it must go alone.
+    """One call of PredictionService. `rows` of a request is None when it must go alone, and as one.
 
     `specs` and `answer_specs` list the ModelSpecs of a request and of a response: MultiInference has many.
     """
@@ -25,6 +25,8 @@ class Method:
     merge_key: Callable[[Message], Hashable]
     join: Callable[[Sequence[Message], int | None], Message]
     split: Callable[[Message, Sequence[int], int | None], list[Message]]
+    divide: Callable[[Message, Sequence[int]], list[Message]]
+    unite: Callable[[Sequence[Message], Sequence[int]], Message]
 
     def spec_of(self, request: Message) -> Message:
         """Return the ModelSpec that decides where a request goes; InvalidArgument in TF Serving's words and order."""
@@ -53,8 +55,12 @@ def _no_join(requests: Sequence[Message], pad_to: int | None) -> Message:
     raise AssertionError("a MultiInferenceRequest goes alone")
 
 
-def _no_split(response: Message, rows: Sequence[int], pad_to: int | None) -> list[Message]:
+def _no_split(response: Message, rows: Sequence[int], pad_to: int | None = None) -> list[Message]:
     raise AssertionError("a MultiInferenceResponse belongs to one request")
+
+
+def _no_unite(responses: Sequence[Message], sizes: Sequence[int]) -> Message:
+    raise AssertionError("a MultiInferenceRequest goes as one")
 
 
 PREDICT: Final = Method(
@@ -67,6 +73,8 @@ PREDICT: Final = Method(
     tensors.merge_key,
     tensors.join,
     tensors.split,
+    pieces.divide_predict,
+    pieces.unite_predict,
 )
 CLASSIFY: Final = Method(
     wire.CLASSIFY,
@@ -78,6 +86,8 @@ CLASSIFY: Final = Method(
     examples.merge_key,
     examples.join,
     examples.split_classified,
+    pieces.divide_examples,
+    pieces.unite_classified,
 )
 REGRESS: Final = Method(
     wire.REGRESS,
@@ -89,6 +99,8 @@ REGRESS: Final = Method(
     examples.merge_key,
     examples.join,
     examples.split_regressed,
+    pieces.divide_examples,
+    pieces.unite_regressed,
 )
 # Several signatures in one call: what might be gained by merging them is not worth what could go wrong.
 MULTI_INFERENCE: Final = Method(
@@ -101,6 +113,8 @@ MULTI_INFERENCE: Final = Method(
     lambda request: None,
     _no_join,
     _no_split,
+    _no_split,
+    _no_unite,
 )
 
 METHODS: Final = (PREDICT, CLASSIFY, REGRESS, MULTI_INFERENCE)

@@ -5,10 +5,13 @@ import logging
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from serving import wire
 from serving.dispatcher import Answer, Dispatcher
 from serving.errors import BackendError, Code, DeadlineExceeded, InternalError, ServingError, Unavailable
+from serving.groups import halvings_max
 from tests.serving.replica import (
     CALL_S,
     V1,
@@ -47,10 +50,94 @@ def test_a_rider_with_a_fault_of_its_own_fails_alone_with_its_own_words(code: Co
         assert (bad.code, bad.message) == (code, "bad batch of 1")
 
     records = run(scenario, replica)
-    assert replica.calls == [[1, 2, 3], [1], [2], [3]]
-    assert [record.error for record in records] == ["backend", None, "backend", None]
-    assert [record.is_clients_fault for record in records] == [True, False, True, False]
-    assert [len(record.waits_s) for record in records] == [3, 0, 0, 0]
+    assert replica.calls == [[1, 2, 3], [1], [2, 3], [2], [3]]
+    assert [record.error for record in records] == ["backend", None, "backend", "backend", None]
+    assert [record.is_clients_fault for record in records] == [True, False, True, True, False]
+    assert [len(record.waits_s) for record in records] == [3, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("poison", [0, 31, 63])
+def test_of_64_one_that_is_poisoned_fails_and_costs_few_calls(poison: int) -> None:
+    replica = Replica(poisoned_by(poison, Code.INVALID_ARGUMENT))
+
+    async def scenario(dispatcher: Dispatcher, group: asyncio.TaskGroup) -> None:
+        tasks = [group.create_task(outcome(dispatcher.predict(V1, request(row), 1.0))) for row in range(64)]
+        answers = [await task for task in tasks]
+        assert [row for row, answer in enumerate(answers) if isinstance(answer, ServingError)] == [poison]
+        assert all(values(answer) == [row] for row, answer in enumerate(answers) if isinstance(answer, Answer))
+
+    run(scenario, replica, max_rows=64)
+    assert len(replica.calls) - 1 == 12  # 2·log2(64), and 2·log2(64) + 2 are allowed
+
+
+@given(st.sets(st.integers(0, 39)), st.integers(1, 40))
+def test_whoever_is_poisoned_nobody_else_fails_and_calls_are_bounded(poison: set[int], riders: int) -> None:
+    def answer(message: wire.Message) -> bytes:
+        if poison.intersection(rows_of(message)):
+            raise BackendError(Code.INVALID_ARGUMENT, "poison")
+        return identity(message)
+
+    replica = Replica(answer)
+
+    async def scenario(dispatcher: Dispatcher, group: asyncio.TaskGroup) -> None:
+        tasks = [group.create_task(outcome(dispatcher.predict(V1, request(row), 1.0))) for row in range(riders)]
+        for row, task in enumerate(tasks):
+            assert isinstance(await task, BackendError if row in poison else Answer)
+
+    run(scenario, replica, max_rows=40)
+    assert len(replica.calls) <= 1 + halvings_max(riders) + riders
+
+
+def capped(cap: int) -> Callable[[wire.Message], bytes]:
+    def answer(message: wire.Message) -> bytes:
+        rows = len(rows_of(message))
+        if rows > cap:
+            words = f"Task size {rows} is larger than maximum input batch size {cap}"
+            raise BackendError(Code.INVALID_ARGUMENT, words)
+        return identity(message)
+
+    return answer
+
+
+def test_a_backends_own_cap_is_learned_and_kept() -> None:
+    replica = Replica(capped(3))
+
+    async def scenario(dispatcher: Dispatcher, group: asyncio.TaskGroup) -> None:
+        for first in (0, 10):
+            tasks = [group.create_task(dispatcher.predict(V1, request(first + row), 1.0)) for row in range(5)]
+            assert [values(await task) for task in tasks] == [[first + row] for row in range(5)]
+
+    run(scenario, replica)
+    assert replica.calls == [[0, 1, 2, 3, 4], [0, 1, 2], [3, 4], [10, 11, 12], [13, 14]]
+
+
+def test_requests_larger_than_the_cap_are_split_and_answered_as_one() -> None:
+    replica = Replica(capped(4))
+
+    async def scenario(dispatcher: Dispatcher, group: asyncio.TaskGroup) -> None:
+        # Both at once: the second, too, was sent before the cap was known.
+        tasks = [group.create_task(dispatcher.predict(V1, request(first, 10), 1.0)) for first in (0, 20)]
+        answers = [await task for task in tasks]
+        assert [values(answer) for answer in answers] == [list(range(10)), list(range(20, 30))]
+        assert [(answer.rows, answer.batch_rows) for answer in answers] == [(10, 4)] * 2
+
+    records = run(scenario, replica, max_in_flight=2)
+    assert [len(call) for call in replica.calls] == [10, 10, 4, 4, 4, 4, 2, 2]
+    assert [record.rows for record in records] == [10, 10, 4, 4, 4, 4, 2, 2]
+
+
+def test_a_request_that_can_not_be_split_gets_the_backends_refusal() -> None:
+    message = request(0, 5)
+    message.request_options.SetInParent()
+
+    async def scenario(dispatcher: Dispatcher, group: asyncio.TaskGroup) -> None:
+        for _ in range(2):
+            with pytest.raises(BackendError, match="Task size 5 is larger than maximum input batch size 4"):
+                await dispatcher.predict(V1, message, 1.0)
+
+    replica = Replica(capped(4))
+    run(scenario, replica)
+    assert replica.requests[0].HasField("request_options")
 
 
 def test_one_by_one_leaves_out_who_has_left_or_expired() -> None:

@@ -88,7 +88,7 @@ def test_fault_of_one_request_is_nobody_elses() -> None:
 
     assert [scores(answers[0]), scores(answers[2])] == [[1], [2]]
     assert isinstance(answers[1], BackendError)
-    assert replica.calls == [("Regress", [1, -1, 2]), ("Regress", [1]), ("Regress", [-1]), ("Regress", [2])]
+    assert replica.calls == [("Regress", rows) for rows in ([1, -1, 2], [1], [-1, 2], [-1], [2])]
 
 
 def test_model_that_gives_no_result_for_each_example_gets_requests_one_by_one_from_then_on() -> None:
