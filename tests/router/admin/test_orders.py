@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from router.link import Override
+from router.store import Record
 from tests.router.admin.bench import EXPERIMENTS, NOW, Bench, specified
 
 ARMS = f"{EXPERIMENTS}/digits/arms"
@@ -234,3 +235,32 @@ async def test_other_orders_need_the_store(on: Bench) -> None:
     refused = await on.order("pause")
 
     assert (refused.status, refused.label, refused.headers["retry-after"]) == (503, "store_away", "1")
+
+
+async def test_bypass_is_not_taken_for_cancelled_while_the_store_is_being_told(on: Bench) -> None:
+    await on.started()
+    await on.store.close()
+    await on.order("bypass")
+    await on.store.open()
+    asked, go_on = asyncio.Event(), asyncio.Event()
+    read = on.store.experiments
+
+    async def slow() -> list[Record]:
+        asked.set()
+        await go_on.wait()
+        return await read()
+
+    on.store.experiments = slow  # type: ignore[method-assign]  # a store that takes its time
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(on.bypasses.run())
+        await asyncio.wait_for(asked.wait(), 10.0)
+        ended = tasks.create_task(on.bypasses.cancel("digits"))
+        # Its turn comes after that of the task.
+        asyncio.get_running_loop().call_soon(go_on.set)
+        was_here_alone = await ended
+        waiting.cancel()
+
+    # Everywhere by now: an order has to end it.
+    assert not was_here_alone
+    assert (await on.dossier()).life.is_bypassed
+    assert all(order.is_on for order in on.told)
