@@ -22,6 +22,7 @@ from router.config import Config
 from router.config.fields import split_address
 from router.decisions import Keyring
 from router.fronts.access import Access
+from router.fronts.decide import DecideRoute
 from router.fronts.grpc import GrpcFront
 from router.fronts.http import DRAIN_S, HttpFront, serve_http
 from router.fronts.rewards import RewardRoutes
@@ -109,6 +110,10 @@ class DataPlane:
 
     def _fronts(self, keys: Keyring) -> tuple[GrpcFront, HttpFront]:
         config, metrics = self._config, self._metrics
+        access = Access(
+            token_sha256=[token.sha256 for token in config.admin.tokens],
+            is_reward_open=config.rewards.auth == "none",
+        )
         models = Models(routes=self._routes, upstreams=self._upstreams)
         grpc = GrpcFront(
             predictor=self._predictor,
@@ -131,13 +136,11 @@ class DataPlane:
                     calls=self._measurements.reward_calls,
                     journal=self._journal,
                 ),
-                access=Access(
-                    token_sha256=[token.sha256 for token in config.admin.tokens],
-                    is_reward_open=config.rewards.auth == "none",
-                ),
+                access=access,
                 message_bytes=config.limits.message_bytes,
                 durability=config.durability,
             ),
+            decide=DecideRoute(predictor=self._predictor, access=access, is_on=config.listen.decide),
             metrics=metrics,
             message_bytes=config.limits.message_bytes,
             is_cors=config.listen.cors,

@@ -15,17 +15,17 @@ from typing import Final
 from bandits.sums import cell_arm
 from router.capacity import Capacity
 from router.choice import Choice, Context, choose
-from router.decisions import Decision, Keyring, Mode
+from router.decisions import Keyring, Mode
 from router.ejections import Ejections
 from router.journal import Journal
 from router.ledger import Ledger
 from router.metrics import Metrics
+from router.recorder import Recorder
 from router.routes import Live, Routes
-from router.snapshot import PARTS
+from router.snapshot import PARTS, ArmRoute, Snapshot
 from router.store import Cell
-from router.trials import Trials, trial_of
+from router.trials import Trials
 from serving import methods, wire
-from serving.cost import egress_pico_usd, pico_usd
 from serving.dispatcher import Answer, Dispatcher
 from serving.errors import BackendError, Code, InvalidArgument, ServingError, Unavailable
 from serving.methods import Method
@@ -61,6 +61,17 @@ class Reply:
     decision: str = ""
     arm: str = ""
     experiment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """An arm chosen for a request that the caller sends itself, with what it was chosen from."""
+
+    decision: str
+    snapshot: Snapshot
+    arm: ArmRoute
+    propensity: float
+    mode: Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +132,20 @@ class Predictor:
         self._routes = routes
         self._dispatchers = dispatchers
         self._keys = keys
-        self._egress = egress_usd_per_gib
         self._ledger = ledger
         self._metrics = metrics
         self._unix_now = unix_now
         self._budget = RetryBudget(retry_ratio)
         self._trials = trials or Trials()
-        self._journal = journal
+        self._recorder = Recorder(
+            keys=keys,
+            ledger=ledger,
+            metrics=metrics,
+            trials=self._trials,
+            journal=journal,
+            egress_usd_per_gib=egress_usd_per_gib,
+            unix_now=unix_now,
+        )
         self.ejections = ejections or Ejections()
         self._capacity = Capacity()
         self.in_flight: Counter[tuple[int, int]] = Counter()
@@ -162,7 +180,21 @@ class Predictor:
                 missing = missing or error
         raise missing or AssertionError("a request has at least one place to go")
 
-    async def _decide(self, live: Live, asked: Asked, context: Context) -> Reply:
+    def decide(self, model: str, rows: int, context: Context) -> Decided | None:
+        """Choose an arm for a request that the caller sends itself; None when no experiment has the model.
+
+        It counts as a decision of so many rows; what it costs is not known here.
+        """
+        live = self._routes.by_model.get(model)
+        if live is None:
+            return None
+        choice = self._draw(live, context)
+        token = self._recorder.record(live, choice, rows)
+        propensity = self._recorder.parts(live, choice) / PARTS
+        return Decided(token, live.snapshot, live.snapshot.arms[choice.arm], propensity, choice.mode)
+
+    def _draw(self, live: Live, context: Context) -> Choice:
+        """Draw an arm, and count that; the serving arm answers, unlearned, for one that has no room or is not reached."""
         snapshot = live.snapshot
         choice = choose(live, context, self._keys, self._trials, self._unix_now())
         arm = choice.arm
@@ -170,14 +202,19 @@ class Predictor:
         if choice.mode.is_learned and not choice.unit:
             cumulative = live.splits[choice.segment].cumulative
             self._ledger.assign(snapshot.epoch, snapshot.block, cumulative, arm, choice.segment)
-        self._budget.earn()
         if not self._has_room(live, arm) or (
             arm != snapshot.serving and self.ejections.is_out(live.targets[arm], self._clock())
         ):
             # No call is made, so none is taken from the budget of retries.
             self._count_error(live, choice)
-            arm = snapshot.serving
-            choice = choice._replace(arm=arm, mode=Mode.FALLBACK)
+            return choice._replace(arm=snapshot.serving, mode=Mode.FALLBACK)
+        return choice
+
+    async def _decide(self, live: Live, asked: Asked, context: Context) -> Reply:
+        snapshot = live.snapshot
+        self._budget.earn()
+        choice = self._draw(live, context)
+        arm = choice.arm
         try:
             answer, backend_s = await self._on_arm(live, choice, asked, context)
         except ServingError as error:
@@ -193,7 +230,7 @@ class Predictor:
             arm = arm if is_elsewhere else snapshot.serving
             choice = choice._replace(arm=arm, mode=Mode.FALLBACK)
             answer, backend_s = await self._on_arm(live, choice, asked, context)
-        token = self._record(live, choice, answer)
+        token = self._recorder.record(live, choice, answer.rows, answer.charged_ns, answer.response.ByteSize())
         return Reply(asked.answer_bytes(answer), backend_s, token, snapshot.arms[arm].name, snapshot.name)
 
     def _has_room(self, live: Live, arm: int) -> bool:
@@ -243,49 +280,6 @@ class Predictor:
         except BackendError as error:
             raise BackendError(error.code, target.public_words(error.message, asked.model)) from error
         return answer, self._clock() - started
-
-    def _record(self, live: Live, choice: Choice, answer: Answer) -> str:
-        """Count the decision, note it in the journal, and sign it."""
-        snapshot, arm, mode = live.snapshot, choice.arm, choice.mode
-        route = snapshot.arms[arm]
-        busy = pico_usd(answer.charged_ns, route.price_usd_per_hour)
-        egress = egress_pico_usd(answer.response.ByteSize(), self._egress.get(route.backend, 0.0))
-        cost = busy + egress
-        cell = Cell(snapshot.epoch, cell_arm(arm, choice.segment), snapshot.block)
-        # A unit's trial is counted when the store has heard of it.
-        is_trial = mode.is_learned and bool(choice.unit)
-        self._ledger.add(
-            cell,
-            decisions=int(mode.is_learned and not is_trial),
-            unlearned_decisions=int(not mode.is_learned),
-            rows=answer.rows,
-            busy_ns=answer.charged_ns,
-            cost_pico_usd=cost,
-        )
-        self._metrics.decisions.labels(snapshot.name, route.name, mode.name.lower()).inc()
-        self._metrics.cost_usd.labels(snapshot.name, route.name, "busy").inc(busy * 1e-12)
-        if egress:
-            self._metrics.cost_usd.labels(snapshot.name, route.name, "egress").inc(egress * 1e-12)
-        if snapshot.segments:
-            self._metrics.segment_decisions.labels(snapshot.name, snapshot.segments[choice.segment].name).inc()
-        parts = live.splits[choice.segment].parts[arm] if mode is not Mode.FALLBACK else PARTS
-        decision = Decision(
-            mode=mode,
-            segment=choice.segment,
-            epoch=snapshot.epoch,
-            arm=arm,
-            parts=parts,
-            weights_version=snapshot.version,
-            block=snapshot.block,
-            time_us=int(self._unix_now() * 1e6),
-            rows=answer.rows,
-            nonce=choice.nonce,
-        )
-        if is_trial:
-            self._trials.begin(trial_of(decision, snapshot))
-        if self._journal is not None:
-            self._journal.decided(decision, snapshot, cost, choice.unit)
-        return self._keys.sign(decision)
 
 
 def _is_retryable(error: ServingError) -> bool:

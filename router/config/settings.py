@@ -56,6 +56,8 @@ class Listen(Document):
     metrics: Address | None = None
     # As TF Serving's --rest_api_enable_cors_support: pages of any origin may call. Closed unless somebody opens it.
     cors: bool = False
+    # POST /v1/decide gives arms without predictions; for callers that route themselves, who are few.
+    decide: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -21,8 +21,12 @@ _HEADERS: Final = {
 async def allow_any_origin(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Add the headers to every answer; a preflight for rewards is answered here, as TF Serving's routes answer theirs."""
-    if request.method == "OPTIONS" and request.path.startswith("/v1/rewards") and request.headers.get("Origin"):
+    """Add the headers to every answer; a preflight for what is ours is answered here, as TF Serving's routes answer theirs."""
+    if (
+        request.method == "OPTIONS"
+        and request.path.startswith(("/v1/rewards", "/v1/decide"))
+        and request.headers.get("Origin")
+    ):
         response: web.StreamResponse = web.Response()
     else:
         response = await handler(request)

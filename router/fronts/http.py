@@ -12,6 +12,7 @@ from aiohttp import web
 
 from router.fronts.bodies import http_problem
 from router.fronts.cors import allow_any_origin
+from router.fronts.decide import DecideRoute
 from router.fronts.rest import RestRoutes, json_response
 from router.fronts.rewards import RewardRoutes
 from router.metrics import Metrics
@@ -37,12 +38,14 @@ class HttpFront:
         predictor: Predictor,
         models: Models,
         rewards: RewardRoutes,
+        decide: DecideRoute,
         metrics: Metrics,
         message_bytes: int,
         is_cors: bool = False,
     ) -> None:
         self._rest = RestRoutes(predictor=predictor, models=models, metrics=metrics, message_bytes=message_bytes)
         self._rewards = rewards
+        self._decide = decide
         self._message_bytes = message_bytes
         self._is_cors = is_cors
         self.is_ready = False
@@ -53,6 +56,7 @@ class HttpFront:
             client_max_size=self._message_bytes, middlewares=[*([allow_any_origin] if self._is_cors else []), _bulkhead]
         )
         self._rewards.add_to(app)
+        self._decide.add_to(app)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         # Capitals or not, as TF Serving has it; a `.` would leave out paths with a line break.

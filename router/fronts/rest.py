@@ -56,13 +56,7 @@ class RestRoutes:
             return rest.encode_models(await self._models.listed(timeout_s)), None
         if route.kind in ("status", "metadata"):
             return await self._describe(route, timeout_s), None
-        context = Context(
-            asyncio.get_running_loop().time() + timeout_s,
-            _header(request, "turpin-unit"),
-            _header(request, "turpin-request-id"),
-            _header(request, "turpin-segment"),
-            _peer(request),
-        )
+        context = context_of(request, timeout_s)
         body = await self._body(request)
         if route.kind == "predict":
             return await self._predict(body, route, context)
@@ -111,6 +105,17 @@ class RestRoutes:
             return body
         # In a thread whatever its size: a small body may hold a large one.
         return await asyncio.to_thread(rest_bodies.inflated, body, self._message_bytes)
+
+
+def context_of(request: web.Request, timeout_s: float) -> Context:
+    """Return what a request's headers say beside its body."""
+    return Context(
+        asyncio.get_running_loop().time() + timeout_s,
+        _header(request, "turpin-unit"),
+        _header(request, "turpin-request-id"),
+        _header(request, "turpin-segment"),
+        _peer(request),
+    )
 
 
 def json_response(body: bytes, status: int, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -57,9 +57,10 @@ class Behind:
             ledger=Ledger(),
             calls=RewardCalls(),
         )
+        self.access = Access(token_sha256=(), is_reward_open=False)
         self.rewards = RewardRoutes(
             rewards=desk,
-            access=Access(token_sha256=(), is_reward_open=False),
+            access=self.access,
             message_bytes=message_bytes,
             durability="standard",
         )

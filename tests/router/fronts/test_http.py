@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from router.fronts.decide import DecideRoute
 from router.fronts.http import HttpFront, serve_http
 from router.fronts.rewards import BODY_BYTES_MAX
 from router.rewards import REWARDS_PER_CALL_MAX
@@ -59,12 +60,13 @@ class Client:
 
 
 @contextlib.asynccontextmanager
-async def serving(behind: Behind, *, is_cors: bool = False) -> AsyncIterator[Client]:
+async def serving(behind: Behind, *, is_cors: bool = False, is_decide: bool = False) -> AsyncIterator[Client]:
     """The front on a free port, and a client of it."""
     front = HttpFront(
         predictor=behind.bench.predictor,
         models=behind.models,
         rewards=behind.rewards,
+        decide=DecideRoute(predictor=behind.bench.predictor, access=behind.access, is_on=is_decide),
         metrics=behind.bench.metrics,
         message_bytes=MESSAGE_BYTES,
         is_cors=is_cors,

@@ -1,0 +1,80 @@
+"""What becomes of a decision that stands: it is counted, noted in the journal, and signed."""
+
+from collections.abc import Callable, Mapping
+
+from bandits.sums import cell_arm
+from router.choice import Choice
+from router.decisions import Decision, Keyring, Mode
+from router.journal import Journal
+from router.ledger import Ledger
+from router.metrics import Metrics
+from router.routes import Live
+from router.snapshot import PARTS
+from router.store import Cell
+from router.trials import Trials, trial_of
+from serving.cost import egress_pico_usd, pico_usd
+
+
+class Recorder:
+    """Counts decisions in the ledger and the metrics, and makes their tokens."""
+
+    def __init__(
+        self,
+        *,
+        keys: Keyring,
+        ledger: Ledger,
+        metrics: Metrics,
+        trials: Trials,
+        journal: Journal | None,
+        egress_usd_per_gib: Mapping[str, float],
+        unix_now: Callable[[], float],
+    ) -> None:
+        self._keys, self._ledger, self._metrics = keys, ledger, metrics
+        self._trials, self._journal = trials, journal
+        self._egress = egress_usd_per_gib
+        self._unix_now = unix_now
+
+    @staticmethod
+    def parts(live: Live, choice: Choice) -> int:
+        """Return the probability of the choice in parts of 2^-31: a fallback could not come out otherwise."""
+        return live.splits[choice.segment].parts[choice.arm] if choice.mode is not Mode.FALLBACK else PARTS
+
+    def record(self, live: Live, choice: Choice, rows: int, charged_ns: int = 0, response_bytes: int = 0) -> str:
+        """Return the token of a decision, once it is counted with what its answer cost."""
+        snapshot, arm, mode = live.snapshot, choice.arm, choice.mode
+        route = snapshot.arms[arm]
+        busy = pico_usd(charged_ns, route.price_usd_per_hour)
+        egress = egress_pico_usd(response_bytes, self._egress.get(route.backend, 0.0))
+        # A unit's trial is counted when the store has heard of it.
+        is_trial = mode.is_learned and bool(choice.unit)
+        self._ledger.add(
+            Cell(snapshot.epoch, cell_arm(arm, choice.segment), snapshot.block),
+            decisions=int(mode.is_learned and not is_trial),
+            unlearned_decisions=int(not mode.is_learned),
+            rows=rows,
+            busy_ns=charged_ns,
+            cost_pico_usd=busy + egress,
+        )
+        self._metrics.decisions.labels(snapshot.name, route.name, mode.name.lower()).inc()
+        self._metrics.cost_usd.labels(snapshot.name, route.name, "busy").inc(busy * 1e-12)
+        if egress:
+            self._metrics.cost_usd.labels(snapshot.name, route.name, "egress").inc(egress * 1e-12)
+        if snapshot.segments:
+            self._metrics.segment_decisions.labels(snapshot.name, snapshot.segments[choice.segment].name).inc()
+        decision = Decision(
+            mode=mode,
+            segment=choice.segment,
+            epoch=snapshot.epoch,
+            arm=arm,
+            parts=self.parts(live, choice),
+            weights_version=snapshot.version,
+            block=snapshot.block,
+            time_us=int(self._unix_now() * 1e6),
+            rows=rows,
+            nonce=choice.nonce,
+        )
+        if is_trial:
+            self._trials.begin(trial_of(decision, snapshot))
+        if self._journal is not None:
+            self._journal.decided(decision, snapshot, busy + egress, choice.unit)
+        return self._keys.sign(decision)
