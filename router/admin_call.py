@@ -41,6 +41,18 @@ class Gateway(NamedTuple):
             leave(f"{self.admin}{path} is not an admin API of Turpin", EXIT_FAILED)
         return body
 
+    def get_all(self, path: str, key: str) -> list[Any]:
+        """Return the whole of a list that comes in pages, the oldest first."""
+        found: list[Any] = []
+        cursor = ""
+        while True:
+            page = self.get(path + (f"?cursor={urllib.parse.quote(cursor)}" if cursor else ""))
+            found = [*page.get(key, ()), *found]
+            following = page.get("next")
+            if not isinstance(following, str) or following == cursor:
+                return found
+            cursor = following
+
     def write(self, method: str, path: str, body: Any, *, etag: str = "", reason: str = "") -> dict[str, Any]:
         """Send a change and return its answer; leave the program with a message when it is refused."""
         gateway = self if self.token else self._replace(token=self._made_token())

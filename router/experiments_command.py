@@ -102,11 +102,11 @@ def diff_experiment(file: File, admin: AdminUrl = ADMIN, token: Token = "", as_j
 @app.command("history")
 def show_history(name: str, admin: AdminUrl = ADMIN, token: Token = "", as_json: AsJson = False) -> None:
     """Show what happened to an experiment, with causes."""
-    answer = Gateway(admin, token).get(path_of(name, "history"))
+    notes = Gateway(admin, token).get_all(path_of(name, "history"), "history")
     if as_json:
-        write_json(answer)
+        write_json({"history": notes})
         return
-    rows = [note | {"when": _moment(note.get("now"))} for note in answer.get("history", [])]
+    rows = [note | {"when": _moment(note.get("now"))} for note in notes]
     print_table(("when", "what", "before", "after", "why"), rows)
 
 

@@ -67,8 +67,15 @@ class Client:
 
     def history(self, name: str) -> Sequence[Mapping[str, Any]]:
         """Return what happened to an experiment, the oldest first, with causes and numbers."""
-        found = self._get(f"{_EXPERIMENTS}/{_part(name)}/history").get("history")
-        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+        found: list[Mapping[str, Any]] = []
+        cursor = ""
+        while True:
+            page = self._get(f"{_EXPERIMENTS}/{_part(name)}/history" + (f"?cursor={_part(cursor)}" if cursor else ""))
+            notes, following = page.get("history"), page.get("next")
+            found = [*(one for one in notes if isinstance(one, dict)), *found] if isinstance(notes, list) else found
+            if not isinstance(following, str) or following == cursor:
+                return found
+            cursor = following
 
     def decide(
         self, model: str, *, unit: str | None = None, segment: str | None = None, request_id: str | None = None

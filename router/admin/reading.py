@@ -9,12 +9,11 @@ from aiohttp import web
 from router.admin.answers import answer, unknown_experiment
 from router.admin.application import Handlers
 from router.admin.gate import Caller
+from router.admin.paging import page_of
 from router.control.dossier import Document, dossier_of
 from router.snapshot import decode
 from router.store import Store
 
-# A page of history; the store keeps the rest.
-_HISTORY_MAX: Final = 1_000
 # The history of all that people changed, beside those of experiments: no experiment's name has a slash.
 AUDIT: Final = "/audit"
 
@@ -103,10 +102,10 @@ class Reading:
 
     async def _history(self, request: web.Request, caller: Caller) -> web.Response:
         name = request.match_info["name"]
-        entries = await self._store.history(name, _HISTORY_MAX)
-        if not entries and all(record.name != name for record in await self._store.experiments()):
+        page = await page_of(self._store, name, request, "history")
+        if not page["history"] and all(record.name != name for record in await self._store.experiments()):
             raise unknown_experiment(name)
-        return answer({"history": [msgspec.Raw(entry) for entry in entries]})
+        return answer(page)
 
     async def _audit(self, request: web.Request, caller: Caller) -> web.Response:
-        return answer({"audit": [msgspec.Raw(entry) for entry in await self._store.history(AUDIT, _HISTORY_MAX)]})
+        return answer(await page_of(self._store, AUDIT, request, "audit"))

@@ -261,6 +261,10 @@ class Store(Protocol):
     async def history(self, name: str, limit: int) -> list[bytes]:
         """Return the last `limit` entries of an experiment's history, the oldest of them first."""
 
+    async def page(self, name: str, limit: int, before: int | None) -> tuple[list[bytes], int | None]:
+        """Return the last `limit` entries before the one numbered `before` (None: of all), the oldest of them first,
+        and the `before` of the page before them (None: there is none)."""
+
     async def publish(self, name: str, version: int, snapshot: bytes, fence: int) -> None:
         """Make a snapshot the experiment's current one. Raises Fenced, or RevisionConflict if a later version is out."""
 

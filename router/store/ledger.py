@@ -113,3 +113,10 @@ def check_version(name: str, version: int, current: int | None) -> None:
     """Raise RevisionConflict if a later snapshot than `version` is out; the same one may be published again."""
     if current is not None and version < current:
         raise RevisionConflict(f"snapshot {current} of experiment {name} is out, {version} came too late")
+
+
+def page(found: Sequence[tuple[int, bytes]], limit: int) -> tuple[list[bytes], int | None]:
+    """Return the entries of a page, and where the one before it ends; `found` are numbered, one more than the page may
+    have if there are more."""
+    shown = found[-limit:] if limit > 0 else ()
+    return [entry for _, entry in shown], shown[0][0] if shown and len(found) > len(shown) else None

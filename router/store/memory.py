@@ -38,7 +38,7 @@ class MemoryStore:
         self._backends: dict[str, Record] = {}
         self._deployments: dict[str, Record] = {}  # the one written longest ago first
         self._prices: dict[str, Record] = {}
-        self._history: dict[str, deque[bytes]] = {}
+        self._history: dict[str, deque[tuple[int, bytes]]] = {}  # numbered from 1
         self._snapshots: dict[str, tuple[int, bytes]] = {}
         self._lease = ledger.Lease()
 
@@ -121,7 +121,8 @@ class MemoryStore:
 
     def _tell(self, entries: Sequence[Entry]) -> None:
         for whose, entry in entries:
-            self._history.setdefault(whose, deque(maxlen=HISTORY_KEPT)).append(bytes(entry))
+            kept = self._history.setdefault(whose, deque(maxlen=HISTORY_KEPT))
+            kept.append((kept[-1][0] + 1 if kept else 1, bytes(entry)))
 
     async def backends(self) -> list[Record]:
         """Return what managed backends are to serve."""
@@ -169,9 +170,13 @@ class MemoryStore:
 
     async def history(self, name: str, limit: int) -> list[bytes]:
         """Return the last `limit` entries, the oldest of them first."""
+        return (await self.page(name, limit, None))[0]
+
+    async def page(self, name: str, limit: int, before: int | None) -> tuple[list[bytes], int | None]:
+        """Return the last `limit` entries before a number."""
         self._require_open()
-        entries = list(self._history.get(name, ()))
-        return entries[max(0, len(entries) - limit) :] if limit > 0 else []
+        kept = [one for one in self._history.get(name, ()) if before is None or one[0] < before]
+        return ledger.page(kept[max(0, len(kept) - max(0, limit) - 1) :], limit)
 
     async def publish(self, name: str, version: int, snapshot: bytes, fence: int) -> None:
         """Make a snapshot the experiment's current one."""

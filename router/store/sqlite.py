@@ -12,8 +12,10 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from router.store import ledger
 from router.store.contract import (
     FIELDS,
+    INT64_MAX,
     Cell,
     Deltas,
     Entry,
@@ -146,10 +148,17 @@ class SqliteStore:
 
     async def history(self, name: str, limit: int) -> list[bytes]:
         """Return the last `limit` entries, the oldest of them first."""
+        return (await self.page(name, limit, None))[0]
+
+    async def page(self, name: str, limit: int, before: int | None) -> tuple[list[bytes], int | None]:
+        """Return the last `limit` entries before a number."""
         rows = await self._rows(
-            "SELECT entry FROM history WHERE name = ? ORDER BY id DESC LIMIT ?", name, max(0, limit)
+            "SELECT id, entry FROM history WHERE name = ? AND id < ? ORDER BY id DESC LIMIT ?",
+            name,
+            INT64_MAX if before is None else before,
+            max(0, limit) + 1,
         )
-        return [row[0] for row in reversed(rows)]
+        return ledger.page(rows[::-1], limit)
 
     async def publish(self, name: str, version: int, snapshot: bytes, fence: int) -> None:
         """Make a snapshot the experiment's current one."""

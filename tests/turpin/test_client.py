@@ -41,6 +41,15 @@ def test_experiments_and_state_are_read_from_the_admin_port() -> None:
     assert {asked.headers["authorization"] for asked in port.asked} == {"Bearer secret"}
 
 
+def test_history_is_read_to_its_beginning() -> None:
+    newer, older = {"history": [{"what": "phase"}], "next": "abc="}, {"history": [{"what": "revision"}]}
+    with scripted(Script(200, newer), Script(200, older)) as port:
+        history = client(port.url).history("digits")
+
+    assert [note["what"] for note in history] == ["revision", "phase"]
+    assert port.asked[1].path == "/admin/v1/experiments/digits/history?cursor=abc%3D"
+
+
 def test_names_can_not_lead_elsewhere() -> None:
     with scripted(Script(200, {"name": "x"})) as port:
         client(port.url).state("../../v1/rewards?a#b")

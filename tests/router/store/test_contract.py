@@ -484,17 +484,3 @@ class TestDeployments:
 
         names = {record.name for record in await store.deployments()}
         assert (len(names), "first" in names, "second" in names) == (DEPLOYMENTS_KEPT, True, False)
-
-
-class TestPrices:
-    async def test_what_is_held_of_a_price_changes_by_compare_and_set_with_its_history(self, store: Store) -> None:
-        fence = await store.lease("leader", NOW, 60.0)
-        assert await store.save_price("tfs", b"waits", 0, fence) == 1
-        assert await store.save_price("tfs", b"accepted", 1, None, [Entry("/audit", b"who")]) == 2
-        with pytest.raises(RevisionConflict):
-            await store.save_price("tfs", b"again", 1, None, [Entry("/audit", b"nobody")])
-        with pytest.raises(Fenced):
-            await store.save_price("tfs", b"late", 2, (fence or 0) - 1)
-
-        assert await store.prices() == [Record("tfs", 2, b"accepted")]
-        assert await store.history("/audit", 9) == [b"who"]
