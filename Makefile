@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test conformance check lint types imports wheel lock clean
+.PHONY: setup demo learn mutants bench-switching test conformance check lint types imports wheel lock clean
 
 setup: $(STAMP)
 
@@ -27,6 +27,10 @@ learn: setup
 # Mutation testing of bandits/, hours; MODULES="bandits/readiness.py …" for some of it.
 mutants: setup
 	$(BIN)/python -P tests/mutants.py $(MODULES)
+
+# What requests notice of a deployment, a retirement, a restoration, a promotion and a rollback; a minute. RATE: requests/s.
+bench-switching: setup
+	$(BIN)/python -P -m load.switching --rate $(or $(RATE),500)
 
 check: lint types imports
 
