@@ -18,6 +18,9 @@ Floats = NDArray[np.float64]
 # failures abound; of continuous ones always: a few large ones may carry the sum (Part I §D).
 SUCCESSES_MIN = 30
 RATE_WITHOUT_MIN = 0.2
+# A sprint brings an arm no more of them once as good an arm as the best would have had so many times as many: one whose
+# rewards are always 0 would have two fifths of the traffic for good.
+SUCCESSES_VAIN = 10.0
 # One stratum is one level; five show that the difference holds over several.
 BLOCKS_CLOSED_MIN = 5
 # More than this still to come could turn any comparison (Part II §3).
@@ -26,8 +29,10 @@ PENDING_MAX = 0.10
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Why nothing may be decided yet, in words: what only time or people bring, and outcomes that traffic would bring to
-    the `arms` that lack them."""
+    """Why nothing may be decided yet, in words: what only time or people bring, and outcomes that traffic would bring.
+
+    `arms` lack outcomes: nothing is claimed of them.
+    """
 
     waits: tuple[str, ...]
     outcomes: tuple[str, ...]
@@ -54,12 +59,20 @@ def missing(question: Question, outcomes: Outcomes, rate: Floats) -> Missing:
         waits.append(f"{question.blocks_closed} blocks are closed, {BLOCKS_CLOSED_MIN} are needed")
     elif is_late and (ripe := int((outcomes.trials.sum(axis=1) > 0).sum())) < BLOCKS_CLOSED_MIN:
         waits.append(f"{ripe} blocks are older than the window, {BLOCKS_CLOSED_MIN} are needed")
-    live = [(number, model) for number, model in enumerate(question.models()) if question.arms[number].is_live]
-    best = max((float(rate[model]) for _, model in live), default=0.0)
+    models = question.models()
+    live = [(number, model) for number, model in enumerate(models) if question.arms[number].is_live]
+    first = max((model for _, model in live), key=lambda model: float(rate[model]), default=0)
+    best = float(rate[first]) if live else 0.0
     for number, model in live:
         waits += _waits_of(question, outcomes, number, model)
     scarce = {number: words for number, model in live if (words := _scarce(question, outcomes, number, model, best))}
-    return Missing((*waits, *(f"alarm: {words}" for words in question.alarms)), tuple(scarce.values()), tuple(scarce))
+    vain = [number for number in scarce if _is_vain(question, outcomes, models[number], first)]
+    waits += [f"{scarce[number]}, and more traffic brings hardly any" for number in vain]
+    return Missing(
+        waits=(*waits, *(f"alarm: {words}" for words in question.alarms)),
+        outcomes=tuple(words for number, words in scarce.items() if number not in vain),
+        arms=tuple(scarce),
+    )
 
 
 def _waits_of(question: Question, outcomes: Outcomes, number: int, model: int) -> list[str]:
@@ -78,16 +91,33 @@ def _waits_of(question: Question, outcomes: Outcomes, number: int, model: int) -
 def _scarce(question: Question, outcomes: Outcomes, number: int, model: int, best: float) -> str:
     """Return which outcomes this arm lacks, if any; `best` is the highest rate of all live arms."""
     name = f"arm {question.arms[number].name}"
-    trials, total, square = (
-        float(field[:, model].sum()) for field in (outcomes.trials, outcomes.total, outcomes.square)
-    )
+    trials, heavy = float(outcomes.trials[:, model].sum()), _effective(question, outcomes, model)
     is_binary = question.objective.reward_type == "binary"
     needed = max(float(question.stop.min_per_arm), 1.0 / max(best, 1e-12) if is_binary else 0.0)
     if trials < needed:
         return f"{name} has {trials:.0f} outcomes, {needed:.0f} are needed"
-    # (sum x)^2 / sum x^2 counts the rewards that matter; for 0 and 1 it is the successes.
-    heavy = total * total / square if square > 0 else 0.0
     is_rare = not is_binary or (best < RATE_WITHOUT_MIN and trials * best < SUCCESSES_MIN)
     if is_rare and heavy < SUCCESSES_MIN:
         return f"{name} has {heavy:.0f} effective successes, {SUCCESSES_MIN} are needed"
     return ""
+
+
+def _effective(question: Question, outcomes: Outcomes, model: int) -> float:
+    """Return (sum x)^2 / sum x^2: it counts the rewards that matter; for 0 and 1 it is the successes.
+
+    Of rewards in their own unit: as shares of a range that begins below 0, silence would count as a reward.
+    """
+    low, span = question.objective.low, question.objective.high - question.objective.low
+    n, share, square = (float(field[:, model].sum()) for field in (outcomes.trials, outcomes.total, outcomes.square))
+    total = n * low + span * share
+    squares = n * low**2 + 2.0 * low * span * share + span**2 * square
+    return total**2 / squares if squares > 0 else 0.0
+
+
+def _is_vain(question: Question, outcomes: Outcomes, model: int, best: int) -> bool:
+    """Say whether a model that lacks successes has had so many outcomes that it won't get them; `best` earns most."""
+    if question.objective.reward_type == "binary":
+        return False
+    trials = outcomes.trials.sum(axis=0)
+    wanted = float(trials[model]) * _effective(question, outcomes, best) / max(float(trials[best]), 1.0)
+    return wanted >= SUCCESSES_VAIN * SUCCESSES_MIN

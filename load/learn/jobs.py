@@ -36,19 +36,13 @@ def world(parameters: Parameters, number: int) -> dict[str, Any]:
 
 
 def peeked(parameters: Parameters, number: int) -> dict[str, Any]:
-    """Play a world of equal arms, and look at every refresh whether a rival is called worse than the leader.
-
-    It is called so when its claim is refuted and nothing but the age the world asks for keeps it: what lacks outcomes is
-    shown, and nothing is claimed of it.
-    """
+    """Play a world of equal arms, and look at every refresh whether the state calls a rival refuted, ready or not."""
     of = validate(World, parameters["world"])
     claims: list[int] = []
 
     def watch(now: int, _: Cells, policy: Policy, __: Turn) -> None:
         numbers = policy.numbers if isinstance(policy, Production) else None
-        if numbers is None or not all("stop.min_age" in words for words in numbers.not_ready):
-            return
-        if any(arm.evidence_log >= numbers.evidence_bar_log for arm in numbers.arms):
+        if numbers and any(arm.is_refuted for arm in numbers.arms):
             claims.append(now)
 
     found = run(of, SEED, number, watch=watch)

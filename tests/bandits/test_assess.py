@@ -125,6 +125,49 @@ def test_the_sprint_brings_outcomes_to_starved_arms_when_nothing_else_is_missing
     assert untried.weights == pytest.approx([0.5, 0.5])
 
 
+def sized(counts: list[int], sizes: list[float], blocks: int = 10) -> Question:
+    """Ask about continuous rewards of one size an arm: so many in each block's 200 outcomes."""
+    n, k = np.full((blocks, 2), 200, np.int64), np.array([counts] * blocks, np.int64)
+    steps = np.rint(np.array(sizes) * STEPS).astype(np.int64)
+    made = Sums(np.arange(blocks), n, n, k * steps, k * steps**2)
+    objective = Objective(V, reward_type="continuous", window_s=10.0)
+    return question(n, k, costs=(0.0, 0.0), sums=made, objective=objective)
+
+
+@pytest.mark.parametrize(
+    ("counts", "sizes", "scarce"),
+    [([20, 2], [0.5, 0.5], "v2"), ([20, 0], [0.5, 0.5], "v2"), ([2, 40], [1.0, 0.01], "v1")],
+)
+def test_nothing_is_claimed_of_an_arm_that_lacks_successes(counts: list[int], sizes: list[float], scarce: str) -> None:
+    found = assess(sized(counts, sizes))
+
+    # The evidence is shown, but a mean of so few rewards is not normal enough to believe it; the sprint brings more.
+    assert found.evidence_log[1] >= found.evidence_bar_log
+    assert scarce in found.not_ready[0]
+    assert found.refuted.tolist() == [False, False]
+    assert found.certified_gap == math.inf
+    assert found.sprint.is_running
+    assert found.weights == pytest.approx([0.98 * 0.6 + 0.01, 0.98 * 0.4 + 0.01])
+
+
+def test_with_enough_successes_the_same_evidence_is_a_claim() -> None:
+    found = assess(sized([20, 4], [0.5, 0.5]))
+
+    assert found.not_ready == ()
+    assert found.refuted.tolist() == [False, True]
+    assert found.certified_gap <= found.margin
+
+
+def test_no_sprint_is_wasted_on_an_arm_that_is_never_rewarded() -> None:
+    # v1 has had 400 rewards in 4,000 outcomes; v2 not one in as many, and would have two fifths of the traffic for good.
+    found = assess(sized([20, 0], [0.5, 0.5], blocks=20))
+
+    assert found.not_ready == ("arm v2 has 0 effective successes, 30 are needed, and more traffic brings hardly any",)
+    assert not found.sprint.is_running
+    assert found.weights == pytest.approx([0.99, 0.01])
+    assert not found.is_over
+
+
 @pytest.mark.parametrize(("times", "goes_on"), [(1.1, True), (2.9, True), (3.1, False)])
 def test_a_sprint_goes_on_while_estimates_waver(times: float, goes_on: bool) -> None:
     asked = question([[900, 900]] * 5, [[882, 880]] * 5, costs=(0.0, 0.0))

@@ -128,3 +128,17 @@ def test_blocks_nobody_was_served_in_are_no_blocks() -> None:
     found = Outcomes(trials, trials / 2, trials / 2, np.zeros_like(trials), np.ones(6))
 
     assert lacking(conversions, found, RATE) == ("1 blocks are older than the window, 5 are needed",)
+
+
+@pytest.mark.parametrize("low", [0.0, -100.0])
+def test_silence_is_no_success_where_the_range_begins_below_nought(low: float) -> None:
+    # 20 rewards of 50 among 300, the rest 0; and 40 of them.
+    objective = Objective(1.0, reward_type="continuous", low=low, high=100.0)
+    size, nothing, trials = (50.0 - low) / (100.0 - low), -low / (100.0 - low), np.array([300.0, 300.0])
+    rewarded = np.array([20.0, 40.0])
+    total = rewarded * size + (trials - rewarded) * nothing
+    square = rewarded * size**2 + (trials - rewarded) * nothing**2
+    found = Outcomes(trials[None, :], total[None, :], square[None, :], np.zeros((1, 2)), np.ones(1))
+
+    words = lacking(replace(READY, objective=objective), found, np.array([3.3, 6.7]))
+    assert words == ("arm v1 has 20 effective successes, 30 are needed",)
