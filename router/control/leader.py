@@ -209,8 +209,10 @@ class Leader:
     ) -> None:
         assert self._lifecycle is not None  # noqa: S101 set before the first turn
         name, epoch = dossier.name, dossier.document.epoch
+        cache, health, laws, memory, tally = self._shelf.caches(epoch)
+        changed = await self._store.sums_since(epoch, tally.stamp)
         seen = Seen(
-            cells=await self._store.sums(epoch),
+            cells=changed.cells,
             beats=_of(beats, epoch, len(dossier.spec.arms)),
             prices_usd_per_hour=self._feeds.prices_usd_per_hour(),
             price_warnings=self._feeds.warnings(),
@@ -222,7 +224,6 @@ class Leader:
             is_complete=asyncio.get_running_loop().time() >= self._heard_at,
         )
         version = self._shelf.versions.get(name, 0) + 1
-        cache, health, laws, memory, tally = self._shelf.caches(epoch)
         done = await asyncio.to_thread(
             refresh,
             dossier,
@@ -235,6 +236,8 @@ class Leader:
             memory=memory,
             tally=tally,
         )
+        # Not before they are in the tally: what it missed would never be read again.
+        tally.stamp = changed.stamp
         saved = await self._save(dossier, done, fence)
         await self._store.publish(name, version, snapshot.encode(done.snapshot), fence)
         self._shelf.versions[name] = version

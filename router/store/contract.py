@@ -181,6 +181,13 @@ class Entry(NamedTuple):
     entry: bytes
 
 
+class Changed(NamedTuple):
+    """Sums per (arm, block) that have changed, all fields of each, and the stamp to ask with for later changes."""
+
+    stamp: int
+    cells: dict[tuple[int, int], dict[str, int]]
+
+
 class Store(Protocol):
     """The state that gateways share. Every call ends within CALL_TIMEOUT_S, with a StoreError if need be.
 
@@ -208,6 +215,9 @@ class Store(Protocol):
 
     async def sums(self, epoch: int) -> dict[tuple[int, int], dict[str, int]]:
         """Return the sums per (arm, block) of an epoch: all of FIELDS for every cell that anything was added to."""
+
+    async def sums_since(self, epoch: int, stamp: int) -> Changed:
+        """Return those sums of an epoch that may have changed since the read that gave `stamp`; with 0 all of them."""
 
     async def heartbeats(self, now: float, max_age_s: float) -> dict[str, bytes]:
         """Return the last heartbeat of every gateway that flushed within `max_age_s`."""

@@ -11,6 +11,7 @@ from router.store.contract import (
     GATEWAY_KEPT_S,
     HISTORY_KEPT,
     Cell,
+    Changed,
     Deltas,
     Entry,
     Record,
@@ -31,6 +32,8 @@ class MemoryStore:
     def __init__(self) -> None:
         self._is_open = False
         self._totals: ledger.Totals = {}
+        self._changed: dict[Cell, int] = {}  # the number of the last change
+        self._changes = 0
         self._known: dict[ledger.Key, float] = {}
         self._expiries: list[tuple[int, ledger.Key]] = []  # a heap
         self._gateways: dict[str, tuple[int, float, bytes]] = {}  # sequence, seen, heartbeat
@@ -58,7 +61,7 @@ class MemoryStore:
             check_fields(fields)
         last = self._gateways.get(gateway)
         if last is None or sequence > last[0]:
-            self._totals.update(ledger.add(deltas.items(), self._totals))
+            self._change(ledger.add(deltas.items(), self._totals))
             self._gateways[gateway] = (sequence, now, bytes(heartbeat))
         self._forget(now)
 
@@ -66,7 +69,7 @@ class MemoryStore:
         """Count each reward whose (nonce, event) is new."""
         self._require_open()
         counted = ledger.count_rewards(rewards, self._known, self._totals)
-        self._totals.update(counted.totals)
+        self._change(counted.totals)
         for key, reward in counted.fresh.items():
             self._known[key] = float(reward.value)
             heapq.heappush(self._expiries, (reward.expires_at, key))
@@ -74,13 +77,23 @@ class MemoryStore:
 
     async def sums(self, epoch: int) -> dict[tuple[int, int], dict[str, int]]:
         """Return the sums per (arm, block) of an epoch."""
+        return (await self.sums_since(epoch, 0)).cells
+
+    async def sums_since(self, epoch: int, stamp: int) -> Changed:
+        """Return the sums of an epoch that have changed."""
         self._require_open()
         check_cell(Cell(epoch, 0, 0))
-        return {
+        cells = {
             (cell.arm, cell.block): dict(zip(FIELDS, row, strict=True))
             for cell, row in self._totals.items()
-            if cell.epoch == epoch
+            if cell.epoch == epoch and self._changed[cell] >= stamp
         }
+        return Changed(self._changes + 1, cells)
+
+    def _change(self, totals: ledger.Totals) -> None:
+        self._changes += 1
+        self._totals.update(totals)
+        self._changed.update(dict.fromkeys(totals, self._changes))
 
     async def heartbeats(self, now: float, max_age_s: float) -> dict[str, bytes]:
         """Return the last heartbeat of every gateway that flushed within `max_age_s`."""

@@ -17,6 +17,7 @@ from router.store.contract import (
     FIELDS,
     INT64_MAX,
     Cell,
+    Changed,
     Deltas,
     Entry,
     Record,
@@ -77,6 +78,17 @@ class SqliteStore:
             signed(epoch),
         )
         return {(row[0], row[1]): dict(zip(FIELDS, row[2:], strict=True)) for row in rows}
+
+    async def sums_since(self, epoch: int, stamp: int) -> Changed:
+        """Return the sums of an epoch that have changed."""
+        check_cell(Cell(epoch, 0, 0))
+        rows = await self._rows(
+            f"SELECT changed, arm, block, {', '.join(FIELDS)} FROM sums WHERE epoch = ? AND changed >= ?",  # noqa: S608 - ours
+            signed(epoch),
+            stamp,
+        )
+        cells = {(row[1], row[2]): dict(zip(FIELDS, row[3:], strict=True)) for row in rows}
+        return Changed(max((row[0] + 1 for row in rows), default=stamp), cells)
 
     async def heartbeats(self, now: float, max_age_s: float) -> dict[str, bytes]:
         """Return the last heartbeat of every gateway that flushed within `max_age_s`."""

@@ -19,8 +19,8 @@ from router.store.contract import (
 
 # "TURP" in ASCII: tells our files from those of other programs, as `file` does too.
 _APPLICATION_ID = 0x54555250
-# 2: more fields in sums. 3: backends. 4: deployments. 5: prices.
-SCHEMA_VERSION = 5
+# 2: more fields in sums. 3: backends. 4: deployments. 5: prices. 6: when sums changed.
+SCHEMA_VERSION = 6
 # STRICT tables came with 3.37; without them SQLite would turn an overflowing integer into a float in silence.
 _SQLITE_MIN = (3, 37, 0)
 # Below CALL_TIMEOUT_S, so that a caller learns of the lock and not only that time ran out.
@@ -36,10 +36,14 @@ _DOCUMENTS = " ".join(
     for table in ("backends", "deployments", "prices")
 )
 
+# By `changed` a reader finds what is new: it counts the writes of an epoch's sums.
+_CHANGED = "CREATE INDEX sums_changed ON sums (epoch, changed);"
+
 _SCHEMA = f"""
 CREATE TABLE sums (epoch INTEGER NOT NULL, arm INTEGER NOT NULL, block INTEGER NOT NULL,
-    {", ".join(f"{field} INTEGER NOT NULL" for field in FIELDS)},
+    {", ".join(f"{field} INTEGER NOT NULL" for field in FIELDS)}, changed INTEGER NOT NULL,
     PRIMARY KEY (epoch, arm, block)) STRICT, WITHOUT ROWID;
+{_CHANGED}
 CREATE TABLE counted (nonce BLOB NOT NULL, event TEXT NOT NULL, value REAL NOT NULL, expires_at INTEGER NOT NULL,
     PRIMARY KEY (nonce, event)) STRICT, WITHOUT ROWID;
 CREATE TABLE gateways (gateway TEXT PRIMARY KEY, sequence INTEGER NOT NULL, seen REAL NOT NULL,
@@ -148,11 +152,12 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
 
 
 def _migration(connection: sqlite3.Connection) -> str:
-    """Return what brings an older file up to date: the fields and tables it lacks; fields at the end, as in FIELDS."""
+    """Return what brings an older file up to date: the columns and tables it lacks."""
     there = {row[1] for row in connection.execute("PRAGMA table_info(sums)")}
-    columns = (f"ALTER TABLE sums ADD COLUMN {field} INTEGER NOT NULL DEFAULT 0;" for field in FIELDS)
-    missing = (column for column, field in zip(columns, FIELDS, strict=True) if field not in there)
-    return " ".join((*missing, _DOCUMENTS, f"PRAGMA user_version = {SCHEMA_VERSION};"))
+    missing = [name for name in (*FIELDS, "changed") if name not in there]
+    columns = [f"ALTER TABLE sums ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0;" for name in missing]
+    index = _CHANGED if "changed" in missing else ""
+    return " ".join((*columns, index, _DOCUMENTS, f"PRAGMA user_version = {SCHEMA_VERSION};"))
 
 
 def named(error: sqlite3.Error, path: str) -> StoreError:

@@ -23,6 +23,9 @@ from router.store.contract import (
 
 Row = TypeVar("Row")
 
+# An older file has its columns in another order.
+_COLUMNS = ", ".join(("epoch", "arm", "block", *FIELDS))
+
 # Rows of one statement at most; with powers of two below it, nine texts serve all lengths from SQLite's statement cache.
 _ROWS_PER_STATEMENT = 256
 # Pairs looked at for their expiry per pair added: the sweep outruns the growth, so that the expired are at most a
@@ -161,13 +164,21 @@ class Transaction:
                 f"INSERT INTO counted VALUES {_places(4, len(chunk))}",  # noqa: S608 - places
                 [part for (nonce, event), r in chunk for part in (nonce, event, float(r.value), r.expires_at)],
             )
+        numbers = {epoch: self._next_change(epoch) for epoch in {cell.epoch for cell in self._changed}}
         for rows in _chunks(list(self._changed.items())):
             self._execute(
-                f"REPLACE INTO sums VALUES {_places(3 + len(FIELDS), len(rows))}",  # noqa: S608 - places
-                [part for cell, row in rows for part in (*_stored(cell), *row)],
+                f"REPLACE INTO sums ({_COLUMNS}, changed) VALUES {_places(4 + len(FIELDS), len(rows))}",  # noqa: S608 - ours
+                [part for cell, row in rows for part in (*_stored(cell), *row, numbers[cell.epoch])],
             )
         if self._sweep.now is not None:
             self._forget(self._sweep.now, max(_SWEEP_MIN, _SWEEP_PER_REWARD * len(self._fresh)))
+
+    def _next_change(self, epoch: int) -> int:
+        return int(
+            self._execute(
+                "SELECT coalesce(max(changed), 0) + 1 FROM sums WHERE epoch = ?", (signed(epoch),)
+            ).fetchone()[0]
+        )
 
     def _forget(self, now: float, pairs: int) -> None:
         """Look at the next pairs in the order of their nonces, and delete those whose time is over.

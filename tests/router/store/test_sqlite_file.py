@@ -232,8 +232,9 @@ def test_a_file_that_can_t_be_written_is_unavailable_in_use_and_unopenable_at_th
 def test_a_file_of_an_older_version_gets_the_fields_it_lacks_and_keeps_its_sums(path: Path) -> None:
     make(path)
     connection = sqlite3.connect(path)
-    for field in FIELDS[-7:]:
-        connection.execute(f"ALTER TABLE sums DROP COLUMN {field}")
+    connection.execute("DROP INDEX sums_changed")
+    for column in ("changed", *FIELDS[-7:]):
+        connection.execute(f"ALTER TABLE sums DROP COLUMN {column}")
     connection.execute("DROP TABLE backends")
     connection.execute("DROP TABLE deployments")
     connection.execute("DROP TABLE prices")
@@ -242,8 +243,11 @@ def test_a_file_of_an_older_version_gets_the_fields_it_lacks_and_keeps_its_sums(
 
     async def add_to(store: Store) -> dict[str, int]:
         await store.open()
+        stamp, before = await store.sums_since(CELL.epoch, 0)
+        assert (before[CELL.arm, CELL.block]["rows"], (await store.sums_since(CELL.epoch, stamp)).cells) == (1, {})
         await store.flush("h", 1, {CELL: {"log_moment": -3, "rows": 1}}, b"", NOW)
         sums = await store.sums(CELL.epoch)
+        assert (await store.sums_since(CELL.epoch, stamp)).cells == sums
         assert (await store.backends(), await store.deployments(), await store.prices()) == ([], [], [])
         await store.close()
         return sums[CELL.arm, CELL.block]
