@@ -22,8 +22,8 @@ _ENDS: Final = np.array(delay_bins.ENDS)
 
 
 class Counts:
-    """Sums as a store holds them. Mutable: `cells` by (arm, block), what is new since it was last asked for, and the
-    moments of the draws in their finest steps."""
+    """Sums as a store holds them. Mutable: `cells` by (arm, block), which of them and what else is new since it was last
+    asked for, and the moments of the draws in their finest steps."""
 
     def __init__(self, arms: int, window: float, *, has_segments: bool = False) -> None:
         self.cells: dict[tuple[int, int], dict[str, int]] = defaultdict(lambda: dict.fromkeys(FIELDS, 0))
@@ -31,12 +31,13 @@ class Counts:
         self._window = window
         self._news: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
         self._moments: Counter[tuple[int, int]] = Counter()
+        self._changed: set[tuple[int, int]] = set()
 
     def requests(self, turn: Turn, counts: Int64s, segment: int = 0) -> None:
         """Count that so many requests (K,) were drawn with the turn's weights of the segment, and answered."""
         name = "decisions" if turn.is_learned else "unlearned_decisions"
         for arm in np.flatnonzero(counts).tolist():
-            cell = self.cells[cell_arm(arm, segment), turn.block]
+            cell = self._cell(cell_arm(arm, segment), turn.block)
             cell[name] += int(counts[arm])
             if turn.is_learned:
                 cell["assigned"] += int(counts[arm])
@@ -49,7 +50,7 @@ class Counts:
                 _, *key = moment_cell(0, arm, place)
                 self._moments[key[0], key[1]] += draws * moment
                 whole = self._moments[key[0], key[1]] >> (SHARP_BITS - STORED_BITS)
-                self.cells[key[0], key[1]]["log_moment"] = whole
+                self._cell(key[0], key[1])["log_moment"] = whole
 
     def immediate(self, block: int, sums: Int64s, segment: int = 0) -> None:
         """Count rewards that came at once: (K, 3) their number, steps and squared steps."""
@@ -77,12 +78,23 @@ class Counts:
         self._news.clear()
         return news
 
+    def changed(self) -> dict[tuple[int, int], dict[str, int]]:
+        """Return the cells that have changed since this was last asked."""
+        changed = {key: self.cells[key] for key in self._changed}
+        self._changed.clear()
+        return changed
+
+    def _cell(self, arm: int, block: int) -> dict[str, int]:
+        """Return a cell to be changed."""
+        self._changed.add((arm, block))
+        return self.cells[arm, block]
+
     def _bins(self, delay: NDArray[np.float64]) -> Int64s:
         """Return the bin of each delay, as `delay_bins.bin_of` does."""
         return np.minimum(np.searchsorted(_ENDS, delay / self._window), delay_bins.BINS - 1)
 
     def _add(self, arm: int, block: int, sums: Sequence[int], delay_ms: int, in_bins: dict[int, int]) -> None:
-        cell = self.cells[arm, block]
+        cell = self._cell(arm, block)
         for name, number in zip(("rewards", "reward_q", "reward_q2"), sums, strict=True):
             cell[name] += number
         cell["delay_ms"] += delay_ms

@@ -50,7 +50,10 @@ class Policy(Protocol):
     """Chooses weights, refresh after refresh. The first turn comes before the first request."""
 
     def turn(self, now: int, cells: Cells, news: Sequence[News], costs_usd: Floats) -> Turn:
-        """Learn, and share out the next requests; `now` counts those that have been, costs (K,) are the present ones."""
+        """Learn, and share out the next requests; `now` counts those that have been, costs (K,) are the present ones.
+
+        The cells are those that have changed since the last turn.
+        """
 
     def verdict(self) -> Verdict:
         """Say what has been decided so far."""

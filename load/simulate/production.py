@@ -95,8 +95,9 @@ def _duration(requests: float) -> str:
 class Production:
     """The learner at work. Mutable: its dossier, the version of its snapshot, what is under way, what it decided."""
 
-    def __init__(self, world: World) -> None:
-        spec = experiment_of(world)
+    def __init__(self, world: World, spec: Experiment | None = None) -> None:
+        """Begin the experiment `spec`; without it that of `experiment_of`."""
+        spec = spec or experiment_of(world)
         draft = begin(tuple(arm.name for arm in spec.arms), spec.arm(spec.control), spec.end_rules())
         life = step(draft, Start(_START_S, who="the simulator")).life
         document = Document(spec=spec.model_dump(mode="json"), epoch=1, life=to_json(life))
@@ -110,7 +111,7 @@ class Production:
         self._retired: list[tuple[int, int]] = []
 
     def turn(self, now: int, cells: Cells, news: Sequence[News], costs_usd: Floats) -> Turn:
-        """Refresh as the leader does, and do what it asks for. Of the cells those that have changed are enough."""
+        """Refresh as the leader does, and do what it asks for."""
         now_s = _START_S + now
         events, calibrated = self._work(now_s)
         names = [arm.backend for arm in self._dossier.spec.arms]

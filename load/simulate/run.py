@@ -59,14 +59,15 @@ def run(world: World, seed: int, number: int = 0, *, has_path: bool = False, wat
     policy: Policy = baseline(world) or Production(world)
     play = _Play(world, np.random.default_rng([seed, number]))
     now, path = 0, []
-    turn = policy.turn(0, play.counted.cells, [], play.truth.costs_usd(0))
+    turn = policy.turn(0, {}, [], play.truth.costs_usd(0))
     while now < world.requests:
         if has_path:
             path.append([now, *(part / PARTS for part in turn.parts)])
         end = min(now + world.refresh, world.requests)
         play.serve(now, end, turn)
         now = end
-        turn = policy.turn(now, play.counted.cells, play.deliver(now), play.truth.costs_usd(now))
+        news = play.deliver(now)
+        turn = policy.turn(now, play.counted.changed(), news, play.truth.costs_usd(now))
         if watch is not None:
             watch(now, play.counted.cells, policy, turn)
     verdict = policy.verdict()
