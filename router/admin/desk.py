@@ -6,14 +6,14 @@ step in the store.
 """
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 import structlog
 
-from bandits.life import Life, Note, from_json
+from bandits.life import Life, Note, Start, from_json
 from bandits.operate import Directed
 from router.admin.answers import Refused, unknown_experiment
 from router.admin.reading import AUDIT, etag_of
@@ -23,7 +23,7 @@ from router.config.settings import Backend
 from router.control.amend import StateConflict, amend, end_rules, found, obeyed
 from router.control.dossier import Document, Dossier, FirstAnswer, dossier_of, encode
 from router.problems import Problem
-from router.store import Entry, RevisionConflict, Store, StoreUnavailable
+from router.store import Entry, Record, RevisionConflict, Store, StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -106,11 +106,7 @@ class Desk:
             raise Refused(
                 Problem.STATE, f"there is an experiment '{spec.name}' already: change it, or take another name"
             )
-        for record in records.values():
-            other = dossier_of(record.name, record.revision, record.document)
-            if other.spec.model == spec.model and other.life.phase != "archived":
-                message = f"the experiment '{other.name}' has the model '{spec.model}' already; one is the most"
-                raise Refused(Problem.STATE, message, [{"field": "model", "message": message}])
+        _check_model(records.values(), spec)
         now = self._unix_now()
         document = found(spec, end_rules(spec, self._backends), secrets.randbits(64))
         document, done = self._answered(
@@ -128,8 +124,11 @@ class Desk:
     async def replace(self, name: str, spec_of: Callable[[Dossier], Experiment], asked: Asked) -> Done:
         """Store another specification; `spec_of` makes it from the experiment as it is."""
 
+        others = await self._store.experiments()
+
         def change(dossier: Dossier, now: float) -> tuple[Document, tuple[Note, ...]]:
             spec = spec_of(dossier)
+            _check_model(others, spec)
             document, notes = amend(dossier, spec, self._backends, now=now, who=asked.signed)
             revision = dossier.document.revision
             note = Note(now, "revision", str(revision), str(revision + 1), f"edited by {asked.signed}")
@@ -139,7 +138,16 @@ class Desk:
 
     async def order(self, name: str, order_of: Callable[[Dossier, float], Directed], asked: Asked) -> Done:
         """Have the experiment obey an order; Refused when its state does not allow that."""
-        return await self._change(name, lambda dossier, now: obeyed(dossier, order_of(dossier, now)), asked)
+        others = await self._store.experiments()
+
+        def change(dossier: Dossier, now: float) -> tuple[Document, tuple[Note, ...]]:
+            order = order_of(dossier, now)
+            if isinstance(order, Start):
+                # Two that were created at the same instant are both there.
+                _check_model(others, dossier.spec)
+            return obeyed(dossier, order)
+
+        return await self._change(name, change, asked)
 
     async def remove(self, name: str, asked: Asked) -> None:
         """Delete a draft or an archived experiment; its history stays."""
@@ -251,6 +259,15 @@ def _replay(dossier: Dossier, asked: Asked) -> Done | None:
     if first.fingerprint != asked.fingerprint:
         raise Refused(Problem.KEY_REUSED, "this Idempotency-Key came with another request before: take a new one")
     return Done(first.status, first.body, etag_of(dossier.document), dossier.document.revision, is_replayed=True)
+
+
+def _check_model(records: Iterable[Record], spec: Experiment) -> None:
+    """Refuse a second experiment for one model: only one can answer for it."""
+    for record in records:
+        other = dossier_of(record.name, record.revision, record.document)
+        if other.name != spec.name and other.spec.model == spec.model and other.life.phase != "archived":
+            message = f"the experiment '{other.name}' has the model '{spec.model}' already; one is the most"
+            raise Refused(Problem.STATE, message, [{"field": "model", "message": message}])
 
 
 def _check_match(dossier: Dossier, asked: Asked) -> None:

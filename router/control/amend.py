@@ -19,14 +19,15 @@ from router.config.experiment_sections import Arm
 from router.config.settings import Backend
 from router.control.dossier import Document, Dossier
 
-# What was counted was counted by these; another experiment is the place for others.
-_FIXED: Final[tuple[Place, ...]] = (
-    ("model",),
-    ("control",),
-    ("objective", "reward"),
-    ("policy", "sticky"),
-    ("policy", "segments"),
-)
+# What was counted was counted by these; another experiment is the place for others. All else is applied to the sums when
+# they are read, or starts anew by itself (the bound on slow calls, `guards.bounded`).
+_FIXED: Final[Mapping[Place, str]] = {
+    ("model",): "clients call it by this name",
+    ("control",): "all evidence was taken against it",
+    ("objective", "reward"): "rewards were counted by their type, range, window and feedback",
+    ("policy", "sticky"): "it says what one draw was",
+    ("policy", "segments"): "what was counted belongs to segments by their places in this list",
+}
 
 
 class StateConflict(Exception):
@@ -118,12 +119,13 @@ def _widened(parts: tuple[int, ...], arms: int, added: int) -> tuple[int, ...]:
 
 
 def _fixed_problems(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Problem]:
-    for place in _FIXED:
+    for place, why in _FIXED.items():
         was, is_now = before, after
         for part in place:
             was, is_now = was[str(part)], is_now[str(part)]
         if was != is_now:
-            yield Problem(place, "can't change once the experiment was started: make another one for a new question")
+            words = f"can't change once the experiment was started, for {why}: make another one for a new question"
+            yield Problem(place, words)
 
 
 def _arm_problems(dossier: Dossier, spec: Experiment) -> Iterator[Problem]:

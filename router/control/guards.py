@@ -21,6 +21,9 @@ from router.heartbeat import ExperimentBeat
 # p99: so many calls may take longer.
 _SLOW_SHARE_MAX: Final = 0.01
 _DAY_S: Final = 86_400.0
+# Workers count by a new bound within 250 ms, and flush what they counted by the old one within as much again; 2 s is
+# four times that.
+_SETTLE_S: Final = 2.0
 _COUNTED: Final = ("calls", "failed_calls", "slow_calls")
 _EVENTS: Final = {"error_ratio": "failed_calls", "backend_p99_ms": "slow_calls"}
 
@@ -28,6 +31,14 @@ _EVENTS: Final = {"error_ratio": "failed_calls", "backend_p99_ms": "slow_calls"}
 def call_max_s(spec: Experiment) -> float | None:
     """Return the time beyond which workers count a call as slow; None without a guardrail on it."""
     return min((one.max * 1e-3 for one in spec.guardrails if one.metric == "backend_p99_ms"), default=None)
+
+
+def bounded(dossier: Dossier, now: float) -> Dossier:
+    """Note when the bound on slow calls changed: those counted by the old one say nothing about the new one."""
+    bound_s = call_max_s(dossier.spec)
+    if bound_s == dossier.document.slow_beyond_s:
+        return dossier
+    return dossier.with_changes(slow_beyond_s=bound_s, slow_since=now)
 
 
 def sick(
@@ -44,14 +55,15 @@ def sick(
     return tuple(found.values())
 
 
-def counted_from(dossier: Dossier, life: Life, counted: Counted) -> dict[str, dict[str, int]]:
+def counted_from(dossier: Dossier, life: Life, counted: Counted, now: float) -> dict[str, dict[str, int]]:
     """Return per arm the counts it had when it last was in quarantine: what a sick arm did is not held against it when
-    it is well again.
+    it is well again. With a new bound on slow calls, counting begins anew for all.
     """
     if not dossier.spec.guardrails:
         return {}
     totals = counted.totals(_COUNTED)
-    resting = {arm.name: totals[place] for place, arm in enumerate(life.arms) if arm.state == "quarantined"}
+    is_new = _is_settling(dossier, now)
+    resting = {arm.name: totals[place] for place, arm in enumerate(life.arms) if is_new or arm.state == "quarantined"}
     return dossier.document.guarded_from | resting
 
 
@@ -90,7 +102,7 @@ def _evident(dossier: Dossier, life: Life, counted: Counted, now: float) -> list
     """Return the arms of whose calls too large a share fails or is slow, where chance is no excuse."""
     found = []
     live = receives(life)
-    for place, guard in _guards(dossier, life, counted):
+    for place, guard in _guards(dossier, life, counted, now):
         alarm = guarded(guard)
         if alarm.is_ringing and live[place] and life.arms[place].state == "eligible":
             numbers = {
@@ -104,7 +116,13 @@ def _evident(dossier: Dossier, life: Life, counted: Counted, now: float) -> list
     return found
 
 
-def _guards(dossier: Dossier, life: Life, counted: Counted) -> list[tuple[int, Guard]]:
+def _is_settling(dossier: Dossier, now: float) -> bool:
+    """Whether some workers may still count slow calls by an earlier bound."""
+    document = dossier.document
+    return document.slow_beyond_s is not None and now - document.slow_since < _SETTLE_S
+
+
+def _guards(dossier: Dossier, life: Life, counted: Counted, now: float) -> list[tuple[int, Guard]]:
     if not dossier.spec.guardrails:
         return []
     totals = counted.totals(_COUNTED)
@@ -112,6 +130,8 @@ def _guards(dossier: Dossier, life: Life, counted: Counted) -> list[tuple[int, G
     for place, arm in enumerate(life.arms):
         count = _since(totals[place], dossier.document.guarded_from.get(arm.name, {}))
         for one in dossier.spec.guardrails:
+            if one.metric == "backend_p99_ms" and _is_settling(dossier, now):
+                continue
             if one.metric in _EVENTS:
                 share_max = one.max if one.metric == "error_ratio" else _SLOW_SHARE_MAX
                 events = min(count[_EVENTS[one.metric]], count["calls"])

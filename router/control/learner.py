@@ -21,7 +21,7 @@ from bandits.segmented import SegmentMemory
 from router.control.alarms import alarms_of
 from router.control.capacity import rooms
 from router.control.dossier import ArmCost, Dossier
-from router.control.guards import call_max_s, counted_from, sick
+from router.control.guards import bounded, call_max_s, counted_from, sick
 from router.control.prices import follow
 from router.control.questions import question_of
 from router.control.report import numbers_of, state_view
@@ -84,14 +84,14 @@ def refresh(
     counted = tally.counted(len(dossier.spec.arms), len(dossier.spec.segment_names()))
     dossier = _measure(dossier, seen)
     prices = follow(dossier.document.prices, seen.prices_usd_per_hour, now, dossier.spec.policy.hold)
-    dossier = dossier.with_changes(prices=prices)
+    dossier = bounded(dossier.with_changes(prices=prices), now)
     notes: list[Note] = []
     life = dossier.life
     for event in (*seen.events, *_idle(dossier, seen, now), Tick(now)):
         life = _step(life, event, notes)
     for failed in sick(dossier, life, counted, seen.beats, now):
         life = _step(life, failed, notes)
-    dossier = dossier.with_changes(guarded_from=counted_from(dossier, life, counted))
+    dossier = dossier.with_changes(guarded_from=counted_from(dossier, life, counted, now))
     if mode(life) == "experiment":
         question = question_of(dossier, life, counted, seen.prices_usd_per_hour, now, laws)
         # Not written out as JSON yet: only the alarms see this one.

@@ -145,19 +145,35 @@ async def test_arms_that_come_and_go_keep_their_numbers_and_never_another_s(on: 
     [
         ({"control": "v2"}, "control"),
         ({"model": "other"}, "model"),
-        ({"objective": {"value_usd": 1e-6, "reward": {"window": "1h"}}}, "objective.reward"),
-        ({"policy": {"sticky": True}}, "policy.sticky"),
+        *(
+            ({"objective": {"value_usd": 1e-6, "reward": reward}}, "objective.reward")
+            for reward in (
+                {"window": "1h"},
+                {"feedback": "conversions"},
+            )
+        ),
+        ({"policy": {"sticky": True, "segments": ["de", "fr"]}}, "policy.sticky"),
+        *(
+            ({"policy": {"segments": segments}}, "policy.segments")
+            for segments in (["fr", "de"], ["de"], [], ["de", "fr", "it"], ["it", "de", "fr"])
+        ),
     ],
 )
 async def test_what_was_counted_by_can_not_change_once_started(on: Bench, change: dict[str, Any], field: str) -> None:
-    await on.started()
+    segments = {"policy": {"segments": ["de", "fr"]}}
+    await on.started(**segments)
+    before = await on.dossier()
+    change = segments | change
     if "model" in change:
         change = change | {"arms": [{**arm, "model": "digits"} for arm in specified()["arms"]]}
 
-    refused = await on.edit("PUT", specified(**change))
+    for method, path in (("PUT", ""), ("PATCH", ""), ("PUT", "?dryRun=true")):
+        refused = await on.call(method, f"{EXPERIMENTS}/digits{path}", specified(**change), If_Match=await on.etag())
 
-    assert refused.status == 422
-    assert [error["field"] for error in refused.body["errors"]] == [field]
+        assert refused.status == 422
+        assert [error["field"] for error in refused.body["errors"]] == [field]
+        assert "make another one for a new question" in refused.body["errors"][0]["message"]
+    assert await on.dossier() == before
 
 
 async def test_control_can_not_be_dropped_while_it_runs(on: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from bandits.life import ArmFailed, ArmWarmed, Try
@@ -132,3 +133,29 @@ def test_nothing_is_retired_by_sickness() -> None:
     assert world.states() == ["quarantined"] * 3
     # Control serves.
     assert [arm.parts > 0 for arm in world.published[-1].arms] == [True, False, False]
+
+
+@pytest.mark.parametrize("bound_ms", [160, 40])
+def test_slow_calls_counted_by_an_earlier_bound_say_nothing_about_a_new_one(bound_ms: float) -> None:
+    world = running({"metric": "backend_p99_ms", "max": 80})
+    # More than one in a hundred, and short of evidence.
+    calls(world, 1, calls=20, slow=1)
+    world.tick()
+    amended = world.dossier.spec.model_dump(mode="json") | {
+        "guardrails": [{"metric": "backend_p99_ms", "max": bound_ms}]
+    }
+    world.dossier = msgspec.structs.replace(
+        world.dossier.with_changes(spec=amended), spec=validate(Experiment, amended)
+    )
+
+    # Workers that have not heard of the new bound yet.
+    for _ in range(2):
+        calls(world, 1, calls=40, slow=40)
+        world.tick()
+    for _ in range(3):
+        calls(world, 1, calls=50)
+        world.tick()
+    assert world.states()[1] == "eligible"
+    calls(world, 1, calls=50, slow=40)
+    world.tick()
+    assert world.states()[1] == "quarantined"
