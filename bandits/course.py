@@ -64,6 +64,15 @@ class Course:
         arms = self.life.arms
         self.life = replace(self.life, arms=(*arms[:number], arm, *arms[number + 1 :]))
 
+    def send_away(self, number: int, why: str) -> None:
+        """Drain an arm. One that was still warming may not be loaded: it has no grace, and is warmed if it comes back."""
+        was_warming = self.life.arms[number].state == "warming"
+        self.move(number, "draining", why)
+        if was_warming:
+            self.put(number, replace(self.life.arms[number], is_unloading=True))
+        if self.life.successor == number:
+            self.life = replace(self.life, successor=None)
+
     def start(self, event: Start) -> None:
         """Draft to warmup."""
         if self.life.phase == "draft":
@@ -237,7 +246,7 @@ class Course:
         self.enter("draining", f"{name} serves: {why}")
         for other, arm in enumerate(self.life.arms):
             if other != number and arm.state in ("eligible", "warming"):
-                self.move(other, "draining", f"{name} serves in its place")
+                self.send_away(other, f"{name} serves in its place")
         self.look_around()
 
     def _end(self, event: Assessed) -> None:

@@ -38,7 +38,7 @@ def refusal(life: Life, order: Directed) -> str:
         case Rollback():
             return orders.refusal(life, Promote(order.now, life.control, order.who))
         case Archive():
-            moving = [arm.name for arm in life.arms if arm.is_unloading or arm.state in ("warming", "draining")]
+            moving = _moving(life)
             if life.phase == "concluded" and moving:
                 return f"arms are still on their way: {', '.join(moving)}"
             return _unless(life.phase == "concluded", life, "only what is concluded can be archived: stop it first")
@@ -48,6 +48,15 @@ def refusal(life: Life, order: Directed) -> str:
             if order.arm == life.control:
                 return f"{life.arms[order.arm].name} is control: without it nothing compares"
             return _unless(phase in OPEN, life, "arms can be dropped only while it is undecided")
+
+
+def _moving(life: Life) -> list[str]:
+    """Return the arms that something is still to be done with; when an observed server unloads is not ours to wait for."""
+    return [
+        arm.name
+        for number, arm in enumerate(life.arms)
+        if arm.state in ("warming", "draining") or (arm.is_unloading and number not in life.rules.observed)
+    ]
 
 
 def _unless(is_fit: bool, life: Life, why: str) -> str:
@@ -78,10 +87,8 @@ def obey(course: Course, order: Operation) -> None:
         case AddArms():
             _add(course, order.names, f"added by {who}")
         case DropArm():
-            if course.life.successor == order.arm:
-                course.life = replace(course.life, successor=None)
             if course.life.arms[order.arm].state in ("warming", "eligible", "quarantined"):
-                course.move(order.arm, "draining", f"dropped by {who}")
+                course.send_away(order.arm, f"dropped by {who}")
     course.look_around()
 
 

@@ -23,9 +23,9 @@ def refusal(life: Life, order: Order) -> str:
         case Restore():
             possible = ("draining", "standby", "retired", "quarantined")
         case Drain():
-            possible = ("eligible", "quarantined")
+            possible = ("warming", "eligible", "quarantined")
         case _:
-            possible = ("eligible", "quarantined", "draining", "standby")
+            possible = ("warming", "eligible", "quarantined", "draining", "standby")
     if arm.state not in possible:
         return f"{arm.name} is {arm.state}; it must be {' or '.join(possible)}"
     if not isinstance(order, Restore):
@@ -43,7 +43,7 @@ def obey(course: Course, order: Order) -> None:
     who = order.who or "an operator"
     match order:
         case Drain():
-            course.move(order.arm, "draining", f"taken out by {who}")
+            course.send_away(order.arm, f"taken out by {who}")
         case Retire():
             _retire(course, order.arm, who)
         case Restore():
@@ -59,7 +59,7 @@ def _retire(course: Course, number: int, who: str) -> None:
         course.put(number, replace(arm, is_unloading=True, is_parked=False))
         return
     if arm.state != "draining":
-        course.move(number, "draining", f"retired by {who}")
+        course.send_away(number, f"retired by {who}")
     # Carried over into standby: there it is unloaded without its grace.
     course.put(number, replace(course.life.arms[number], is_unloading=True, is_parked=False))
 
@@ -67,7 +67,7 @@ def _retire(course: Course, number: int, who: str) -> None:
 def bring_back(course: Course, number: int, why: str) -> None:
     """Make an arm eligible that is loaded, and warm any other; the model server lets go of it, or has done so."""
     arm = course.life.arms[number]
-    is_loaded = arm.state == "eligible" or arm.state == "draining" or (arm.state == "standby" and not arm.is_unloading)
+    is_loaded = arm.state == "eligible" or (arm.state in ("draining", "standby") and not arm.is_unloading)
     course.put(number, replace(arm, is_unloading=False, is_parked=False))
     if arm.state not in ("eligible", "warming"):
         course.move(number, "eligible" if is_loaded else "warming", why)

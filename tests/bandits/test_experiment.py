@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -17,7 +18,9 @@ from bandits.life import (
     Note,
     Pause,
     Promote,
+    Restore,
     Resume,
+    Retire,
     Start,
     Tick,
     Try,
@@ -181,6 +184,53 @@ def test_arm_that_is_warming_when_another_is_promoted_goes_as_the_others_do() ->
     life = play(running(), AddArms(3.0, ("v4",), "ops"), Promote(4.0, 1, "ops"))
 
     assert states(life) == ["draining", "eligible", "draining", "draining"]
+
+
+@pytest.mark.parametrize("order", [Drain, Retire, DropArm])
+def test_arm_that_never_gets_warm_can_be_sent_away_and_is_warmed_when_it_comes_back(
+    order: Callable[..., Event],
+) -> None:
+    life = play(running(EndRules(grace_s=60.0)), AddArms(3.0, ("v4",), "ops"), order(4.0, 3, "ops"))
+    assert (states(life)[3], underway(life)) == ("draining", (AwaitIdle(3),))
+    assert states(play(life, AddArms(5.0, ("v4",), "ops")))[3] == "warming"
+
+    life = play(life, ArmIdle(6.0, 3))
+    assert underway(life) == (Unload(3),)
+    assert states(play(life, Restore(7.0, 3, "ops")))[3] == "warming"
+
+
+def test_arm_that_can_not_be_loaded_after_the_end_does_not_keep_the_experiment_from_the_archive() -> None:
+    life = play(running(), over(3.0), *(fact for arm in (0, 2) for fact in (ArmIdle(4.0, arm), Unloaded(5.0, arm))))
+    life = play(life, Restore(6.0, 2, "ops"), ArmFailed(7.0, 2, "not on disk"))
+    assert (life.phase, states(play(life, Archive(8.0)))[2], play(life, Archive(8.0)).phase) == (
+        "concluded",
+        "warming",
+        "concluded",
+    )
+
+    life = play(life, Drain(8.0, 2, "ops"), ArmIdle(9.0, 2), Unloaded(10.0, 2))
+
+    assert play(life, Archive(11.0)).phase == "archived"
+
+
+def test_loser_that_an_observed_server_keeps_does_not_keep_the_experiment_from_the_archive() -> None:
+    life = play(
+        running(EndRules(observed=(0, 1, 2))), Retire(3.0, 2, "ops"), ArmIdle(4.0, 2), over(5.0), ArmIdle(6.0, 0)
+    )
+
+    assert (life.phase, states(life), life.arms[2].is_unloading) == (
+        "concluded",
+        ["standby", "eligible", "standby"],
+        True,
+    )
+    assert play(life, Archive(7.0)).phase == "archived"
+
+
+def test_promotion_of_an_arm_that_can_not_be_loaded_ends_when_it_is_sent_away() -> None:
+    life = play(running(), AddArms(3.0, ("v4",), "ops"), Promote(4.0, 3, "ops"))
+    assert life.successor == 3
+
+    assert play(life, Drain(5.0, 3, "ops")).successor is None
 
 
 def test_a_sick_arm_rests_twice_as_long_each_time_it_is_tried_in_vain() -> None:

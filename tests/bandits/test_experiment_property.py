@@ -72,6 +72,7 @@ ARM_ARROWS = {
     ("quarantined", "draining"),
     ("quarantined", "warming"),
     ("draining", "eligible"),
+    ("draining", "warming"),
     ("standby", "eligible"),
     ("standby", "warming"),
     ("retired", "warming"),

@@ -167,7 +167,7 @@ def test_promotion_that_fails_to_load_leaves_the_old_winner_serving_and_goes_on(
         (ended(), Retire(1.0, 1), "v2 serves all traffic; promote another arm first"),
         (ended(), Promote(1.0, 1), "v2 serves already"),
         (running(), Restore(1.0, 2), "v3 is eligible; it must be draining or standby or retired or quarantined"),
-        (concluded(), Drain(1.0, 2), "v3 is retired; it must be eligible or quarantined"),
+        (concluded(), Drain(1.0, 2), "v3 is retired; it must be warming or eligible or quarantined"),
         (play(concluded(), Promote(1.0, 0)), Promote(2.0, 0), "v1 is being promoted already"),
         (play(running(), Pause(3.0)), Drain(4.0, 2), "the experiment is paused; arms can be ordered about while"),
         (play(concluded(), Archive(99.0)), Restore(100.0, 2), "the experiment is archived"),
