@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,15 +29,27 @@ _EXPORT_S: Final = 120.0
 _READY_S: Final = 60.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stage:
-    """A running gateway and its model server."""
+    """A running gateway and its model server. Mutable: the gateway's process, which may be killed and started again."""
 
     server: Server
     gateway: Child
+    folder: Folder
+    is_ready: Callable[[], Awaitable[bool]]
+    client: AsyncClient
     operations: Operations
     sender: OpenLoop
     package: Path  # the version that is not there yet
+
+    async def start_again(self) -> None:
+        """Start the gateway once more, after its end, on the same store and ports."""
+        self.gateway = await _start(self.folder)
+        await processes.until(self.gateway, self.is_ready, _READY_S)
+
+    async def end(self) -> None:
+        """End the gateway."""
+        await processes.end(self.gateway)
 
 
 def configuration(folder: Folder, ports: Ports, workers: int) -> dict[str, Any]:
@@ -107,18 +119,18 @@ async def running(root: Path, *, port_base: int, rate: float, workers: int) -> A
         server = Server("tfs-a", ports.of_server(0), folder.model_config, log, SERVED)
         stack.push_async_callback(server.end)
         await server.start()
-        child = await processes.start(
-            "the gateway", processes.turpin("serve", "-c", str(folder.config)), folder.logs / "gateway.log"
-        )
-        stack.push_async_callback(processes.end, child)
         asked = Gateway(session, ports)
+        child = await _start(folder)
+        # Should it not become ready; of one that is gone nothing is left to end.
+        stack.push_async_callback(processes.end, child)
         await processes.until(child, asked.is_ready, _READY_S)
         channel = open_channel(ports.grpc)
         stack.push_async_callback(channel.close)
         (token,) = [path.read_text().strip() for path in folder.store.iterdir() if path.name.endswith("admin-token")]
         url = f"http://127.0.0.1:{ports.admin}"
+        client = AsyncClient(url, token=token)
         operations = Operations(
-            client=AsyncClient(url, token=token),
+            client=client,
             look=asked.state,
             session=session,
             admin_url=url,
@@ -127,4 +139,11 @@ async def running(root: Path, *, port_base: int, rate: float, workers: int) -> A
         )
         await operations.until("the experiment runs", lambda state: state.phase == "running")
         sender = OpenLoop(channel, body(), rate, loop.time)
-        yield Stage(server, child, operations, sender, folder.aside / str(NEW))
+        stage = Stage(server, child, folder, asked.is_ready, client, operations, sender, folder.aside / str(NEW))
+        stack.push_async_callback(stage.end)
+        yield stage
+
+
+async def _start(folder: Folder) -> Child:
+    command = processes.turpin("serve", "-c", str(folder.config))
+    return await processes.start("the gateway", command, folder.logs / "gateway.log")
