@@ -18,6 +18,7 @@ from router.config import Config
 from router.control import dossier as dossiers
 from router.control.dossier import ArmCost, Dossier
 from router.control.feeds import Feeds
+from router.control.freed import serves_only
 from router.control.learner import Refreshed, refresh
 from router.control.lifecycle import Lifecycle
 from router.control.model_servers import ModelServers
@@ -222,6 +223,7 @@ class Leader:
             },
             events=events,
             is_complete=asyncio.get_running_loop().time() >= self._heard_at,
+            alone_on=self._alone_on(dossier),
         )
         version = self._shelf.versions.get(name, 0) + 1
         done = await asyncio.to_thread(
@@ -243,6 +245,16 @@ class Leader:
         self._shelf.versions[name] = version
         self._shelf.dossiers[name] = saved
         self._lifecycle.pursue(saved, done.commands)
+
+    def _alone_on(self, dossier: Dossier) -> dict[str, int]:
+        """Return the replicas of each backend that serves nothing but this experiment's arms."""
+        arms = {Servable(arm.backend, arm.model, arm.version) for arm in dossier.spec.arms}
+        shared = {arm.backend for arm in arms if self._shelf.users(dossier.name, arm)}
+        return {
+            backend: len(self._upstreams[backend])
+            for backend in {arm.backend for arm in arms} - shared
+            if serves_only(backend, self.servers.desired.of(backend), arms)
+        }
 
     async def _save(self, before: Dossier, done: Refreshed, fence: int) -> Dossier:
         document = done.dossier.document

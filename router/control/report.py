@@ -23,6 +23,7 @@ from router.control.dossier import (
     SegmentNumbers,
     SprintNumbers,
 )
+from router.control.freed import retiring
 from router.control.seen import Seen, deciding_cost_usd, deciding_price
 from router.control.segment_report import segments_view
 from router.control.splits import Splits
@@ -149,7 +150,9 @@ def state_view(dossier: Dossier, seen: Seen, counted: Counted, splits: Splits, n
         "gateways": [_gateway(beat, now) for beat in seen.beats],
         "arms": [_arm(dossier, seen, totals[place], splits.parts, place) for place in range(len(life.arms))],
         "segments": segments_view(dossier, seen, counted, splits),
-    } | _money(numbers)
+        "continuing": _continuing(numbers),
+        "retiring": retiring(dossier, seen.alone_on, seen.prices_usd_per_hour),
+    }
 
 
 def _price_alarms(dossier: Dossier, seen: Seen) -> list[dict[str, Any]]:
@@ -249,17 +252,12 @@ def _quarantine(arm: ArmLife) -> dict[str, Any] | None:
     return {"rests": arm.rests, "next_try_at": arm.rests_until, "is_trying": arm.is_trying}
 
 
-def _money(numbers: Numbers | None) -> dict[str, Any]:
+def _continuing(numbers: Numbers | None) -> dict[str, Any]:
     """Return what a day more at the present traffic is worth on every day after it, and what it costs: value given up
-    by exploring. Retiring frees capacity.
-
-    $0 is freed a day, for no replica is switched off: the backend costs the same with fewer models.
+    by exploring.
     """
     worth, cost = (None, None) if numbers is None else _per_day(numbers)
-    return {
-        "continuing": {"worth_usd_day": worth, "cost_usd_day": cost},
-        "retiring": {"frees_usd_day": 0.0, "frees_capacity": True},
-    }
+    return {"worth_usd_day": worth, "cost_usd_day": cost}
 
 
 def _per_day(numbers: Numbers) -> tuple[float | None, float | None]:

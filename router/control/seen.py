@@ -16,7 +16,8 @@ class Seen:
 
     Of the sums it is enough to have those that have changed since the tally was last used.
     A backend whose price is not known has none; `price_warnings` say, by backend, why a price can't be relied on,
-    and `capacities_rps` what a backend bears, of those that have a bound.
+    and `capacities_rps` what a backend bears, of those that have a bound; `alone_on` how many replicas there are of each
+    backend that serves nothing but this experiment's arms.
     `is_complete`: every live gateway has had time to be heard. After an outage of the store some still have not, and
     they send requests by old weights.
     """
@@ -29,6 +30,7 @@ class Seen:
     is_complete: bool = True
     price_warnings: Mapping[str, str] = field(default_factory=dict)
     capacities_rps: Mapping[str, float] = field(default_factory=dict)
+    alone_on: Mapping[str, int] = field(default_factory=dict)
 
 
 def deciding_price(dossier: Dossier, arm: int, prices_usd_per_hour: Mapping[str, float]) -> float | None:

@@ -200,14 +200,13 @@ def play(name: str, steps: Steps) -> tuple[Any, ...]:
 
 
 def test_undisturbed_they_end_as_they_should_in_at_least_twelve_steps() -> None:
-    count = 0
+    counts = {}
     for name, wanted in ENDS.items():
         steps = Steps()
 
         assert play(name, steps)[:4] == wanted
-        # What changes: the rest are the publications of a snapshot a second.
-        count += sum(one != "publish" for one in steps.names)
-    assert count >= 12
+        counts[name] = len(steps.names)
+    assert min(counts["retire"], counts["roll back"]) >= 12
 
 
 @pytest.mark.parametrize("is_done_first", [False, True], ids=["before", "after"])
@@ -215,8 +214,6 @@ def test_undisturbed_they_end_as_they_should_in_at_least_twelve_steps() -> None:
 def test_it_may_die_at_every_step_and_ends_the_same(name: str, is_done_first: bool) -> None:
     whole = Steps()
     wanted = play(name, whole)
-    places = [number for number, step_name in enumerate(whole.names) if step_name != "publish"]
-    places += [number for number, step_name in enumerate(whole.names) if step_name == "publish"][:2]
-
-    for number in places:
+    # Some of them publications of a snapshot, one a second.
+    for number in range(len(whole.names)):
         assert play(name, Steps(number, is_done_first=is_done_first)) == wanted, (number, whole.names)
