@@ -217,8 +217,8 @@ class Course:
         if event.is_drained and self._has_rivals():
             self.enter("confirming", "drained of its value; confirming that no challenger is better", event.numbers)
         else:
-            why = "value remains" if self._has_rivals() else "the others are not fit now: nothing to compare with"
-            self.enter("running", why, event.numbers)
+            alone = "" if self._has_rivals() else "the others are not fit now: nothing to compare with"
+            self.enter("running", alone or "; ".join(event.not_ready) or "value remains", event.numbers)
 
     def _may_end(self, leader: int, serves: Sequence[int]) -> bool:
         """Say whether the assessment covers what the experiment asks: control, and someone against it."""

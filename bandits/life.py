@@ -123,7 +123,7 @@ class Assessed:
     """One refresh of the learner; `numbers` are those from which it decided, for the history.
 
     At the end the arms in `park` are drained like the losers, and stay loaded. Of segments, each has its own weights,
-    and at the end an arm that it is settled on: those in `serves` are kept.
+    and at the end an arm that it is settled on: those in `serves` are kept. `not_ready`: why nothing may be decided yet.
     """
 
     now: float
@@ -136,6 +136,7 @@ class Assessed:
     park: tuple[int, ...] = ()
     segment_weights: tuple[tuple[float, ...], ...] = ()
     serves: tuple[int, ...] = ()
+    not_ready: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

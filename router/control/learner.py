@@ -164,6 +164,7 @@ def _assessed(assessment: Assessment, now: float) -> Assessed:
         is_over=assessment.is_over,
         retire=assessment.retire,
         park=assessment.park,
+        not_ready=assessment.not_ready,
         segment_weights=tuple(tuple(float(weight) for weight in one.weights) for one in assessment.segments),
         serves=tuple(one.serves for one in assessment.segments if one.serves is not None) if assessment.is_over else (),
         numbers={

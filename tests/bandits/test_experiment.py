@@ -288,6 +288,16 @@ def test_notify_leaves_traffic_as_it_was() -> None:
     assert (receives(life), life.weights) == ((True, True, True), WEIGHTS)
 
 
+@pytest.mark.parametrize(
+    ("missing", "words"), [((), "value remains"), (("alarm: a", "alarm: b"), "alarm: a; alarm: b")]
+)
+def test_what_goes_back_to_running_says_why(missing: tuple[str, ...], words: str) -> None:
+    confirming = play(running(), over(3.0, is_over=False))
+    life = play(confirming, Assessed(4.0, 1, WEIGHTS, is_drained=False, is_over=False, not_ready=missing))
+
+    assert (confirming.phase, life.phase, life.reason) == ("confirming", "running", words)
+
+
 def split(*serves: int, leader: int = 1) -> Assessed:
     """The end, with segments that are settled on these arms."""
     weights = (WEIGHTS,) * len(serves)
