@@ -175,7 +175,8 @@ def _sprint(table: Table, gate: Gate, *, is_wanted: bool) -> SprintFacts:
     stop, leader, earned = table.question.stop, table.place.leader, table.earned
     shares = _sprint_shares(table, gate)
     rivals = spreading.contenders(table.question, table.is_live & ~gate.refuted, leader)
-    contests = [_contest(table, gate, rival, shares) for rival in rivals]
+    ends = table.proof.belief.ends(table.models[leader])
+    contests = [_contest(table, gate, rival, shares, ends) for rival in rivals]
     requests = sprint.requests_needed(contests, gate.bar)
     per_prediction = sprint.given_up_usd(shares, earned, leader)
     price = requests * per_prediction if per_prediction > 0.0 else 0.0
@@ -188,10 +189,10 @@ def _sprint(table: Table, gate: Gate, *, is_wanted: bool) -> SprintFacts:
     return SprintFacts(is_wanted and not refused, requests, price, spent, refused if is_wanted else "")
 
 
-def _contest(table: Table, gate: Gate, rival: int, shares: Floats) -> sprint.Contest:
-    """Return how a rival's claim against the leader stands."""
+def _contest(table: Table, gate: Gate, rival: int, shares: Floats, ends: Floats) -> sprint.Contest:
+    """Return how a rival's claim against the leader stands, whose rate may be one of `ends`."""
     belief, models, leader = table.proof.belief, table.models, table.place.leader
-    asked = claim_of(belief, table.proof.aim, models, rival, leader, leader)
+    asked = claim_of(table.proof.aim, models, rival, leader, leader, ends)
     trials = table.proof.outcomes.trials.sum(axis=0)
     ahead = float(belief.rate[asked.k] - belief.rate[asked.l])
     of_model = [float(shares[np.array(models) == model].sum()) for model in (asked.k, asked.l)]

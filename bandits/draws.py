@@ -63,18 +63,23 @@ def standing(values: Floats, is_live: Bools, control: int) -> Standing:
         return Standing(nothing, control, 0.0, nothing)
     contest = np.where(is_live, values, -np.inf)
     p_best = np.bincount(contest.argmax(axis=1), minlength=arms) / contest.shape[0]
-    rank = [(p_best[arm], values[:, arm].mean(), arm == control, -arm) for arm in range(arms) if is_live[arm]]
+    means = values.mean(axis=0)
+    rank = [(p_best[arm], means[arm], arm == control, -arm) for arm in range(arms) if is_live[arm]]
     leader = -max(rank)[3]
     if is_live.sum() == 1:
         return Standing(p_best, leader, 0.0, nothing)
     # Best and second best of each draw: the best of the others is the second where the arm itself is best.
-    top = np.partition(contest, arms - 2, axis=1)
-    best, second = top[:, -1], top[:, -2]
-    drop = np.array([np.where(contest[:, arm] == best, best - second, 0.0).mean() for arm in range(arms)])
-    others = np.where(contest[:, leader] == best, second, best)
-    excess = np.sort(others - contest[:, leader])
+    # Arm by arm: numpy takes three times as long over short rows.
+    by_arm = np.ascontiguousarray(contest.T)
+    best, second = by_arm[0], np.full(contest.shape[0], -np.inf)
+    for value in by_arm[1:]:
+        second = np.maximum(second, np.minimum(best, value))
+        best = np.maximum(best, value)
+    drop = np.where(by_arm == best, best - second, 0.0).mean(axis=1)
+    excess = np.where(by_arm[leader] == best, second, best) - by_arm[leader]
     # The smallest value exceeded by at most 5 % of the draws.
-    remaining = float(excess[int(np.ceil(REMAINING_QUANTILE * excess.size)) - 1])
+    rank_of = int(np.ceil(REMAINING_QUANTILE * excess.size)) - 1
+    remaining = float(np.partition(excess, rank_of)[rank_of])
     return Standing(p_best, leader, max(0.0, remaining), drop)
 
 

@@ -84,7 +84,8 @@ def examine(belief: Belief, aim: Aim, models: Sequence[int], rivals: Sequence[in
     """Test every rival's claims; `models` says which model each arm is."""
     bar = claim.bar_log(len(set(models)), alpha)
     asked = [(rival, opponent) for rival in rivals for opponent in aim.opponents(rival, leader)]
-    claims = [claim_of(belief, aim, models, rival, opponent, leader) for rival, opponent in asked]
+    ends = {opponent: belief.ends(models[opponent]) for opponent in {opponent for _, opponent in asked}}
+    claims = [claim_of(aim, models, rival, opponent, leader, ends[opponent]) for rival, opponent in asked]
     found = _find(belief, claims, bar)
     evidence, gap = np.zeros(len(models)), 0.0
     for rival in rivals:
@@ -94,9 +95,8 @@ def examine(belief: Belief, aim: Aim, models: Sequence[int], rivals: Sequence[in
     return Gate(evidence, evidence >= bar, bar, aim.margin(leader), gap)
 
 
-def claim_of(belief: Belief, aim: Aim, models: Sequence[int], rival: int, opponent: int, leader: int) -> Claim:
-    """Return the rival's claim against an opponent, as one of their models."""
-    rates = belief.ends(models[opponent])
+def claim_of(aim: Aim, models: Sequence[int], rival: int, opponent: int, leader: int, rates: Floats) -> Claim:
+    """Return the rival's claim against an opponent with one of these rates (E,), as one of their models."""
     return Claim(models[rival], models[opponent], rates, aim.target(rival, opponent, leader, rates))
 
 

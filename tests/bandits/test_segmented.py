@@ -239,8 +239,8 @@ def test_a_refresh_of_ten_arms_and_four_segments_stays_below_its_bar() -> None:
     asked, cache, memory = simulated(10, 96, 4), GridCache(), SegmentMemory()
     best = np.inf
     for _ in range(12):
-        began = time.perf_counter()
+        began = time.process_time()
         assess(asked, cache, memory)
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.process_time() - began)
 
     assert best < 0.1
