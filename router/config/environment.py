@@ -30,7 +30,9 @@ class Setting:
 
 def settings(model: type[Document], data: object) -> dict[str, Setting]:
     """Return every name the environment may hold for `model`; entries of mappings are those there are in `data`."""
-    return {PREFIX + "__".join(path).upper(): Setting(place, kind) for path, place, kind in _walk(model, data)}
+    found = {PREFIX + "__".join(path).upper(): Setting(place, kind) for path, place, kind in _walk(model, data)}
+    # TURPIN_ADMIN tells the commands where a gateway is; the section `admin` is set by its parts, TURPIN_ADMIN__HOSTS.
+    return {name: setting for name, setting in found.items() if name not in COMMAND_NAMES}
 
 
 def _walk(model: type[Document], data: object) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], Any]]:

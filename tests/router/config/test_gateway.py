@@ -210,6 +210,12 @@ def test_an_unknown_name_in_the_environment_is_an_error(tmp_path: Path, name: st
     assert problem == f"{name} in the environment {message}"
 
 
+def test_what_tells_the_commands_where_a_gateway_is_does_not_keep_one_from_starting(tmp_path: Path) -> None:
+    client = {"TURPIN_ADMIN": "http://127.0.0.1:8502", "TURPIN_TOKEN": "secret", "TURPIN_ADMIN__HOSTS": "[turpin]"}
+
+    assert load(tmp_path, DOZEN_LINES, client).admin.hosts == ("turpin",)
+
+
 def test_the_variables_of_a_kubernetes_service_called_turpin_are_not_ours(tmp_path: Path) -> None:
     names = [
         *("TURPIN_SERVICE_HOST", "TURPIN_SERVICE_PORT", "TURPIN_SERVICE_PORT_GRPC", "TURPIN_PORT"),
