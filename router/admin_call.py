@@ -107,8 +107,12 @@ class Gateway(NamedTuple):
 
 def path_of(name: str, *parts: str) -> str:
     """Return the path of an experiment, or of something of it."""
-    quoted = (urllib.parse.quote(part, safe="") for part in (name, *parts))
-    return "/admin/v1/experiments/" + "/".join(quoted)
+    return "/admin/v1/experiments/" + "/".join(quoted(part) for part in (name, *parts))
+
+
+def quoted(part: str) -> str:
+    """Return a part of a path, so that no name leads elsewhere."""
+    return urllib.parse.quote(part, safe="")
 
 
 def leave(message: str, code: int) -> NoReturn:

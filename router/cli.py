@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
-from router import arithmetic_commands, commands, experiments_command
+from router import arithmetic_commands, commands, experiments_command, prices_command
 from router.deploy.command import deploy, rollback
 from router.guard import PACKAGES
 from router.replay.command import replay
@@ -35,11 +35,12 @@ app = typer.Typer(
 )
 app.add_typer(experiments_command.app, name="experiments")
 app.add_typer(experiments_command.arms_app, name="arms")
-app.command("decide")(arithmetic_commands.decide)
-app.command("evidence")(arithmetic_commands.evidence)
-app.command("replay")(replay)
-app.command("deploy")(deploy)
-app.command("rollback")(rollback)
+app.add_typer(prices_command.app, name="prices")
+app.command("decide", epilog="Example: turpin decide cases.json --json")(arithmetic_commands.decide)
+app.command("evidence", epilog="Example: turpin evidence cases.json --json")(arithmetic_commands.evidence)
+app.command("replay", epilog="Example: turpin replay log.jsonl --json")(replay)
+app.command("deploy", epilog="Example: turpin deploy digits exported/7 --as v7")(deploy)
+app.command("rollback", epilog="Example: turpin rollback digits --to 3")(rollback)
 
 ConfigPath = Annotated[Path, typer.Option("--config", "-c", envvar="TURPIN_CONFIG", help="The configuration file.")]
 
@@ -59,7 +60,7 @@ def options(
     """A bandit traffic router for TensorFlow Serving."""
 
 
-@app.command("serve")
+@app.command("serve", epilog="Example: turpin serve -c turpin.yaml --workers 2")
 def serve_command(
     config: ConfigPath,
     workers: Annotated[
@@ -84,7 +85,7 @@ def serve_command(
     raise typer.Exit(serve(settings, workers=count, is_single=single))
 
 
-@app.command("check")
+@app.command("check", epilog="Example: turpin check -c turpin.yaml")
 def check_command(
     config: ConfigPath, as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of YAML.")] = False
 ) -> None:

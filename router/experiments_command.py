@@ -1,15 +1,14 @@
 """`turpin experiments` and `turpin arms`: what experiments are doing, and orders to them, through the admin API."""
 
-import json
 import sys
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from router.admin_call import ADMIN, EXIT_BAD_INPUT, Gateway, leave, path_of, plain
+from router.experiments_shown import moment, print_done, print_forecast, print_picture, print_table, write_json
 
 app = typer.Typer(help="Show what experiments are doing, specify them, and give them orders.", no_args_is_help=True)
 arms_app = typer.Typer(help="Show an experiment's arms, and send them away or take them back.", no_args_is_help=True)
@@ -21,7 +20,7 @@ Why = Annotated[str, typer.Option("--reason", help="Why: kept in the history and
 File = Annotated[Path, typer.Argument(help="The experiment's YAML or JSON file; - for standard input.")]
 
 
-@app.command("list")
+@app.command("list", epilog="Example: turpin experiments list --json")
 def list_experiments(admin: AdminUrl = ADMIN, token: Token = "", as_json: AsJson = False) -> None:
     """List the experiments of a gateway."""
     answer = Gateway(admin, token).get("/admin/v1/experiments")
@@ -32,7 +31,7 @@ def list_experiments(admin: AdminUrl = ADMIN, token: Token = "", as_json: AsJson
     print_table(columns, answer.get("experiments", []))
 
 
-@app.command("show")
+@app.command("show", epilog="Example: turpin experiments show digits")
 def show_experiment(name: str, admin: AdminUrl = ADMIN, token: Token = "", as_json: AsJson = False) -> None:
     """Show the state of one experiment: its phase, its arms, what they earn and cost."""
     state = Gateway(admin, token).get(path_of(name, "state"))
@@ -49,6 +48,7 @@ def show_experiment(name: str, admin: AdminUrl = ADMIN, token: Token = "", as_js
     # An operator's first question; empty once the end is decided.
     for waiting in state.get("not_ready") or ():
         sys.stdout.write(f"waits for: {plain(str(waiting))}\n")
+    print_picture(state.get("arms", []))
     columns = (
         *("name", "state", "weight", "decisions", "rewards", "rate", "prediction_cost_usd"),
         *("value_usd", "value_usd_low", "value_usd_high", "best_probability"),
@@ -61,7 +61,7 @@ def show_experiment(name: str, admin: AdminUrl = ADMIN, token: Token = "", as_js
         print_table(("segment", *(column for column in columns if column in segments[0])), segments)
 
 
-@app.command("apply")
+@app.command("apply", epilog="Example: turpin experiments apply digits.yaml --start")
 def apply_experiment(
     file: File,
     dry_run: Annotated[
@@ -88,30 +88,30 @@ def apply_experiment(
     if as_json:
         write_json(answer)
     elif dry_run:
-        _print_forecast(answer)
+        print_forecast(answer)
     else:
-        _print_done(answer)
+        print_done(answer)
 
 
-@app.command("diff")
+@app.command("diff", epilog="Example: turpin experiments diff digits.yaml")
 def diff_experiment(file: File, admin: AdminUrl = ADMIN, token: Token = "", as_json: AsJson = False) -> None:
     """Show how an experiment's file differs from the one that is there."""
     apply_experiment(file, dry_run=True, admin=admin, token=token, as_json=as_json)
 
 
-@app.command("history")
+@app.command("history", epilog="Example: turpin experiments history digits")
 def show_history(name: str, admin: AdminUrl = ADMIN, token: Token = "", as_json: AsJson = False) -> None:
     """Show what happened to an experiment, with causes."""
     notes = Gateway(admin, token).get_all(path_of(name, "history"), "history")
     if as_json:
         write_json({"history": notes})
         return
-    rows = [note | {"when": _moment(note.get("now"))} for note in notes]
+    rows = [note | {"when": moment(note.get("now"))} for note in notes]
     print_table(("when", "what", "before", "after", "why"), rows)
 
 
 def _order(verb: str, about: str) -> None:
-    @app.command(verb, help=about)
+    @app.command(verb, help=about, epilog=f"Example: turpin experiments {verb} digits --reason 'as agreed'")
     def give(name: str, reason: Why = "", admin: AdminUrl = ADMIN, token: Token = "", as_json: AsJson = False) -> None:
         _give(Gateway(admin, token), f"{path_of(name)}:{verb}", {"reason": reason}, as_json)
 
@@ -121,14 +121,13 @@ for _verb, _about in (
     ("pause", "Control serves, nothing is learned or retired."),
     ("resume", "Go on after a pause or a bypass."),
     ("stop", "End it undecided, with the weights as they are."),
-    ("rollback", "Control serves again; what it replaces goes."),
     ("bypass", "All to control at once, after the end to the winner; works while the store is away."),
     ("archive", "Put a concluded experiment away."),
 ):
     _order(_verb, _about)
 
 
-@app.command("promote")
+@app.command("promote", epilog="Example: turpin experiments promote digits v2 --reason 'decided by hand'")
 def promote(
     name: str,
     arm: Annotated[str, typer.Argument(help="The arm that wins; the leader when none is named.")] = "",
@@ -142,7 +141,23 @@ def promote(
     _give(Gateway(admin, token), f"{path_of(name)}:promote", body, as_json)
 
 
-@arms_app.command("list")
+@app.command("rollback", epilog="Example: turpin experiments rollback digits --revision 3 --reason 'v7 is slow'")
+def rollback(
+    name: str,
+    revision: Annotated[
+        int | None, typer.Option("--revision", "--to", min=1, help="An earlier revision; else control serves again.")
+    ] = None,
+    reason: Why = "",
+    admin: AdminUrl = ADMIN,
+    token: Token = "",
+    as_json: AsJson = False,
+) -> None:
+    """Go back to control, or to what an earlier revision specified; what it replaces goes."""
+    body: dict[str, Any] = {"reason": reason} | ({} if revision is None else {"revision": revision})
+    _give(Gateway(admin, token), f"{path_of(name)}:rollback", body, as_json)
+
+
+@arms_app.command("list", epilog="Example: turpin arms list digits")
 def list_arms(name: str, admin: AdminUrl = ADMIN, token: Token = "", as_json: AsJson = False) -> None:
     """List the arms of an experiment, their states and why."""
     answer = Gateway(admin, token).get(path_of(name, "arms"))
@@ -153,7 +168,7 @@ def list_arms(name: str, admin: AdminUrl = ADMIN, token: Token = "", as_json: As
 
 
 def _arm_order(verb: str, about: str) -> None:
-    @arms_app.command(verb, help=about)
+    @arms_app.command(verb, help=about, epilog=f"Example: turpin arms {verb} digits v2 --reason 'as agreed'")
     def give(
         name: str, arm: str, reason: Why = "", admin: AdminUrl = ADMIN, token: Token = "", as_json: AsJson = False
     ) -> None:
@@ -168,12 +183,12 @@ for _verb, _about in (
     _arm_order(_verb, _about)
 
 
-def _give(gateway: Gateway, path: str, body: dict[str, str], as_json: bool) -> None:
+def _give(gateway: Gateway, path: str, body: Mapping[str, Any], as_json: bool) -> None:
     answer = gateway.write("POST", path, body)
     if as_json:
         write_json(answer)
     else:
-        _print_done(answer)
+        print_done(answer)
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -188,66 +203,3 @@ def _read(file: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         leave(f"{file} must hold an experiment, a mapping with a name", EXIT_BAD_INPUT)
     return found
-
-
-def _print_done(answer: Mapping[str, Any]) -> None:
-    words = [str(answer.get("name"))]
-    words += [f"{key} {answer[key]}" for key in ("phase", "revision", "winner") if answer.get(key) is not None]
-    sys.stdout.write(plain(", ".join(words)) + "\n")
-    for key in ("reason", "detail"):
-        if answer.get(key):
-            sys.stdout.write(plain(str(answer[key])) + "\n")
-
-
-def _print_forecast(answer: Mapping[str, Any]) -> None:
-    changes = answer.get("diff") or []
-    sys.stdout.write("nothing would change\n" if not changes else "")
-    for change in changes:
-        was, will = (json.dumps(change.get(key), ensure_ascii=False) for key in ("before", "after"))
-        sys.stdout.write(plain(f"{change.get('field')}: {was} -> {will}") + "\n")
-    predicted = answer.get("predicted") or {}
-    before, after = predicted.get("before") or {}, predicted.get("after") or {}
-    shares = {**(before.get("shares") or {}), **(after.get("shares") or {})}
-    rows = [
-        {
-            "arm": arm,
-            "share now": (before.get("shares") or {}).get(arm),
-            "share then": (after.get("shares") or {}).get(arm),
-        }
-        for arm in shares
-    ]
-    print_table(("arm", "share now", "share then"), rows)
-    for key in ("value_usd_per_million", "cost_usd_per_million", "value_usd_day"):
-        sys.stdout.write(f"{key}: {_cell(before.get(key))} -> {_cell(after.get(key))}\n")
-
-
-def _moment(now: object) -> str:
-    return datetime.fromtimestamp(now, UTC).isoformat(" ", "seconds") if isinstance(now, int | float) else "-"
-
-
-def write_json(value: object) -> None:
-    """Write JSON for programs."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def print_table(columns: tuple[str, ...], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a table for people."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, justify="left" if column in ("name", "model", "state", "phase") else "right")
-    for row in rows:
-        # Text, not markup: what a server sends is shown, never obeyed.
-        table.add_row(*(Text(_cell(row.get(column))) for column in columns))
-    # Piped into a file a table is as wide as it has to be.
-    console = Console(width=None if sys.stdout.isatty() else 240)
-    console.print(table)
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    return plain(f"{value:.4g}" if isinstance(value, float) else str(value))

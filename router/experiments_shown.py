@@ -1,0 +1,117 @@
+"""What `turpin experiments`, `arms` and `prices` write for people: tables, bars and words; and JSON for programs."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from router.admin_call import plain
+
+# Cells of a bar, and of the axis that intervals are drawn on: with names and numbers they fit into 80.
+_BAR: Final = 20
+_AXIS: Final = 36
+_EIGHTHS: Final = " ▏▎▍▌▋▊▉"
+_LEFT: Final = frozenset({"name", "model", "state", "phase", "backend", "share", "value"})
+_PER_MILLION: Final = 1e6
+
+
+def print_done(answer: Mapping[str, Any]) -> None:
+    """Say where an experiment stands after a change."""
+    words = [str(answer.get("name"))]
+    words += [f"{key} {answer[key]}" for key in ("phase", "revision", "winner") if answer.get(key) is not None]
+    sys.stdout.write(plain(", ".join(words)) + "\n")
+    for key in ("reason", "detail"):
+        if answer.get(key):
+            sys.stdout.write(plain(str(answer[key])) + "\n")
+
+
+def print_forecast(answer: Mapping[str, Any]) -> None:
+    """Show what a change would do."""
+    changes = answer.get("diff") or []
+    sys.stdout.write("nothing would change\n" if not changes else "")
+    for change in changes:
+        was, will = (json.dumps(change.get(key), ensure_ascii=False) for key in ("before", "after"))
+        sys.stdout.write(plain(f"{change.get('field')}: {was} -> {will}") + "\n")
+    predicted = answer.get("predicted") or {}
+    before, after = predicted.get("before") or {}, predicted.get("after") or {}
+    shares = {**(before.get("shares") or {}), **(after.get("shares") or {})}
+    rows = [
+        {
+            "arm": arm,
+            "share now": (before.get("shares") or {}).get(arm),
+            "share then": (after.get("shares") or {}).get(arm),
+        }
+        for arm in shares
+    ]
+    print_table(("arm", "share now", "share then"), rows)
+    for key in ("value_usd_per_million", "cost_usd_per_million", "value_usd_day"):
+        sys.stdout.write(f"{key}: {_cell(before.get(key))} -> {_cell(after.get(key))}\n")
+
+
+def moment(now: object) -> str:
+    """Return a time in unix seconds as people read it."""
+    return datetime.fromtimestamp(now, UTC).isoformat(" ", "seconds") if isinstance(now, int | float) else "-"
+
+
+def write_json(value: object) -> None:
+    """Write JSON for programs."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_table(columns: tuple[str, ...], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a table for people."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="left" if column in _LEFT else "right")
+    for row in rows:
+        # Text, not markup: what a server sends is shown, never obeyed.
+        table.add_row(*(Text(_cell(row.get(column))) for column in columns))
+    # Piped into a file a table is as wide as it has to be.
+    console = Console(width=None if sys.stdout.isatty() else 240)
+    console.print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return plain(f"{value:.4g}" if isinstance(value, float) else str(value))
+
+
+def print_picture(arms: Sequence[Mapping[str, Any]]) -> None:
+    """Draw each arm's share of the traffic, and what it earns with its 95 % interval, all on one axis."""
+    ends = [arm[key] for arm in arms for key in ("value_usd_low", "value_usd_high") if _is_number(arm.get(key))]
+    low, high = (min(ends), max(ends)) if ends else (0.0, 0.0)
+    rows = [
+        {"name": arm.get("name"), "share": _bar(arm.get("weight")), "value": _interval(arm, low, high)} for arm in arms
+    ]
+    print_table(("name", "share", "value"), rows)
+    if ends:
+        least, most = f"${low * _PER_MILLION:.4g}", f"${high * _PER_MILLION:.4g}"
+        sys.stdout.write(f"value, 95 %: from {least} to {most} per million predictions\n\n")
+
+
+def _bar(weight: object) -> str:
+    if not isinstance(weight, int | float):
+        return "-"
+    eighths = round(min(1.0, max(0.0, weight)) * _BAR * 8)
+    bar = "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+    return f"{bar:<{_BAR}} {weight:6.1%}"
+
+
+def _interval(arm: Mapping[str, Any], low: float, high: float) -> str:
+    """Return an interval on the axis from `low` to `high`: its ends, and where its middle is."""
+    ends = (arm.get("value_usd_low"), arm.get("value_usd"), arm.get("value_usd_high"))
+    if not all(_is_number(end) for end in ends) or high <= low:
+        return ""
+    first, middle, last = (round((float(end or 0.0) - low) / (high - low) * (_AXIS - 1)) for end in ends)
+    middle = min(max(middle, first), last)
+    return " " * first + "─" * (middle - first) + "●" + "─" * (last - middle)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
