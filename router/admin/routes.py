@@ -43,16 +43,12 @@ _READING: Final = (
     Route("GET", "/admin/v1/audit", Role.VIEWER, "audit", "who changed what, why, and how it was before"),
     Route("GET", "/admin/v1/backends", Role.VIEWER, "backends", "what every model server has loaded, and is to have"),
     Route("GET", _V, Role.VIEWER, "show_version", "how far the deployment of a version is"),
-    Route("PUT", _V, Role.ADMIN, "put_version", "upload a SavedModel, and deploy it as an arm", "application/x-tar"),
     Route("GET", _E, Role.VIEWER, "list_experiments", "all experiments in brief"),
     Route("GET", f"{_E}/{{name}}", Role.VIEWER, "show_experiment", "one experiment as specified"),
     Route("GET", f"{_E}/{{name}}/state", Role.VIEWER, "state", "the numbers behind its decisions"),
     Route("GET", f"{_E}/{{name}}/history", Role.VIEWER, "history", "what happened to it, with causes and numbers"),
     Route("GET", "/admin/v1/costs", Role.VIEWER, "costs", "what each loaded version has cost, busy and idle"),
     Route("GET", "/admin/v1/prices", Role.VIEWER, "prices", "what each backend costs an hour, and what feeds say"),
-    Route(
-        "POST", "/admin/v1/prices/{backend}:accept", Role.OPERATOR, "accept_price", "put a price that waits into force"
-    ),
     Route("GET", f"{_E}/{{name}}/arms", Role.VIEWER, "list_arms", "the arms, their states and why"),
 )
 
@@ -74,6 +70,10 @@ _WRITING: Final = (
     Route("POST", f"{_A}/{{arm}}:drain", Role.OPERATOR, "drain_arm", "no more traffic for this arm, keep it loaded"),
     Route("POST", f"{_A}/{{arm}}:restore", Role.OPERATOR, "restore_arm", "take this arm back"),
     Route("POST", f"{_A}/{{arm}}:retire", Role.OPERATOR, "retire_arm", "drain this arm and unload it"),
+    Route("PUT", _V, Role.ADMIN, "put_version", "upload a SavedModel, and deploy it as an arm", "application/x-tar"),
+    Route(
+        "POST", "/admin/v1/prices/{backend}:accept", Role.OPERATOR, "accept_price", "put a price that waits into force"
+    ),
 )
 
 ROUTES: Final = (*_READING, *_WRITING)

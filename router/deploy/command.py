@@ -3,20 +3,20 @@
 Importing this module must stay cheap: every command of `turpin` does.
 """
 
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from router.admin_call import ADMIN, EXIT_BAD_INPUT, EXIT_FAILED, leave, plain
+from router.experiments_command import AdminUrl, AsJson, Token, Why
+from router.experiments_shown import write_json
+
 if TYPE_CHECKING:
     from turpin.deployment import OnProgress, Progress
-
-EXIT_FAILED: Final = 1
-EXIT_BAD_INPUT: Final = 2
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name on its server.", show_default=False)]
 Name = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="The experiment.", show_default=False)]
@@ -27,11 +27,6 @@ Experiment = Annotated[str | None, typer.Option("--experiment", help="Which one,
 Backend = Annotated[str | None, typer.Option("--backend", help="Where to, if several publish the model.")]
 Timeout = Annotated[float, typer.Option("--timeout", min=1.0, help="Seconds to wait; it goes on without us.")]
 To = Annotated[int | None, typer.Option("--to", min=1, metavar="REVISION", help="An earlier revision; else control.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit.")]
-AdminUrl = Annotated[str, typer.Option("--admin", envvar="TURPIN_ADMIN", help="URL of the gateway's admin port.")]
-Token = Annotated[str, typer.Option("--token", envvar="TURPIN_TOKEN", help="Bearer token.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
-_ADMIN: Final = "http://127.0.0.1:8502"
 
 
 def deploy(
@@ -42,7 +37,7 @@ def deploy(
     experiment: Experiment = None,
     backend: Backend = None,
     timeout_s: Timeout = 900.0,
-    admin: AdminUrl = _ADMIN,
+    admin: AdminUrl = ADMIN,
     token: Token = "",
     as_json: AsJson = False,
 ) -> None:
@@ -61,16 +56,16 @@ def deploy(
             timeout_s=timeout_s,
         )
     if as_json:
-        _write_json(deployed.document)
+        write_json(deployed.document)
     else:
-        sys.stdout.write(_plain(f"{arm} is version {deployed.version} of {model}, {deployed.digest}\n"))
+        sys.stdout.write(plain(f"{arm} is version {deployed.version} of {model}, {deployed.digest}") + "\n")
 
 
 def rollback(
     experiment: Name,
     to: To = None,
-    reason: Reason = "",
-    admin: AdminUrl = _ADMIN,
+    reason: Why = "",
+    admin: AdminUrl = ADMIN,
     token: Token = "",
     as_json: AsJson = False,
 ) -> None:
@@ -80,11 +75,11 @@ def rollback(
     with _refusals():
         answer = Client(admin, token=token or None).rollback(experiment, to=to, reason=reason)
     if as_json:
-        _write_json(answer)
+        write_json(answer)
         return
-    sys.stdout.write(_plain(f"{experiment}: {answer.get('phase')}, {answer.get('reason') or 'rolled back'}") + "\n")
+    sys.stdout.write(plain(f"{experiment}: {answer.get('phase')}, {answer.get('reason') or 'rolled back'}") + "\n")
     for arm in answer.get("arms") or ():
-        sys.stdout.write(_plain(f"  {arm.get('name')}: {arm.get('state')}") + "\n")
+        sys.stdout.write(plain(f"  {arm.get('name')}: {arm.get('state')}") + "\n")
 
 
 @contextmanager
@@ -95,13 +90,13 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except (BadRequest, Invalid, TooLarge) as error:
-        _leave(_words(error.detail, error.errors), EXIT_BAD_INPUT)
+        leave(_words(error.detail, error.errors), EXIT_BAD_INPUT)
     except TurpinError as error:
-        _leave(_words(error.detail, error.errors), EXIT_FAILED)
+        leave(_words(error.detail, error.errors), EXIT_FAILED)
     except ValueError as error:  # A folder, a package, a name or a URL that will not do.
-        _leave(str(error), EXIT_BAD_INPUT)
+        leave(str(error), EXIT_BAD_INPUT)
     except OSError as error:
-        _leave(f"can't read {error.filename}: {error.strerror}", EXIT_BAD_INPUT)
+        leave(f"can't read {error.filename}: {error.strerror}", EXIT_BAD_INPUT)
 
 
 def _words(detail: str, errors: tuple[Mapping[str, Any], ...]) -> str:
@@ -120,7 +115,7 @@ def _shown() -> Iterator["OnProgress"]:
     def line(step: "Progress") -> None:
         if step.step not in seen:
             seen.append(step.step)
-            sys.stderr.write(f"{step.number}/{step.of} {_plain(step.step)}\n")
+            sys.stderr.write(f"{step.number}/{step.of} {plain(step.step)}\n")
 
     yield line
 
@@ -138,20 +133,6 @@ def _bar() -> Iterator["OnProgress"]:
         def show(step: "Progress") -> None:
             # The steps after the upload take their share as they end: none says how long it will take.
             share = (max(0, step.number - 1) + step.share) / step.of
-            bar.update(task, completed=share, description=escape(_plain(step.step)), detail=escape(_plain(step.detail)))
+            bar.update(task, completed=share, description=escape(plain(step.step)), detail=escape(plain(step.detail)))
 
         yield show
-
-
-def _leave(message: str, code: int) -> NoReturn:
-    sys.stderr.write(f"turpin: {_plain(message)}\n")
-    raise typer.Exit(code)
-
-
-def _write_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def _plain(text: str) -> str:
-    """Return the text without what a terminal would obey."""
-    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)

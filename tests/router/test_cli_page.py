@@ -1,6 +1,7 @@
 """The page on the command line is what the commands say of themselves, and every one of them shows an example."""
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,22 @@ import pytest
 import typer
 
 from router.cli import app
+from router.commands import GROUP
 from tests.repo.tree import ROOT
 
 PAGE = Path(ROOT) / "docs" / "reference" / "cli.md"
 
 
 def commands() -> Iterator[tuple[str, Any]]:
-    """Every command with its whole name; those of entry points are described by their first line."""
+    """Every command with its whole name; those of our entry points are described by their first line."""
     root: Any = typer.main.get_command(app)
     context = typer.Context(root, info_name="turpin")
+    project = tomllib.loads((Path(ROOT) / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    # Whatever else is installed here may bring commands too.
+    foreign = set(root.list_commands(context)) - set(root.commands) - set(project["entry-points"][GROUP])
     for name in root.list_commands(context):
+        if name in foreign:
+            continue
         command = root.get_command(context, name)
         inner = getattr(command, "commands", None)
         if inner is None:
