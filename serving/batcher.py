@@ -7,9 +7,11 @@ Pure: no IO, no clock; `now` and deadlines are seconds on one clock. The shell t
 import bisect
 from dataclasses import dataclass, field
 
+from serving.admission import Admission
 from serving.batches import Batch, BatchLimits, Plan
-from serving.errors import DeadlineExceeded, QueueFull
-from serving.pace import Caps, PaceLimits
+from serving.caps import Caps
+from serving.errors import DeadlineExceeded
+from serving.pace import PaceLimits
 from serving.queues import Queue, Rider
 from serving.slots import Slots
 from serving.upstream import Servable
@@ -47,7 +49,7 @@ class Batcher:
     (queues.py). A batch goes to the replica with the fewest batches, then rows, then to the one that was used longest ago.
     """
 
-    # Mutable: `_lines` by servable, none idle; `_queued` id -> rider, and the rows and bytes of these; `_sent` batches
+    # Mutable: `_lines` by servable, none idle; `_queued` id -> rider, and `_admission` that counts them; `_sent` batches
     # not done; `replicas`, what is on them and what they bear; `caps` of the backend; `_last_batch` the last batch's id.
 
     def __init__(self, limits: BatchLimits, replicas: int) -> None:
@@ -59,38 +61,25 @@ class Batcher:
         self.caps = Caps()
         self._lines: dict[Servable, _Line] = {}
         self._queued: dict[int, Rider] = {}
-        self._queued_rows = 0
-        self._queued_bytes = 0
+        self._admission = Admission(limits)
         self._sent: dict[int, Batch] = {}
         self._last_batch = 0
 
     def __repr__(self) -> str:
         return (
-            f"<Batcher {len(self._queued)} riders ({self._queued_rows} rows, {self._queued_bytes} bytes) queued, "
+            f"<Batcher {len(self._queued)} riders ({self._admission.rows} rows, {self._admission.size_bytes} bytes) queued, "
             f"{self.replicas} slots busy>"
         )
 
     def add(self, rider: Rider, now: float) -> None:
-        """Let a rider queue; QueueFull at the bound in rows or bytes, DeadlineExceeded when it comes too late.
-
-        A rider with more rows than the bound is let into an empty queue, since nobody could ever answer it otherwise;
-        the bound in bytes knows no exception.
-        """
+        """Let a rider queue; QueueFull when it may not (admission.py), DeadlineExceeded when it comes too late."""
         if rider.deadline <= now:
             raise DeadlineExceeded(
                 f"the deadline passed {now - rider.deadline:.3f} s before the request could queue", "arrival"
             )
-        limits = self._limits
-        if self._queued and self._queued_rows + rider.rows > limits.queue_rows:
-            seen = f"{self._queued_rows} rows wait and this request has {rider.rows}"
-            raise QueueFull(f"the queue holds at most queue_rows={limits.queue_rows}: {seen}")
-        if self._queued_bytes + rider.size_bytes > limits.queue_bytes:
-            seen = f"{self._queued_bytes} bytes wait and this request has {rider.size_bytes}"
-            raise QueueFull(f"the queue holds at most queue_bytes={limits.queue_bytes}: {seen}")
+        self._admission.let_in(rider, self._load(rider) if self._admission.is_flooded(now) else 0.0, now)
         self._lines.setdefault(rider.servable, _Line()).queue.add(rider)
         self._queued[rider.id] = rider
-        self._queued_rows += rider.rows
-        self._queued_bytes += rider.size_bytes
 
     def withdraw(self, rider_id: int) -> bool:
         """Take a rider out of the queue; False when it is not there (sent, expired or never added)."""
@@ -147,7 +136,41 @@ class Batcher:
         send = []
         while (batch := self._next_batch(now)) is not None:
             send.append(batch)
-        return Plan(tuple(send), tuple(expired), self._wake_at(now), tuple(hopeless))
+        shed = self._shed(now)
+        return Plan(tuple(send), tuple(expired), self._wake_at(now), tuple(hopeless), shed)
+
+    def _shed(self, now: float) -> tuple[Rider, ...]:
+        """When a flood begins, take out of the queue what can't be answered in time: the oldest, who are late already."""
+        if not self._admission.begins_flood(self._strain(), now):
+            return ()
+        shed = []
+        for rider in sorted(self._queued.values(), key=lambda one: one.id):
+            if self._load() <= 1:
+                break
+            self._remove(rider)
+            shed.append(rider)
+        return tuple(shed)
+
+    def _strain(self) -> float:
+        """Say how long all that is queued will take in full batches, in units of what is wished or can't be helped."""
+        places = self.replicas.open_places()
+        wait_s, answer_s = 0.0, self._limits.latency_s or float("inf")
+        for servable, line in self._lines.items():
+            for index in places if line.queue else ():
+                pace, rows_max = self.replicas.pace(index), self.rows_max(servable, index)
+                batches = line.queue.rows / len(places) / rows_max
+                wait_s += batches * pace.seconds(servable, rows_max) / len(places)
+                answer_s = max(answer_s, pace.answer_s(servable))
+        return wait_s / answer_s
+
+    def _load(self, rider: Rider | None = None) -> float:
+        """Say how long all that is queued would take, with this rider, as a share of `latency_s`."""
+        load = 0.0
+        for servable, line in self._lines.items():
+            rows = line.queue.rows + (rider.rows if rider is not None and rider.servable == servable else 0)
+            bearable = sum(self.replicas.pace(index).queue_rows(servable) for index in self.replicas.open_places())
+            load += rows / bearable if bearable else 0.0
+        return load
 
     def rows_max(self, servable: Servable, replica: int) -> int:
         """Return how many rows a merged batch may have there now."""
@@ -232,8 +255,7 @@ class Batcher:
         if not line.queue:
             line.hold_until = None
         del self._queued[rider.id]
-        self._queued_rows -= rider.rows
-        self._queued_bytes -= rider.size_bytes
+        self._admission.leave(rider)
         self._forget_if_idle(rider.servable)
 
     def _forget_if_idle(self, servable: Servable) -> None:

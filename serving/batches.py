@@ -50,10 +50,11 @@ class Batch:
 class Plan:
     """What the shell has to do: send these, answer these DeadlineExceeded, and poll again at `wake_at` or earlier.
 
-    `hopeless` have time left, but less than any call takes: each with the seconds of the fastest.
+    `hopeless` have time left, but less than any call takes: each with the seconds of the fastest. `shed` are Overloaded.
     """
 
     send: tuple[Batch, ...]
     expired: tuple[Rider, ...]
     wake_at: float | None
     hopeless: tuple[tuple[Rider, float], ...] = ()
+    shed: tuple[Rider, ...] = ()

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from serving import cost, pieces, wire
 from serving.batcher import Batch
+from serving.caps import Caps
 from serving.errors import Code, InternalError, InvalidArgument, ServingError
 from serving.groups import Answer, Group, Waiter, halvings_max
 from serving.methods import Method
-from serving.pace import Caps
 from serving.upstream import Servable, Upstream
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from typing import Self
 from serving import methods, wire
 from serving.batcher import Batch, Batcher, BatchLimits, Rider
 from serving.calls import BatchRecord, Calls
-from serving.errors import DeadlineExceeded, Unavailable
+from serving.errors import DeadlineExceeded, Overloaded, Unavailable
 from serving.groups import Answer, Waiter
 from serving.methods import Method
 from serving.queues import Deadlines
@@ -259,6 +259,8 @@ class Dispatcher:
             left = f"{rider.deadline - now:.3f} s were left"
             reason = f"{left}, and the backend's fastest answer lately took {fastest_s:.3f} s: not sent"
             self._waiters[rider.id].fail(DeadlineExceeded(reason, "queue"))
+        for rider in plan.shed:
+            self._waiters[rider.id].fail(Overloaded("more comes than the backend can answer in time: try again later"))
         for rider_id in self._sent.take_expired(now):
             waited_s = now - self._waiters[rider_id].since
             reason = f"the deadline passed after {waited_s:.3f} s, with no answer from the backend yet"

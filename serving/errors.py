@@ -95,6 +95,12 @@ class QueueFull(ServingError):
     code, label = Code.RESOURCE_EXHAUSTED, "queue_full"
 
 
+class Overloaded(QueueFull):
+    """Shed: more comes than the backend can answer in time."""
+
+    label = "overloaded"
+
+
 class MessageTooLarge(ServingError):
     """The message is larger than `limits.message_bytes`."""
 

@@ -5,7 +5,6 @@ kept only if it brings more rows through, for a device that runs one batch at a 
 """
 
 import math
-import re
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
@@ -34,6 +33,8 @@ _PERIOD: Final = 16
 _GAIN_MIN: Final = 1.1
 # One slot less may lose this much: for it everybody is answered sooner.
 _LOSS_MAX: Final = 0.98
+# In an overload batches are kept small so that all are in time, but not so small that much is lost.
+_GOODPUT_MIN: Final = 0.9
 # Between two trials: a trial that failed cost a few per cent for half a second, so the next ones come ever later.
 _PAUSE_FIRST_S: Final = 5.0
 _PAUSE_MAX_S: Final = 80.0
@@ -154,6 +155,27 @@ class Pace:
         served = self._served.get(servable)
         return 0.0 if served is None else served.line.seconds(rows)
 
+    def queue_rows(self, servable: Servable) -> float:
+        """Return how many rows may wait here, all of this servable, to be answered within `latency_s`, behind full slots;
+        but enough for batches that bring nearly as much through as full ones. Infinite while nothing is known."""
+        served = self._served.get(servable)
+        if served is None or self._limits.latency_s is None or not served.line.is_known:
+            return math.inf
+        batches = int(self._limits.latency_s / max(1e-9, served.line.seconds(served.rows_max))) - self.slots
+        if batches >= 1:
+            return batches * served.rows_max
+        # Not even one full batch: as large a one as has the time of all before it and its own.
+        alone_s = served.line.seconds(0)
+        row_s = max(1e-9, served.line.seconds(1) - alone_s)
+        rows = (self._limits.latency_s / (self.slots + 1) - alone_s) / row_s
+        per_second = _GOODPUT_MIN * served.rows_max / (alone_s + row_s * served.rows_max)
+        return min(max(1.0, rows, per_second * alone_s / (1 - per_second * row_s)), served.rows_max)
+
+    def answer_s(self, servable: Servable) -> float:
+        """Say how long a full batch takes behind full slots, which nobody can be spared."""
+        served = self._served.get(servable)
+        return 0.0 if served is None else (self.slots + 1) * served.line.seconds(served.rows_max)
+
     def fastest_s(self, servable: Servable, now: float) -> float:
         """Return what the fastest of the last calls took, from sent to answered; 0 while nothing fresh is known."""
         served = self._served.get(servable)
@@ -261,35 +283,3 @@ class Pace:
         up = self._settled + 1 if self._settled < self._limits.max_in_flight else None
         down = self._settled - 1 if self._settled > _SLOTS_FIRST else None
         return (up or down) if not self._is_next_up else (down or up)
-
-
-class Caps:
-    """The largest batch that a backend takes of each servable, as it said itself. Mutable: the latest are kept."""
-
-    def __init__(self) -> None:
-        self._rows: dict[Servable, int] = {}
-
-    def of(self, servable: Servable) -> int | None:
-        """Return its largest batch; None while it has refused none."""
-        return self._rows.get(servable)
-
-    def learn(self, servable: Servable, message: str) -> bool:
-        """Read a refusal; whether it was one, of a smaller batch than was known."""
-        rows = cap_in(message)
-        if rows is None or rows >= self._rows.get(servable, rows + 1):
-            return False
-        self._rows.pop(servable, None)
-        self._rows[servable] = rows
-        if len(self._rows) > _SERVABLES_MAX:
-            del self._rows[next(iter(self._rows))]
-        return True
-
-
-# batching_session.cc: "Task size 65 is larger than maximum input batch size 64".
-_REFUSAL: Final = re.compile(r"ask size \d+ is larger than maximum input batch size (\d{1,9})\b")
-
-
-def cap_in(message: str) -> int | None:
-    """Read the backend's largest batch out of its refusal of a larger one; None when it says something else."""
-    found = _REFUSAL.search(message)
-    return int(found[1]) or None if found else None

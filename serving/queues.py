@@ -71,10 +71,11 @@ class Queue:
     nobody's second rider before everybody's first: a client that floods waits behind itself.
     """
 
-    # Mutable: `_lanes` lane -> client -> deadlines of its riders, none empty; `_riders` all by id; `_deadlines` theirs.
-    __slots__ = ("_deadlines", "_lanes", "_riders")
+    # Mutable: `rows`; `_lanes` lane -> client -> deadlines of its riders, none empty; `_riders` all by id; `_deadlines` theirs.
+    __slots__ = ("_deadlines", "_lanes", "_riders", "rows")
 
     def __init__(self) -> None:
+        self.rows = 0
         self._lanes: dict[Hashable, dict[Hashable, Deadlines]] = {}
         self._riders: dict[int, Rider] = {}
         self._deadlines = Deadlines()
@@ -87,11 +88,13 @@ class Queue:
         clients = self._lanes.setdefault(_lane(rider), {})
         clients.setdefault(rider.client, Deadlines()).add(rider.id, rider.deadline)
         self._riders[rider.id] = rider
+        self.rows += rider.rows
         self._deadlines.add(rider.id, rider.deadline)
 
     def remove(self, rider: Rider) -> None:
         """Take a rider out that is here, whatever becomes of it."""
         del self._riders[rider.id]
+        self.rows -= rider.rows
         self._deadlines.discard(rider.id)
         clients = self._lanes[_lane(rider)]
         clients[rider.client].discard(rider.id)

@@ -8,7 +8,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from aiohttp import web
 
-from router.fronts.bodies import BodyRefused, read_body
+from router.fronts.bodies import RETRY_AFTER_S, BodyRefused, read_body
 from router.metrics import Metrics
 from router.models import Models
 from router.predict import DEADLINE_DEFAULT_S, Context, Predictor, Reply, read_timeout
@@ -39,7 +39,8 @@ class RestRoutes:
             body, reply = await self._answer(request)
         except ServingError as error:
             self._metrics.failed("rest", error)
-            return json_response(rest.error_body(error.message), error.code.http_status)
+            retry = {"Retry-After": RETRY_AFTER_S} if error.code.http_status in (429, 503) else None
+            return json_response(rest.error_body(error.message), error.code.http_status, retry)
         except Exception:
             self._metrics.failed("rest", InternalError(""))
             raise

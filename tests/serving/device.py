@@ -110,6 +110,7 @@ class Play:
         plan = self.batcher.poll(self.now)
         self.expired += plan.expired
         self.hopeless += [rider for rider, _ in plan.hopeless]
+        self.shed += [self.now] * len(plan.shed)
         for batch in plan.send:
             ended = self.device.ends_at(batch.pad_to or batch.rows, self.now)
             self.batches.append((self.now, batch, ended))

@@ -84,7 +84,10 @@ class BatcherMachine(RuleBasedStateMachine):
         one = Rider(self.next_id, key, servable, rows, size_bytes, self.now + patience, mergeable, client)
         rows_after = sum(other.rows for other in self.queued.values()) + rows
         bytes_after = sum(other.size_bytes for other in self.queued.values()) + size_bytes
-        is_full = (bool(self.queued) and rows_after > self.limits.queue_rows) or bytes_after > self.limits.queue_bytes
+        part = self.limits.queue_rows / 8
+        has_part = sum(other.rows for other in self.queued.values() if other.client == client) > part
+        most = self.limits.queue_rows - part * has_part
+        is_full = (bool(self.queued) and rows_after > most) or bytes_after > self.limits.queue_bytes
         if is_full:
             with pytest.raises(QueueFull):
                 self.batcher.add(one, self.now)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.batcher import BatchLimits
-from serving.pace import Caps, Line, Pace, PaceLimits, cap_in
+from serving.pace import Line, Pace, PaceLimits
 from tests.serving.device import V1, Device, Play
 
 # The stand-in: 20 ms a batch and 0.25 ms a row, one batch at a time; 64 rows in 36 ms.
@@ -138,20 +138,3 @@ def test_the_line_never_goes_down_and_never_below_nothing(calls: list[tuple[int,
         line.add(size, seconds)
 
     assert 0.0 <= line.seconds(rows) <= line.seconds(rows + 1)
-
-
-def test_a_backends_own_cap_is_read_out_of_its_refusal() -> None:
-    assert cap_in("Task size 65 is larger than maximum input batch size 64") == 64
-    assert cap_in("ask size 0 is larger than maximum input batch size 0") is None
-    assert cap_in("Expects arg[0] to be float") is None
-
-
-def test_a_cap_only_shrinks_and_the_oldest_are_forgotten() -> None:
-    caps = Caps()
-    words = "Task size 300 is larger than maximum input batch size {}".format
-
-    assert [caps.learn(V1, words(rows)) for rows in (64, 64, 128, 32)] == [True, False, False, True]
-    assert caps.of(V1) == 32
-    for version in range(100, 200):
-        caps.learn(replace(V1, version=version), words(8))
-    assert caps.of(V1) is None

@@ -154,8 +154,10 @@ async def test_request_id_and_timeout_are_read_from_headers() -> None:
 async def test_error_is_tf_servings_body_and_is_counted_by_its_label(error: ServingError, status: int) -> None:
     behind = Behind({V1: error}, parts=(PARTS, 0))
     async with serving(behind) as client:
-        assert (await client.predict())[:2] == (status, {"error": error.message})
+        answered, answer, headers = await client.predict()
 
+    assert (answered, answer) == (status, {"error": error.message})
+    assert headers.get("retry-after") == ("1" if status in (429, 503) else None)
     assert behind.requests("rest", error.label) == 1.0
 
 
