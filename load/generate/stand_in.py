@@ -1,0 +1,111 @@
+"""A model server that computes nothing: it takes as long as a device that runs one batch at a time, and tells what came.
+
+Run as `python -P -m load.generate.stand_in --a-ms 20 --b-ms 0.25`: it writes its port to stdout, and at the end (SIGTERM)
+the sizes of the batches, how many calls were there at once, and how long the device was busy, as JSON.
+"""
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+from collections import Counter
+from typing import Any, Self
+
+import grpc
+import grpc.aio
+import uvloop
+
+from serving import wire
+
+
+class StandIn:
+    """A model `half` of version 1 on a free port of loopback, for as long as its `async with` lasts.
+
+    A batch takes a + b·rows seconds, after those before it. Mutable: what has come, and when the device is free.
+    """
+
+    def __init__(self, a_s: float, b_s: float, *, rows_max: int = 1_000_000) -> None:
+        self.a_s, self.b_s, self.rows_max = a_s, b_s, rows_max
+        self.sizes: Counter[int] = Counter()
+        self.in_flight = self.in_flight_max = 0
+        self.busy_s = 0.0
+        self._free_at = 0.0
+        self._server: Any = None
+        self.address = ""
+
+    async def __aenter__(self) -> Self:
+        self._server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
+        handlers = {
+            "Predict": grpc.unary_unary_rpc_method_handler(self._predict),
+        }
+        models = {"GetModelStatus": grpc.unary_unary_rpc_method_handler(self._status)}
+        self._server.add_generic_rpc_handlers(
+            (
+                grpc.method_handlers_generic_handler("tensorflow.serving.PredictionService", handlers),
+                grpc.method_handlers_generic_handler("tensorflow.serving.ModelService", models),
+            )
+        )
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        await self._server.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._server.stop(grace=None)
+
+    def report(self) -> dict[str, Any]:
+        """Say what has come."""
+        calls = sum(self.sizes.values())
+        rows = sum(size * count for size, count in self.sizes.items())
+        return {
+            "calls": calls,
+            "rows": rows,
+            "rows_per_call": round(rows / calls, 2) if calls else 0.0,
+            "in_flight_max": self.in_flight_max,
+            "busy_s": round(self.busy_s, 3),
+            "sizes": {str(size): count for size, count in sorted(self.sizes.items())},
+        }
+
+    async def _predict(self, body: bytes, context: Any) -> bytes:
+        request = wire.PredictRequest.FromString(body)
+        rows = next(iter(request.inputs.values())).tensor_shape.dim[0].size
+        if rows > self.rows_max:
+            words = f"Task size {rows} is larger than maximum input batch size {self.rows_max}"
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, words)
+        self.sizes[rows] += 1
+        self.in_flight += 1
+        self.in_flight_max = max(self.in_flight_max, self.in_flight)
+        loop = asyncio.get_running_loop()
+        seconds = self.a_s + self.b_s * rows
+        self.busy_s += seconds
+        self._free_at = max(loop.time(), self._free_at) + seconds
+        try:
+            await asyncio.sleep(self._free_at - loop.time())
+        finally:
+            self.in_flight -= 1
+        answer = wire.PredictResponse(outputs=request.inputs, model_spec=request.model_spec)
+        answer.model_spec.version.value = 1
+        return bytes(answer.SerializeToString())
+
+    async def _status(self, body: bytes, context: Any) -> bytes:
+        answer = wire.GetModelStatusResponse()
+        answer.model_version_status.add(version=1, state=wire.AVAILABLE)
+        return bytes(answer.SerializeToString())
+
+
+async def _serve(a_s: float, b_s: float) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    async with StandIn(a_s, b_s) as server:
+        sys.stdout.write(server.address + "\n")
+        sys.stdout.flush()
+        await stop.wait()
+        sys.stdout.write(json.dumps(server.report()) + "\n")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--a-ms", type=float, required=True, help="milliseconds of a call")
+    parser.add_argument("--b-ms", type=float, required=True, help="milliseconds of a row")
+    given = parser.parse_args()
+    uvloop.run(_serve(given.a_ms / 1e3, given.b_ms / 1e3))
