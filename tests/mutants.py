@@ -6,10 +6,11 @@ repository: nothing here is ever changed.
 """
 
 import ast
+import contextlib
 import copy
+import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +23,11 @@ SURVIVORS = ROOT / "tests" / "bandits" / "survivors.txt"
 # a machine that is busy with something else may need to begin.
 TIMEOUT_TIMES = 5.0
 TIMEOUT_MORE_S = 20.0
+
+# What all tests import stands ready in a process that is forked for each mutant: half of the work otherwise. Nothing of
+# ours is among it, which a mutant may have changed.
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["pytest", "hypothesis", "numpy", "scipy.special", "scipy.optimize", "scipy.stats"])
 
 SWAPPED: dict[type[ast.AST], type[ast.AST]] = {
     ast.Lt: ast.LtE,
@@ -94,15 +100,34 @@ def is_noticed(
     """Say whether a test fails with this source in the module's place, in the copy at `folder`."""
     original = (folder / module).read_text()
     (folder / module).write_text(source)
-    command = [sys.executable, "-P", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
-    environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    child = _CONTEXT.Process(target=_run, args=(folder, tests))
+    child.start()
     try:
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=timeout_s, check=False)
-    except subprocess.TimeoutExpired:
-        return True
+        child.join(timeout_s)
+        return child.exitcode != 0
     finally:
+        child.kill()
+        child.join()
         (folder / module).write_text(original)
-    return done.returncode != 0
+
+
+def _run(folder: Path, tests: Sequence[str]) -> None:
+    """Run the tests of the copy, and end with their status: in a process of its own, which ends with it."""
+    import pytest
+
+    # Pytest would like to see Hypothesis imported after itself, to rewrite its assertions: they are no claims of ours.
+    sys.path.insert(0, str(folder))
+    sys.dont_write_bytecode = True
+    os.chdir(folder)
+    with (
+        Path(os.devnull).open("w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        status = pytest.main(
+            ["-q", "-x", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning", *tests]
+        )
+    os._exit(status)
 
 
 def survivors_of(folder: Path, module: Path) -> set[str]:
