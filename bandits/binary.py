@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from bandits import claim, evidence, strata
+from bandits import claim, evidence, levels, strata
 from bandits.draws import normal_points
 from bandits.gate import Z95, Claim, Finding, root_of
 from bandits.logistic import sides
-from bandits.posterior import LogitFit, fit_logit
+from bandits.posterior import LEVEL_SD, LogitFit, fit_logit
 from bandits.question import Question
 
 Floats = NDArray[np.float64]
@@ -20,9 +20,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LogitBelief:
-    """The fit, and the strata its claims are tested on; see `bandits.gate.Belief`."""
+    """The fits, and the strata its claims are tested on; see `bandits.gate.Belief`.
+
+    What is believed comes from `near`, where the strata's levels are drawn to each other as far as they are alike; what
+    is claimed from `fit`, which leaves each its own.
+    """
 
     fit: LogitFit
+    near: LogitFit
     proof: strata.Outcomes
     cache: evidence.GridCache
     is_cycle_seen: bool
@@ -30,23 +35,23 @@ class LogitBelief:
     @property
     def rate(self) -> Floats:
         """Mean rewards."""
-        return self.fit.theta
+        return self.near.theta
 
     @property
     def low(self) -> Floats:
         """The lower ends of their intervals."""
-        return np.asarray(expit(self.fit.eta - Z95 * self._sd()), np.float64)
+        return np.asarray(expit(self.near.eta - Z95 * _sd(self.near)), np.float64)
 
     @property
     def high(self) -> Floats:
         """The upper ends."""
-        return np.asarray(expit(self.fit.eta + Z95 * self._sd()), np.float64)
+        return np.asarray(expit(self.near.eta + Z95 * _sd(self.near)), np.float64)
 
     @property
     def drawn(self) -> Floats:
         """Joint draws: normal on the logit scale."""
-        points = normal_points(self.fit.eta.size)
-        return sides(self.fit.eta + points @ root_of(self.fit.eta_cov).T)[0]
+        points = normal_points(self.near.eta.size)
+        return sides(self.near.eta + points @ root_of(self.near.eta_cov).T)[0]
 
     def noise(self, model: int) -> float:
         """Return the spread of a 0 or 1."""
@@ -56,7 +61,7 @@ class LogitBelief:
     def ends(self, model: int) -> Floats:
         """Return both ends of the rate's 99 % interval, and the declared band before a full cycle."""
         return claim.level_ends(
-            float(self.fit.theta[model]), float(self._sd()[model]), is_cycle_seen=self.is_cycle_seen
+            float(self.fit.theta[model]), float(_sd(self.fit)[model]), is_cycle_seen=self.is_cycle_seen
         )
 
     def test(self, claims: Sequence[Claim], bar: float) -> list[Finding]:
@@ -100,9 +105,6 @@ class LogitBelief:
         """Return the model's logits per stratum (T,)."""
         return np.asarray(self.fit.alpha + self.fit.beta[model], np.float64)
 
-    def _sd(self) -> Floats:
-        return np.asarray(np.sqrt(np.diag(self.fit.eta_cov)), np.float64)
-
 
 def believe(
     question: Question, known: strata.Outcomes, proof: strata.Outcomes, live: int, cache: evidence.GridCache
@@ -110,8 +112,15 @@ def believe(
     """Fit what is known (T, G), merged where strata are small; claims are to be tested on `proof` (T, G)."""
     policy = question.policy
     merged = strata.merge(known, live)
-    fit = fit_logit(merged.trials, merged.total, merged.share, policy.prior_mean, policy.prior_strength)
-    return LogitBelief(fit, proof, cache, is_cycle_seen(question))
+    asked = (merged.trials, merged.total, merged.share, policy.prior_mean, policy.prior_strength)
+    fit = fit_logit(*asked)
+    spread = levels.spread_of(merged.trials, merged.total, fit)
+    near = fit if spread >= LEVEL_SD else fit_logit(*asked, level_sd=spread, start=fit)
+    return LogitBelief(fit, near, proof, cache, is_cycle_seen(question))
+
+
+def _sd(fit: LogitFit) -> Floats:
+    return np.asarray(np.sqrt(np.diag(fit.eta_cov)), np.float64)
 
 
 def is_cycle_seen(question: Question) -> bool:

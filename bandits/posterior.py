@@ -42,34 +42,49 @@ class LogitFit:
 
 
 def fit_logit(
-    trials: Floats, successes: Floats, share: Floats, prior_mean: float, prior_strength: float = 20.0
+    trials: Floats,
+    successes: Floats,
+    share: Floats,
+    prior_mean: float,
+    prior_strength: float = 20.0,
+    level_sd: float | None = None,
+    start: LogitFit | None = None,
 ) -> LogitFit:
     """Fit trials and successes (T, K), and standardise the rates over share (T,), which sums to 1.
 
-    The mean level mu is the strata's mean level weighted by trials, with `prior_strength` trials at the prior's mean.
+    The mean level mu is the strata's mean level weighted by trials, with `prior_strength` trials at the prior's mean. With
+    a `level_sd` the levels lie as near to mu, and mu is their own mean: weighted by trials it would pull at the effects
+    where large strata have other levels than small ones. `start`: a fit that is near, which only saves steps.
     Newton's method on effects and mu together, the levels eliminated (Schur complement).
     """
     weight = trials.sum(axis=1)
-    total = float(weight.sum()) + prior_strength
+    strength = prior_strength
+    total = float(weight.sum()) + strength
     prior_level = math.log(prior_mean / (1.0 - prior_mean))
-    start = (successes.sum(axis=1) + prior_strength * prior_mean) / (weight + prior_strength)
-    alpha = np.log(start) - np.log1p(-start)
-    beta = np.zeros(trials.shape[1])
+    first = (successes.sum(axis=1) + prior_strength * prior_mean) / (weight + prior_strength)
+    alpha, beta = np.log(first) - np.log1p(-first), np.zeros(trials.shape[1])
+    if start is not None:
+        alpha, beta = start.alpha, start.beta
+    pulled = LEVEL_SD**-2
+    if level_sd is not None:
+        pulled = level_sd**-2
+        weight, strength = np.full_like(weight, pulled), prior_strength * prior_mean * (1.0 - prior_mean)
+        total = float(weight.sum()) + strength
     for _ in range(STEPS_MAX):
-        mu = (float(weight @ alpha) + prior_strength * prior_level) / total
+        mu = (float(weight @ alpha) + strength * prior_level) / total
         rate, rest = sides(alpha[:, None] + beta)
         w = trials * rate * rest
         residual = successes - trials * rate
-        depth = w.sum(axis=1) + LEVEL_SD**-2
-        pull = residual.sum(axis=1) - (alpha - mu) * LEVEL_SD**-2
+        depth = w.sum(axis=1) + pulled
+        pull = residual.sum(axis=1) - (alpha - mu) * pulled
         scaled = w / depth[:, None]
         gradient = residual.sum(axis=0) - beta * TAU**-2 - pull @ scaled
         # Second column: how the effects answer to a unit of mu.
-        steps = np.linalg.solve(_hessian(w, scaled), np.stack([gradient, -scaled.sum(axis=0) * LEVEL_SD**-2], axis=1))
-        levels = (np.stack([pull, np.full_like(pull, LEVEL_SD**-2)], axis=1) - w @ steps) / depth[:, None]
+        steps = np.linalg.solve(_hessian(w, scaled), np.stack([gradient, -scaled.sum(axis=0) * pulled], axis=1))
+        levels = (np.stack([pull, np.full_like(pull, pulled)], axis=1) - w @ steps) / depth[:, None]
         # mu moves by the mean of the levels' moves, which depend on mu's: one linear equation. Its slope is never
         # flatter than the prior's share.
-        slope = max(total - float(weight @ levels[:, 1]), prior_strength)
+        slope = max(total - float(weight @ levels[:, 1]), strength)
         shift = float(weight @ levels[:, 0]) / slope
         step = np.clip(steps[:, 0] + shift * steps[:, 1], -STEP_MAX, STEP_MAX)
         level_step = np.clip(levels[:, 0] + shift * levels[:, 1], -LEVEL_STEP_MAX, LEVEL_STEP_MAX)
@@ -77,7 +92,7 @@ def fit_logit(
         alpha = alpha + level_step
         if max(np.abs(step).max(), np.abs(level_step).max(initial=0.0)) < TOLERANCE:
             break
-    return _standardise(trials, alpha, beta, share)
+    return _standardise(trials, alpha, beta, share, pulled)
 
 
 def _hessian(w: Floats, scaled: Floats) -> Floats:
@@ -86,11 +101,11 @@ def _hessian(w: Floats, scaled: Floats) -> Floats:
     return information
 
 
-def _standardise(trials: Floats, alpha: Floats, beta: Floats, share: Floats) -> LogitFit:
+def _standardise(trials: Floats, alpha: Floats, beta: Floats, share: Floats, pulled: float) -> LogitFit:
     rate, rest = sides(alpha[:, None] + beta)
     spread = rate * rest
     w = trials * spread
-    depth = w.sum(axis=1) + LEVEL_SD**-2
+    depth = w.sum(axis=1) + pulled
     scaled = w / depth[:, None]
     weighted = share[:, None] * spread
     theta = share @ rate

@@ -85,8 +85,8 @@ def believe(
     is_seen = is_cycle_seen(question)
     own = zip(fit.segments, known, memory.grids_of(len(known)), strict=True)
     return (
-        LogitBelief(fit.overall, _by_time(known), cache, is_seen),
-        tuple(LogitBelief(each, outcomes, grids, is_seen) for each, outcomes, grids in own),
+        LogitBelief(fit.overall, fit.overall, _by_time(known), cache, is_seen),
+        tuple(LogitBelief(each, each, outcomes, grids, is_seen) for each, outcomes, grids in own),
     )
 
 
