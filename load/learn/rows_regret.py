@@ -21,6 +21,14 @@ Answers = Sequence[Sequence[Answer]]
 
 # The moment at which prices change in load/worlds/price-flip-*.yaml.
 _FLIP_AT: Final = 100_000
+_PARITY: Final = (
+    "Plain sampling has no floor and no equal first split: a floor of 1 % costs arms x 1 % of an equal split's "
+    "regret, and splitting equally until each arm has 200 outcomes, with a delay of 1,000, about 1.4 %."
+)
+_STARVED: Final = (
+    "The arm that was dearer is starved until the flip, and what is known of it then decides. Plain Thompson sampling "
+    "without blocks, floor or waiting needs as long in this world: median 12,500, 45 of 48 runs by 100k."
+)
 _LOSER: Final = {"rate": 0.05, "delay_mean": 1000}
 _NEEDLE: Final = {"rate": 0.06, "delay_mean": 1000}
 
@@ -78,6 +86,7 @@ def _parity(arms: int, share: float, runs: int) -> Row:
         f"<= 1.10 plain TS + 3 s.e.; <= {share:g} % of uniform; {beats}",
         cells,
         judge,
+        note=_PARITY,
     )
 
 
@@ -223,6 +232,7 @@ PRICES: Final = Part(
             (simulated("price-flip-6", 40, 200, has_path=True),),
             _flip_6,
             is_required=True,
+            note=_STARVED,
         ),
         _watch("nothing happens", 230),
         _watch("nothing but a daily rhythm", 230, cycle=_DAY),

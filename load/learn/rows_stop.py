@@ -124,7 +124,8 @@ def _cost_grid(rate: float, runs: int) -> Row:
         return demands
 
     bar = "wrong <= .02, medians <= 1.5 x §B (or six looks, which five strata take)"
-    return Row(f"cost grid at {rate:g}", bar, cells, judge)
+    note = "§B was measured without asking for 200 outcomes of each arm and five closed strata."
+    return Row(f"cost grid at {rate:g}", bar, cells, judge, note=note)
 
 
 def _trough() -> Row:
