@@ -182,3 +182,13 @@ def test_pending_outcomes_count_against_refuting() -> None:
     assert cut.successes_k.tolist() == [50.0, 54.0]
     assert cut.trials_l.tolist() == [100.0, 104.0]
     assert cut.successes_l.tolist() == [60.0, 60.0]
+
+
+@pytest.mark.parametrize("all_but", [0.0, 20.0])
+def test_of_a_success_or_failure_in_parts_each_arm_has_its_part(all_but: float) -> None:
+    # Two rows a request: half a success, or half a failure, of each arm. Neither is the better.
+    n, half = np.full(50, 20.0), np.full(50, abs(all_but - 0.5))
+    tables = Tables(n, n, half, half)
+
+    one, other = log_likelihood(np.array([-0.3, 0.3]), tables).sum(axis=0)
+    assert one == pytest.approx(other)
