@@ -28,6 +28,13 @@ class Answer(NamedTuple):
     etag: str
 
 
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: urllib would take the token along, to whatever host the answer names."""
+
+    def redirect_request(self, *args: Any, **named: Any) -> None:
+        """Say that there is nothing to follow: the answer itself is what is told."""
+
+
 class Gateway(NamedTuple):
     """Where the admin port is, and with which token it is called (empty: found beside the gateway's store)."""
 
@@ -71,7 +78,7 @@ class Gateway(NamedTuple):
         headers |= {"Turpin-Reason": plain(reason)} if reason else {}
         request = urllib.request.Request(self.admin.rstrip("/") + path, data=raw, headers=headers, method=method)  # noqa: S310 the scheme is checked
         # No proxy: the admin port is near, and a token must not pass through one that nobody meant.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _Stay)
         try:
             with opener.open(request, timeout=_TIMEOUT_S) as answer:
                 return Answer(answer.status, _object(answer.read()), answer.headers.get("ETag", ""))

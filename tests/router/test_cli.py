@@ -158,8 +158,11 @@ class AdminStub(http.server.BaseHTTPRequestHandler):
             status, body = 404, {"title": "Not found", "detail": "there is no experiment 'x'"}
         if self.headers["Authorization"] != "Bearer secret-token":
             status, body = 401, {"detail": "send a token"}
+        if self.path == "/admin/v1/experiments/elsewhere/state":
+            status, body = 302, {"detail": "it has moved"}
         raw = json.dumps(body).encode()
         self.send_response(status)
+        self.send_header("Location", "/admin/v1/experiments/digits/state")
         self.send_header("Content-Length", str(len(raw)))
         self.end_headers()
         self.wfile.write(raw)
@@ -203,6 +206,13 @@ def test_an_experiment_is_shown_and_controls_nothing_of_the_terminal(admin: dict
         ["de", "v1", "0.75", "12"],
     ]
     assert "\x1b" not in done.stdout
+
+
+def test_token_is_not_taken_to_where_an_answer_points(admin: dict[str, str]) -> None:
+    moved = run("experiments", "show", "elsewhere", env=admin)
+
+    assert (moved.exit_code, moved.stdout) == (1, "")
+    assert "answers 302: it has moved" in moved.stderr
 
 
 def test_what_the_gateway_refuses_is_said(admin: dict[str, str]) -> None:
