@@ -15,7 +15,7 @@ A quarantined arm is never retired: sickness is no evidence about reward. Contro
 
 from typing import Literal, NamedTuple
 
-from bandits import operate, orders
+from bandits import operate, orders, reopening
 from bandits.course import Course, age_s
 from bandits.life import (
     ArmEvent,
@@ -33,6 +33,7 @@ from bandits.life import (
     Note,
     Order,
     Promote,
+    Reopen,
     Restore,
     Retire,
     Tick,
@@ -75,6 +76,8 @@ def step(life: Life, event: Event) -> Step:
             course.arm_event(event)
         case Drain() | Restore() | Retire() | Promote():
             orders.obey(course, event)
+        case Reopen():
+            reopening.reopen(course, event)
         case _:
             operate.obey(course, event)
     before = underway(life)

@@ -208,10 +208,21 @@ class Promote:
     who: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """An experiment that has ended begins anew with these arms, and `new` ones; `bandits.reopening` says when."""
+
+    now: float
+    arms: tuple[int, ...]
+    why: str
+    new: tuple[str, ...] = ()
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+
 ArmEvent = ArmWarmed | ArmFailed | ArmIdle | Unloaded | UnloadRefused
 Order = Drain | Restore | Retire | Promote
 """What operators want of arms; `bandits.orders` says which are refused, and why."""
-Event = ArmEvent | Order | Operation | Assessed | Tick
+Event = ArmEvent | Order | Operation | Assessed | Reopen | Tick
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,7 @@ class RewardDesk:
         if age_s < -_SKEW_S:
             return _refused(Problem.FORGED, f"the decision is dated {-age_s:.0f} s in the future")
         if age_s > live.snapshot.window_s:
-            if decision.is_learned:
+            if _is_learned(decision, live):
                 # Each report counts: what is late is not remembered, so nobody knows whether it comes a second time.
                 self._ledger.add(decision.cell, late_rewards=1)
             return _refused(
@@ -165,7 +165,7 @@ class RewardDesk:
         if isinstance(value, Outcome):
             return value
         reward = self._reward(claim, decision, live, value, age_s)
-        is_trial = live.snapshot.is_sticky and decision.is_learned
+        is_trial = live.snapshot.is_sticky and _is_learned(decision, live)
         trial = trial_of(decision, live.snapshot) if is_trial else None
         return _Checked(reward, live.snapshot.name, age_s, trial)
 
@@ -174,7 +174,7 @@ class RewardDesk:
         snapshot = live.snapshot
         q = quantise(value, snapshot.reward_low, snapshot.reward_high)
         fields = {"unlearned_rewards": 1, "unlearned_reward_q": q}
-        if decision.is_learned:
+        if _is_learned(decision, live):
             fields = {"rewards": 1, "reward_q": q, "reward_q2": q * q, "delay_ms": max(0, int(age_s * 1e3))}
             if snapshot.feedback == "conversions":
                 fields[delay_bins.FIELDS[delay_bins.bin_of(age_s, snapshot.window_s)]] = 1
@@ -209,6 +209,12 @@ class RewardDesk:
 
 def _refused(problem: Problem, detail: str) -> Outcome:
     return Outcome(problem.status, problem=problem, detail=detail)
+
+
+def _is_learned(decision: Decision, live: Live) -> bool:
+    """Say whether a reward is learned from: not where its decision was none of the experiment's, nor of an epoch that
+    is over, for what was learned then is decided."""
+    return decision.is_learned and decision.epoch == live.snapshot.epoch
 
 
 def _is_text(text: str) -> bool:

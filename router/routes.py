@@ -132,7 +132,13 @@ class Routes:
         live = Live.of(snapshot if override is None else bypassed(snapshot))
         self._published[snapshot.epoch] = snapshot
         self.by_model[snapshot.model] = live
-        self.by_epoch[snapshot.epoch] = live
+        known = {snapshot.epoch, *snapshot.former}
+        over = [one for one, other in self.by_epoch.items() if one != other.snapshot.epoch and one not in known]
+        for epoch in [one for one in over if self.by_epoch[one].snapshot.name == snapshot.name]:
+            del self.by_epoch[epoch]
+        for epoch in snapshot.former:
+            self._published.pop(epoch, None)
+        self.by_epoch |= dict.fromkeys(known, live)
 
     def override(self, order: Override) -> None:
         """Send all traffic of an experiment to one arm, or let its snapshots hold again."""

@@ -61,6 +61,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     segments: tuple[SegmentRoute, ...] = ()
     revision: int = 0  # of what people ordered, which this snapshot follows
     is_archived: bool = False
+    # Epochs that are over: rewards of their decisions are accepted, and not learned.
+    former: tuple[int, ...] = ()
     view: msgspec.Raw = msgspec.Raw(b"null")
 
 

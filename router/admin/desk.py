@@ -129,7 +129,8 @@ class Desk:
         def change(dossier: Dossier, now: float) -> tuple[Document, tuple[Note, ...]]:
             spec = spec_of(dossier)
             _check_model(others, spec)
-            document, notes = amend(dossier, spec, self._backends, now=now, who=asked.signed)
+            epoch = secrets.randbits(64)
+            document, notes = amend(dossier, spec, self._backends, now=now, who=asked.signed, fresh_epoch=epoch)
             revision = dossier.document.revision
             note = Note(now, "revision", str(revision), str(revision + 1), f"edited by {asked.signed}")
             return document, (note, *notes)

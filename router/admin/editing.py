@@ -1,6 +1,7 @@
 """Experiments as specified: creating, replacing, patching and deleting them, and what that would do (`?dryRun=true`)."""
 
 import asyncio
+import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -85,7 +86,9 @@ class Editing:
 
     def _amended(self, dossier: Dossier, spec: Experiment, wanted: Asked) -> Document:
         try:
-            return amend(dossier, spec, self._backends, now=self._unix_now(), who=wanted.signed)[0]
+            return amend(
+                dossier, spec, self._backends, now=self._unix_now(), who=wanted.signed, fresh_epoch=secrets.randbits(64)
+            )[0]
         except BadInput as error:
             raise Refused.of(error) from error
         except StateConflict as error:

@@ -9,7 +9,6 @@ from router.config.document import Document
 _UNUSED: Final = (
     ("backends.*.rest", "requests are not proxied to a REST port yet"),
     ("backends.*.location", "locations are not used yet"),
-    ("experiments.*.reopen_on", "an experiment that has ended stays ended yet"),
 )
 
 

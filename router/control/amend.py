@@ -18,6 +18,7 @@ from router.config.experiment import Experiment
 from router.config.experiment_sections import Arm
 from router.config.settings import Backend
 from router.control.dossier import Document, Dossier
+from router.control.reopen import brings_new_arms, in_new_epoch
 
 # What was counted was counted by these; another experiment is the place for others. All else is applied to the sums when
 # they are read, or starts anew by itself (the bound on slow calls, `guards.bounded`).
@@ -60,10 +61,11 @@ def obeyed(dossier: Dossier, order: Directed) -> tuple[Document, tuple[Note, ...
 
 
 def amend(
-    dossier: Dossier, spec: Experiment, backends: Mapping[str, Backend], *, now: float, who: str
+    dossier: Dossier, spec: Experiment, backends: Mapping[str, Backend], *, now: float, who: str, fresh_epoch: int
 ) -> tuple[Document, tuple[Note, ...]]:
     """Return the document with an edited specification.
 
+    After the end an arm that is new begins the next epoch, `fresh_epoch` (random), if `reopen_on` says so.
     BadInput for what can't change any more, StateConflict when the end is decided; `now` in unix s.
     """
     written = spec.model_dump(mode="json")
@@ -71,18 +73,19 @@ def amend(
     if dossier.life.phase == "draft":
         fresh = found(spec, end_rules(spec, backends), document.epoch)
         return msgspec.structs.replace(document, spec=fresh.spec, life=fresh.life, arms=fresh.arms), ()
-    if inner_phase(dossier.life) not in OPEN:
+    is_anew = brings_new_arms(dossier, spec)
+    if inner_phase(dossier.life) not in OPEN and not is_anew:
         raise StateConflict(f"the experiment is {dossier.life.phase}: make another one for a new question")
     problems = [*_fixed_problems(document.spec, written), *_arm_problems(dossier, spec)]
     if problems:
         raise BadInput(problems)
+    arms = _arms_of(document, written)
+    rules = end_rules(spec.model_copy(update={"arms": tuple(validate(Arm, arm) for arm in arms)}), backends)
+    if is_anew:
+        anew = msgspec.structs.replace(document, spec=written, arms=arms)
+        return in_new_epoch(dossier, anew, rules, now, who, fresh_epoch)
     life, notes = _arms_changed(dossier, spec, now, who)
     added = len(life.arms) - len(dossier.life.arms)
-    by_name = {arm["name"]: arm for arm in written["arms"]}
-    known = document.arms or tuple(document.spec["arms"])
-    there = tuple(by_name.pop(arm["name"], arm) for arm in known)
-    arms = (*there, *by_name.values())
-    rules = end_rules(spec.model_copy(update={"arms": tuple(validate(Arm, arm) for arm in arms)}), backends)
     changed = msgspec.structs.replace(
         document,
         spec=written,
@@ -93,6 +96,13 @@ def amend(
         numbers=None if added else document.numbers,
     )
     return changed, notes
+
+
+def _arms_of(document: Document, written: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Return every arm that ever was, as it is specified now, and the new ones after them."""
+    by_name = {arm["name"]: arm for arm in written["arms"]}
+    known = document.arms or tuple(document.spec["arms"])
+    return (*(by_name.pop(arm["name"], arm) for arm in known), *by_name.values())
 
 
 def _arms_changed(dossier: Dossier, spec: Experiment, now: float, who: str) -> tuple[Life, tuple[Note, ...]]:

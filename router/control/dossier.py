@@ -97,6 +97,20 @@ class Numbers(msgspec.Struct, frozen=True):
     segments: tuple[SegmentNumbers, ...] = ()
 
 
+class Former(msgspec.Struct, frozen=True):
+    """An epoch that is over, and since when (unix s): rewards of its decisions are still accepted, and not learned."""
+
+    epoch: int
+    ended_at: float
+
+
+class Since(msgspec.Struct, frozen=True):
+    """The winner's rewards since the end: (how many, their sum in steps) at each mark, the last one made at `at`."""
+
+    at: float
+    marks: tuple[tuple[int, int], ...]
+
+
 class FirstAnswer(msgspec.Struct, frozen=True):
     """What was answered to the first request with an Idempotency-Key; `fingerprint` is that request's."""
 
@@ -132,6 +146,8 @@ class Document(msgspec.Struct, frozen=True):
     arms: tuple[dict[str, Any], ...] = ()
     revision: int = 1
     answers: dict[str, FirstAnswer] = {}
+    former: tuple[Former, ...] = ()
+    since_end: Since | None = None
 
     @property
     def block(self) -> int:

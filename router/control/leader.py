@@ -237,6 +237,7 @@ class Leader:
             laws=laws,
             memory=memory,
             tally=tally,
+            fresh_epoch=secrets.randbits(64),
         )
         # Not before they are in the tally: what it missed would never be read again.
         tally.stamp = changed.stamp
@@ -244,6 +245,8 @@ class Leader:
         await self._store.publish(name, version, snapshot.encode(done.snapshot), fence)
         self._shelf.versions[name] = version
         self._shelf.dossiers[name] = saved
+        if saved.document.epoch != epoch:
+            self._shelf.forget(epoch)
         self._lifecycle.pursue(saved, done.commands)
 
     def _alone_on(self, dossier: Dossier) -> dict[str, int]:

@@ -10,13 +10,14 @@ from typing import Final
 
 import msgspec
 
+from bandits.alarm import Alarm
 from bandits.arrivals import LawCache, delays_of
 from bandits.assess import assess
 from bandits.evidence import GridCache
 from bandits.experiment import mode, step, underway
 from bandits.health import HealthCache
 from bandits.life import ArmIdle, Assessed, Command, Event, Life, Note, Tick
-from bandits.question import Assessment
+from bandits.question import Assessment, Question
 from bandits.segmented import SegmentMemory
 from router.control.alarms import alarms_of
 from router.control.capacity import rooms
@@ -24,8 +25,9 @@ from router.control.dossier import ArmCost, Dossier
 from router.control.guards import bounded, call_max_s, counted_from, sick
 from router.control.prices import follow
 from router.control.questions import question_of
+from router.control.reopen import begun_anew, watched
 from router.control.report import numbers_of, state_view
-from router.control.seen import Seen
+from router.control.seen import Seen, unreliable_prices
 from router.control.splits import Splits, splits_of
 from router.control.tally import Counted, Tally
 from router.decisions import Mode
@@ -73,9 +75,11 @@ def refresh(
     laws: LawCache | None = None,
     memory: SegmentMemory | None = None,
     tally: Tally | None = None,
+    fresh_epoch: int | None = None,
 ) -> Refreshed:
     """Learn from what was seen, let the life go on, and decide the weights of snapshot `version`; `now` in unix s.
 
+    `fresh_epoch` is a random number for the epoch that begins if the experiment does so anew; without it, it does not.
     The caches only save time; they, the memory and the tally must have been used for this experiment's epoch alone.
     Without a tally, or with a new one, all cells must have been seen.
     """
@@ -84,7 +88,11 @@ def refresh(
     counted = tally.counted(len(dossier.spec.arms), len(dossier.spec.segment_names()))
     dossier = _measure(dossier, seen)
     prices = follow(dossier.document.prices, seen.prices_usd_per_hour, now, dossier.spec.policy.hold)
-    dossier = bounded(dossier.with_changes(prices=prices), now)
+    dossier = watched(bounded(dossier.with_changes(prices=prices), now), counted, now)
+    if fresh_epoch is not None and (anew := begun_anew(dossier, seen, counted, now, fresh_epoch)) is not None:
+        # All that was seen is of the epoch that is over, and of the life that the experiment had in it.
+        done = refresh(anew[0], replace(seen, cells={}, beats=(), events=()), version=version, now=now)
+        return replace(done, notes=(*anew[1], *done.notes))
     notes: list[Note] = []
     life = dossier.life
     for event in (*seen.events, *_idle(dossier, seen, now), Tick(now)):
@@ -94,22 +102,16 @@ def refresh(
     dossier = dossier.with_changes(guarded_from=counted_from(dossier, life, counted, now))
     if mode(life) == "experiment":
         question = question_of(dossier, life, counted, seen.prices_usd_per_hour, now, laws)
-        # Not written out as JSON yet: only the alarms see this one.
-        current = msgspec.structs.replace(dossier, life=life)
-        alarms = alarms_of(current, counted, question.sums, now, health, segments=question.segments)
-        ringing = tuple(alarm for alarm in alarms if alarm.is_ringing)
-        backends = {arm.backend for arm in dossier.spec.arms}
-        unreliable = (words for name, words in sorted(seen.price_warnings.items()) if name in backends)
-        question = replace(question, alarms=(*(alarm.words for alarm in ringing), *unreliable))
+        alarms = _ringing(dossier, life, counted, question, now, health)
+        question = replace(question, alarms=(*(alarm.words for alarm in alarms), *unreliable_prices(dossier, seen)))
         assessment = assess(question, cache, memory)
         life = _step(life, _assessed(assessment, now), notes)
         dossier = dossier.with_changes(
-            numbers=numbers_of(assessment, question.requests_per_day, ringing, delays_of(question))
+            numbers=numbers_of(assessment, question.requests_per_day, alarms, delays_of(question))
         )
     dossier = dossier.with_life(life)
     splits = splits_of(dossier, life, rooms(dossier, seen.capacities_rps))
-    dossier = _roll_block(dossier, splits.drawn, now)
-    dossier = _note_silence(dossier, splits, version)
+    dossier = _note_silence(_roll_block(dossier, splits.drawn, now), splits, version)
     snapshot = _snapshot(dossier, splits, version, now, seen, counted)
     return Refreshed(dossier, snapshot, underway(life), tuple(notes))
 
@@ -118,6 +120,15 @@ def _step(life: Life, event: Event, notes: list[Note]) -> Life:
     result = step(life, event)
     notes.extend(result.notes)
     return result.life
+
+
+def _ringing(
+    dossier: Dossier, life: Life, counted: Counted, question: Question, now: float, health: HealthCache | None
+) -> tuple[Alarm, ...]:
+    # Not written out as JSON yet: only the alarms see this one.
+    current = msgspec.structs.replace(dossier, life=life)
+    alarms = alarms_of(current, counted, question.sums, now, health, segments=question.segments)
+    return tuple(alarm for alarm in alarms if alarm.is_ringing)
 
 
 def _measure(dossier: Dossier, seen: Seen) -> Dossier:
@@ -278,5 +289,6 @@ def _snapshot(dossier: Dossier, splits: Splits, version: int, now: float, seen: 
         call_max_s=call_max_s(spec),
         revision=document.revision,
         is_archived=life.phase == "archived",
+        former=tuple(one.epoch for one in document.former),
         view=view_of(state_view(dossier, seen, counted, splits, now)),
     )

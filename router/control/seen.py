@@ -54,3 +54,9 @@ def deciding_cost_usd(dossier: Dossier, arm: int, prices_usd_per_hour: Mapping[s
     if cost is None or price is None:
         return None
     return cost_usd(Line(cost.a_s, cost.b_s), cost.scale, dossier.document.reference_rows, price)
+
+
+def unreliable_prices(dossier: Dossier, seen: Seen) -> list[str]:
+    """Say in words which prices of this experiment can't be relied on."""
+    backends = {arm.backend for arm in dossier.spec.arms}
+    return [words for name, words in sorted(seen.price_warnings.items()) if name in backends]

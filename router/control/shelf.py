@@ -45,6 +45,10 @@ class Shelf:
         """Return the caches of an experiment's epoch; they only save time."""
         return self._caches.setdefault(epoch, (GridCache(), HealthCache(), LawCache(), SegmentMemory(), Tally()))
 
+    def forget(self, epoch: int) -> None:
+        """Drop the caches of an epoch that is over."""
+        self._caches.pop(epoch, None)
+
     async def fill(self, fence: int, now: float) -> None:
         """Begin anew: read what the store knows, and seed the experiments it has never known."""
         records = {record.name: record for record in await self._store.experiments()}

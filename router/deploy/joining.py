@@ -9,6 +9,7 @@ from router.admin.desk import Asked, Desk
 from router.config.document import BadInput, validate
 from router.config.experiment import Experiment
 from router.control.dossier import Dossier, dossier_of
+from router.control.reopen import takes_new_arms
 from router.deploy.deployment import Deployment
 from router.deploy.publishing import Spot
 from router.deploy.refusals import DeployRefused, NoPlace
@@ -38,7 +39,7 @@ class Joining:
         if named is not None:
             found = [one for one in dossiers if one.name == named]
         else:
-            found = [one for one in dossiers if _is_about(one, spot) and inner_phase(one.life) in _TAKING]
+            found = [one for one in dossiers if _is_about(one, spot) and _takes_arms(one)]
         if not found:
             raise NoPlace(f"there is no experiment {named or 'that ' + spot.model + ' could join'}")
         if len(found) > 1:
@@ -104,6 +105,10 @@ def _target(deployment: Deployment) -> Servable:
     return Servable(deployment.backend, deployment.model, deployment.version)
 
 
+def _takes_arms(dossier: Dossier) -> bool:
+    return inner_phase(dossier.life) in _TAKING or takes_new_arms(dossier)
+
+
 def _is_about(dossier: Dossier, spot: Spot) -> bool:
     return any((arm.backend, arm.model) == (spot.backend, spot.model) for arm in dossier.spec.arms)
 
@@ -119,7 +124,7 @@ def _check(dossier: Dossier, target: Servable, name: str) -> bool:
     for other, servable in known.items():
         if servable == target and other != name:
             raise MayNotJoin(f"{target} is the arm '{other}' of {dossier.name} already")
-    if inner_phase(dossier.life) not in _TAKING:
+    if not _takes_arms(dossier):
         raise MayNotJoin(f"the experiment {dossier.name} is {dossier.life.phase}: make another one for a new arm")
     return False
 

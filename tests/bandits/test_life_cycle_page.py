@@ -19,6 +19,7 @@ from bandits.life import (
     Life,
     Pause,
     Promote,
+    Reopen,
     Restore,
     Resume,
     Retire,
@@ -79,6 +80,7 @@ EXPERIMENT_EVENTS: Mapping[str, Callable[[Life], Event]] = {
     "assessed: value remains": lambda life: over(now=NOW, is_drained=False, is_over=False),
     "assessed: drained of value": lambda life: over(now=NOW, is_over=False),
     "assessed: drained, and all refuted": lambda life: over(now=NOW),
+    "begins anew: price, drift, a new arm": lambda life: Reopen(NOW, (0, 1, 2), "a price moved"),
     "`max_duration` has passed": lambda life: Tick(NOW + 20 * 86400.0),
 }
 # v3 in each state, while the experiment runs.

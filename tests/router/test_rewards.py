@@ -349,3 +349,15 @@ def test_fields_that_are_added_are_those_a_store_keeps() -> None:
     on.record(Claim(token(), 0.5), Claim(token(mode=Mode.WARMUP), 0.5))
 
     assert set(on.sums()[1, 3]) <= set(FIELDS)
+
+
+def test_reward_of_an_epoch_that_is_over_is_accepted_and_not_learned() -> None:
+    on = Bench(epoch=OTHER_EPOCH, former=(EPOCH,))
+    claim = Claim(token(), 1.0)
+
+    outcomes = [*on.record(claim), *on.record(claim)]
+
+    assert of(outcomes) == [(202, None), (200, None)]
+    assert [outcome.is_learned for outcome in outcomes] == [False, False]
+    assert on.sums(OTHER_EPOCH) == {}
+    assert on.sums(EPOCH) == {(1, 3): {"unlearned_rewards": 1, "unlearned_reward_q": STEPS}}

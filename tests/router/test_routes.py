@@ -31,6 +31,19 @@ def test_another_epoch_begins_with_any_version_and_rewards_of_the_old_one_are_st
     assert routes.by_epoch.keys() == {EPOCH, 5}
 
 
+def test_epochs_that_are_over_are_known_while_the_snapshot_names_them() -> None:
+    routes = Routes({"tfs-a": ()})
+    routes.update(snapshot())
+    routes.update(snapshot(epoch=5, former=(EPOCH, 4)))
+    known = set(routes.by_epoch)
+
+    routes.update(snapshot(epoch=6, former=(5,)))
+
+    assert known == {EPOCH, 4, 5}
+    assert routes.by_epoch.keys() == {5, 6}
+    assert {live.snapshot.epoch for live in routes.by_epoch.values()} == {6}
+
+
 def test_snapshots_of_different_models_stand_side_by_side() -> None:
     routes = Routes({"tfs-a": ()})
 

@@ -66,7 +66,7 @@ class Case:
 
 CASES = {
     "create_experiment": Case(nothing, draft, "create", specified(1, 2)),
-    "replace_experiment": Case(running, after("stop"), "replace", specified(1, 2, 3)),
+    "replace_experiment": Case(running, after("stop", "archive"), "replace", specified(1, 2, 3)),
     "patch_experiment": Case(running, after("stop"), "patch", {"policy": {"floor": 0.02}}),
     "delete_experiment": Case(draft, running, "delete"),
     "start": Case(draft, running, "start"),
@@ -81,7 +81,7 @@ CASES = {
     "restore_arm": Case(after("drain"), draft, "restore v2"),
     "retire_arm": Case(running, draft, "retire v2"),
     "accept_price": Case(waiting_price, nothing, f"accept price of {FED}"),
-    "put_version": Case(running, after("stop"), "deploy v7", query="?arm=v7&experiment=digits"),
+    "put_version": Case(running, after("stop", "archive"), "deploy v7", query="?arm=v7&experiment=digits"),
 }
 WRITING = [route for route in ROUTES if route.method != "GET"]
 

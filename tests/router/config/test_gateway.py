@@ -334,13 +334,13 @@ def test_settings_without_effect_are_listed(tmp_path: Path) -> None:
     data = read_yaml(DOZEN_LINES)
     data["backends"]["tfs"]["location"] = "aws/us-east-1"
     data["admin"] = {"tokens": [{"name": "ops", "role": "viewer", "sha256": "0" * 64}]}
-    data["experiments"][0]["reopen_on"] = []
+    data["backends"]["tfs"]["rest"] = "127.0.0.1:8501"
 
     lines = load(tmp_path, yaml.safe_dump(data)).unused()
 
     assert [line.partition(" ")[0] for line in lines] == [
+        "backends.tfs.rest",
         "backends.tfs.location",
-        "experiments.digits.reopen_on",
     ]
 
 

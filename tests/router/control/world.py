@@ -129,6 +129,10 @@ class World:
         self.prices = dict(PRICES)
         self.warnings: dict[str, str] = {}
         self.capacities: dict[str, float] = {}
+        # Set: an experiment that has ended may begin anew, with this number for its epoch; what was counted of the last
+        # one is in `former_cells`.
+        self.fresh_epoch: int | None = None
+        self.former_cells: Cells = {}
         self.batch_rows = 4
         self.probes = 15
 
@@ -137,7 +141,7 @@ class World:
         self.now += 1.0
         for gateway in self.gateways:
             gateway.turn(self.published)
-            if gateway.snapshot is not None:
+            if gateway.snapshot is not None and gateway.snapshot.epoch == self.dossier.document.epoch:
                 self._traffic(gateway.snapshot, self.requests // len(self.gateways))
         seen = Seen(
             cells={place: dict(cell) for place, cell in self.cells.items()},
@@ -150,7 +154,17 @@ class World:
         )
         self.calibrated = {}
         self.version += 1
-        self.refreshed = refresh(self.dossier, seen, version=self.version, now=self.now, tally=self.tally)
+        self.refreshed = refresh(
+            self.dossier,
+            seen,
+            version=self.version,
+            now=self.now,
+            tally=self.tally,
+            fresh_epoch=self.fresh_epoch,
+        )
+        if self.refreshed.dossier.document.epoch != self.dossier.document.epoch:
+            self.former_cells, self.cells, self.under_way, self.fresh_epoch = self.cells, {}, {}, None
+            self.tally = Tally()
         if self.refreshed.dossier.document.essence() != self.dossier.document.essence():
             self.stored = self.refreshed.dossier
         self.dossier = self.refreshed.dossier

@@ -170,7 +170,7 @@ async def test_version_that_is_no_arm_any_more_is_not_called_done_after_the_end(
     async with publishing(tmp_path) as on:
         await put(on, content(made), Turpin_Digest=made.sealed.digest)
         await joined(on)
-        await on.edit("PATCH", {"arms": specified(1, 2)["arms"]})
+        await on.edit("PATCH", {"arms": specified(1, 2)["arms"], "reopen_on": []})
         await on.order("stop")
         again = await put(on, b"", f"{PLACE}?arm=v7&experiment=digits", Turpin_Digest=made.sealed.digest)
 
@@ -241,14 +241,15 @@ async def test_digest_and_encoding_are_checked(tmp_path: Path) -> None:
     assert "was said to be sha256:000" in wrong.body["detail"]
 
 
-async def test_experiment_that_has_ended_takes_no_new_arm(tmp_path: Path) -> None:
+async def test_experiment_that_was_put_away_takes_no_new_arm(tmp_path: Path) -> None:
     made = packed(tmp_path / "model")
     async with publishing(tmp_path) as on:
         await on.order("stop")
+        await on.order("archive")
         answer = await put(on, content(made), f"{PLACE}?arm=v7&experiment=digits")
 
     assert (answer.status, answer.label) == (409, "state_conflict")
-    assert "the experiment digits is concluded" in answer.body["detail"]
+    assert "the experiment digits is archived" in answer.body["detail"]
 
 
 async def test_upload_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
