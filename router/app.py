@@ -122,8 +122,8 @@ def _control(config: Config, store: Store, control: Pools, metrics: Metrics) -> 
     leader = Leader(config, store=store, upstreams=control, unix_now=unix_now, feeds=feeds)
     accounts = Accounts(
         store=store,
-        backends=config.backends,
         upstreams=control,
+        sights=leader.servers.sights,
         feeds=feeds,
         metrics=metrics,
         unix_now=unix_now,

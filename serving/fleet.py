@@ -88,20 +88,6 @@ async def status(upstream: Upstream, model: str, timeout_s: float) -> dict[int, 
     }
 
 
-async def survey(upstreams: Sequence[Upstream], model: str, timeout_s: float) -> list[dict[int, VersionStatus] | None]:
-    """Ask all replicas at once, in their order; None for one that gave no answer."""
-
-    async def ask(upstream: Upstream) -> dict[int, VersionStatus] | None:
-        try:
-            return await status(upstream, model, timeout_s)
-        except ServingError:
-            return None
-
-    async with asyncio.TaskGroup() as tasks:
-        asked = [tasks.create_task(ask(upstream), name=f"status {upstream.address}") for upstream in upstreams]
-    return [task.result() for task in asked]
-
-
 async def look(
     upstream: Upstream,
     models: Collection[str],
