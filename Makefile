@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo learn mutants bench-switching test conformance check lint types imports wheel lock clean
+.PHONY: setup demo learn mutants bench-switching bench-costs test conformance check lint types imports wheel lock clean
 
 setup: $(STAMP)
 
@@ -31,6 +31,10 @@ mutants: setup
 # What requests notice of a deployment, a retirement, a restoration, a promotion and a rollback; a minute. RATE: requests/s.
 bench-switching: setup
 	$(BIN)/python -P -m load.switching --rate $(or $(RATE),500)
+
+# Whether the arms come in the same order of cost saturated, at 150 requests/s, and beside a busy neighbour; four minutes.
+bench-costs: setup
+	$(BIN)/python -P -m load.costs
 
 check: lint types imports
 
