@@ -53,8 +53,8 @@ def fit_logit(
     """Fit trials and successes (T, K), and standardise the rates over share (T,), which sums to 1.
 
     The mean level mu is the strata's mean level weighted by trials, with `prior_strength` trials at the prior's mean. With
-    a `level_sd` the levels lie as near to mu, and mu is their own mean: weighted by trials it would pull at the effects
-    where large strata have other levels than small ones. `start`: a fit that is near, which only saves steps.
+    a `level_sd` the levels lie as near to mu, their own mean: weighted by trials it would pull at the effects where large
+    strata have other levels. `start`: a fit that is near, which only saves steps.
     Newton's method on effects and mu together, the levels eliminated (Schur complement).
     """
     weight = trials.sum(axis=1)
@@ -62,12 +62,10 @@ def fit_logit(
     total = float(weight.sum()) + strength
     prior_level = math.log(prior_mean / (1.0 - prior_mean))
     first = (successes.sum(axis=1) + prior_strength * prior_mean) / (weight + prior_strength)
-    alpha, beta = np.log(first) - np.log1p(-first), np.zeros(trials.shape[1])
-    if start is not None:
-        alpha, beta = start.alpha, start.beta
-    pulled = LEVEL_SD**-2
+    fresh = (np.log(first) - np.log1p(-first), np.zeros(trials.shape[1]))
+    alpha, beta = fresh if start is None else (start.alpha, start.beta)
+    pulled = (LEVEL_SD if level_sd is None else level_sd) ** -2
     if level_sd is not None:
-        pulled = level_sd**-2
         weight, strength = np.full_like(weight, pulled), prior_strength * prior_mean * (1.0 - prior_mean)
         total = float(weight.sum()) + strength
     for _ in range(STEPS_MAX):
