@@ -18,7 +18,9 @@ class State:
 
     def __repr__(self) -> str:
         shares = ", ".join(f"{name} {share:.1%}" for name, share in self.shares.items())
-        return f"<State of {self.name}: {self.phase}; {shares}>"
+        text = f"<State of {self.name}: {self.phase}; {shares}>"
+        # Shown on terminals, which would obey what can't be printed.
+        return "".join(char if char.isprintable() else "?" for char in text)
 
     @property
     def name(self) -> str:

@@ -102,3 +102,9 @@ def test_deployment_shows_its_step_and_why_it_failed() -> None:
     assert lines == ["✔ upload ", "✔ publish ", "✔ load ", "✘ check ", "· warm ", "· join "]
     assert len(STEPS) == len(lines)
     assert "other signatures" in page
+
+
+def test_state_in_words_controls_nothing_of_the_terminal() -> None:
+    state = State({"name": "\x1b[31mred", "phase": "running", "arms": [{"name": "v1\x9b2J", "weight": 1.0}]})
+
+    assert repr(state) == "<State of ?[31mred: running; v1?2J 100.0%>"
