@@ -110,6 +110,24 @@ def show_history(name: str, admin: AdminUrl = ADMIN, token: Token = "", as_json:
     print_table(("when", "what", "before", "after", "why"), rows)
 
 
+@app.command("report")
+def show_report(
+    name: str,
+    plot: Annotated[bool, typer.Option("--plot", help="With the plot as inline SVG, for a page.")] = False,
+    admin: AdminUrl = ADMIN,
+    token: Token = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show what happened, what it earned against control alone, and why it stopped: Markdown, or JSON."""
+    from router.admin.report_text import markdown
+
+    report = Gateway(admin, token).get(path_of(name, "report"))
+    if as_json:
+        write_json(report)
+    else:
+        sys.stdout.write(markdown(report, has_plot=plot))
+
+
 def _order(verb: str, about: str) -> None:
     @app.command(verb, help=about, epilog=f"Example: turpin experiments {verb} digits --reason 'as agreed'")
     def give(name: str, reason: Why = "", admin: AdminUrl = ADMIN, token: Token = "", as_json: AsJson = False) -> None:

@@ -47,6 +47,7 @@ _READING: Final = (
     Route("GET", f"{_E}/{{name}}", Role.VIEWER, "show_experiment", "one experiment as specified"),
     Route("GET", f"{_E}/{{name}}/state", Role.VIEWER, "state", "the numbers behind its decisions"),
     Route("GET", f"{_E}/{{name}}/history", Role.VIEWER, "history", "what happened to it, with causes and numbers"),
+    Route("GET", f"{_E}/{{name}}/report", Role.VIEWER, "report", "what happened, what it earned, and why it stopped"),
     Route("GET", "/admin/v1/costs", Role.VIEWER, "costs", "what each loaded version has cost, busy and idle"),
     Route("GET", "/admin/v1/prices", Role.VIEWER, "prices", "what each backend costs an hour, and what feeds say"),
     Route("GET", f"{_E}/{{name}}/arms", Role.VIEWER, "list_arms", "the arms, their states and why"),

@@ -17,6 +17,7 @@ from router.admin.health import Health
 from router.admin.money import Money
 from router.admin.orders import Orders
 from router.admin.reading import Reading
+from router.admin.reports import Reports
 from router.admin.token import made_token
 from router.aggregate import Aggregate
 from router.config import Config
@@ -49,14 +50,10 @@ async def listen(
     token, token_file = _token(config, stack)
     gate = Gate(config.admin, made_token=token)
     health = Health(
-        store=store,
-        aggregate=aggregate,
-        metrics=metrics,
-        is_ready=is_ready,
-        unix_now=unix_now,
-        token_file=token_file,
+        store=store, aggregate=aggregate, metrics=metrics, is_ready=is_ready, unix_now=unix_now, token_file=token_file
     )
     reading = Reading(store=store, unix_now=unix_now)
+    reports = Reports(store=store, unix_now=unix_now)
     desk = Desk(store=store, backends=config.backends, unix_now=unix_now)
     bypasses = Bypasses(desk=desk, tell=tell)
     editing = Editing(
@@ -68,7 +65,7 @@ async def listen(
     )
     orders = Orders(desk=desk, store=store, bypasses=bypasses, unix_now=unix_now)
     money = Money(feeds, costs, store=store, unix_now=unix_now)
-    parts = (health, reading, editing, orders, money, Backends(backends), versions)
+    parts = (health, reading, reports, editing, orders, money, Backends(backends), versions)
     app = application(gate, *(part.handlers() for part in parts))
     tasks = await stack.enter_async_context(asyncio.TaskGroup())
     stack.callback(tasks.create_task(bypasses.run(), name="bypasses the store has not heard of").cancel)

@@ -22,6 +22,7 @@ from router.admin.health import Health
 from router.admin.money import Money
 from router.admin.orders import Orders
 from router.admin.reading import Reading
+from router.admin.reports import Reports
 from router.aggregate import Aggregate
 from router.config import Config
 from router.config.document import validate
@@ -165,6 +166,7 @@ async def bench(config: Config = CONFIG) -> AsyncIterator[Bench]:
         Gate(Admin(), made_token=TOKEN),
         health.handlers(),
         Reading(store=store, unix_now=now).handlers(),
+        Reports(store=store, unix_now=now).handlers(),
         Editing(
             desk=desk,
             store=store,

@@ -18,6 +18,7 @@ from router.admin.gate import Gate
 from router.admin.health import Health
 from router.admin.money import Money
 from router.admin.reading import Reading
+from router.admin.reports import Reports
 from router.admin.routes import ROUTES
 from router.aggregate import Aggregate
 from router.config.settings import Admin
@@ -61,6 +62,7 @@ class Bench:
         parts = (
             self.health,
             reading,
+            Reports(store=self.store, unix_now=self.now),
             Money(Feeds({}, now=self.now), dict, store=self.store, unix_now=self.now),
             Backends(lambda: [{"name": "tfs-a"}]),
         )
