@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo learn mutants bench-switching bench-costs test conformance check lint types imports wheel lock clean
+.PHONY: setup demo learn mutants bench-switching bench-costs bench-batching test conformance check lint types imports wheel lock clean
 
 setup: $(STAMP)
 
@@ -23,6 +23,10 @@ demo: setup
 # The table of bars, in a quarter of an hour; what is known of the same code is not computed again. FULL=1: all repetitions.
 learn: setup
 	$(BIN)/python -P -m load.learn $(if $(FULL),--full)
+
+# The figures of batching through a real gateway, in three minutes; on a machine that does nothing else.
+bench-batching: setup
+	$(BIN)/python -P -m load.generate.bench
 
 # Mutation testing of bandits/, hours; MODULES="bandits/readiness.py …" for some of it.
 mutants: setup

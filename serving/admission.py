@@ -48,7 +48,7 @@ class Admission:
         if self.size_bytes + rider.size_bytes > limits.queue_bytes:
             seen = f"{self.size_bytes} bytes wait and this request has {rider.size_bytes}"
             raise QueueFull(f"the queue holds at most queue_bytes={limits.queue_bytes}: {seen}")
-        if self.is_flooded(now) and load > 1 and self.rows and self._has_its_share(rider.client):
+        if self.is_flooded(now) and load > 1 and self.rows and not self._is_crowded_out(rider.client):
             self._flood_until = now + _CALM_S
             raise Overloaded(
                 f"more comes than the backend can answer within {limits.latency_s} s: {self.rows} rows wait"
@@ -87,6 +87,8 @@ class Admission:
         part = _PART_FOR_OTHERS * self._limits.queue_rows
         return part if client is not None and self._rows_of[client] > part else 0.0
 
-    def _has_its_share(self, client: Hashable) -> bool:
-        """Whether a client has as much in the queue as the others on average."""
-        return self._rows_of[client] * len(self._rows_of) >= self.rows
+    def _is_crowded_out(self, client: Hashable) -> bool:
+        """Whether somebody else has far more than a fair share of the queue, and this client less than one."""
+        fair = self.rows / len(self._rows_of.keys() | {client})
+        # Of clients that send alike one always has a row or two more than the others.
+        return self._rows_of[client] < fair and max(self._rows_of.values()) >= 1.5 * fair + 1

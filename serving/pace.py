@@ -13,6 +13,8 @@ from serving.upstream import Servable
 
 # A batch that was late is followed by smaller ones: by a third, so that two cuts halve it.
 _CUT: Final = 0.7
+# Two of the last three must be late: one is an accident of the machine or the network.
+_LATE_OF: Final = 3
 # Full batches in time let the next have this share of the bound more: from nothing to all of it in 32 calls.
 _STEP: Final = 1 / 32
 # A call weighs half as much after 11 more: of a doubled latency the line knows within a second at 30 ms a call.
@@ -33,6 +35,8 @@ _PERIOD: Final = 16
 _GAIN_MIN: Final = 1.1
 # One slot less may lose this much: for it everybody is answered sooner.
 _LOSS_MAX: Final = 0.98
+# Of the wished latency a quarter is kept for the way and for calls that take longer than most.
+_WAIT_SHARE: Final = 0.75
 # In an overload batches are kept small so that all are in time, but not so small that much is lost.
 _GOODPUT_MIN: Final = 0.9
 # Between two trials: a trial that failed cost a few per cent for half a second, so the next ones come ever later.
@@ -161,13 +165,14 @@ class Pace:
         served = self._served.get(servable)
         if served is None or self._limits.latency_s is None or not served.line.is_known:
             return math.inf
-        batches = int(self._limits.latency_s / max(1e-9, served.line.seconds(served.rows_max))) - self.slots
+        wished_s = _WAIT_SHARE * self._limits.latency_s
+        batches = int(wished_s / max(1e-9, served.line.seconds(served.rows_max))) - self.slots
         if batches >= 1:
             return batches * served.rows_max
         # Not even one full batch: as large a one as has the time of all before it and its own.
         alone_s = served.line.seconds(0)
         row_s = max(1e-9, served.line.seconds(1) - alone_s)
-        rows = (self._limits.latency_s / (self.slots + 1) - alone_s) / row_s
+        rows = (wished_s / (self.slots + 1) - alone_s) / row_s
         per_second = _GOODPUT_MIN * served.rows_max / (alone_s + row_s * served.rows_max)
         return min(max(1.0, rows, per_second * alone_s / (1 - per_second * row_s)), served.rows_max)
 
@@ -221,12 +226,13 @@ class Pace:
 
     def _adapt_rows(self, served: _Served, rows: int, began_ns: int, ended_ns: int) -> None:
         target_s = self._target_s(served)
-        if (ended_ns - began_ns) / 1e9 > target_s:
+        is_late = (ended_ns - began_ns) / 1e9 > target_s
+        if is_late and sum(seconds > target_s for seconds in list(served.times_s)[-_LATE_OF:]) >= 2:
             # One cut for all that were under way together. Of one row there is nothing to cut.
             if began_ns >= served.cut_ns and rows > 1:
                 served.rows_max = max(1.0, min(served.rows_max, rows) * _CUT)
                 served.cut_ns = ended_ns
-        elif rows >= 0.9 * served.rows_max:
+        elif not is_late and rows >= 0.9 * served.rows_max:
             more = min(float(self._limits.max_rows), served.rows_max + max(1.0, _STEP * self._limits.max_rows))
             # Where the line says that more would be late, it is not tried: each try costs a late batch and a cut.
             if self.slots * served.line.seconds(more) <= target_s:

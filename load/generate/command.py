@@ -81,6 +81,7 @@ def app(
 
 async def _run(send: Any, rate: float, in_flight: int, seconds: float, warm_up: float, seed: int) -> "Tally":
     import random
+    import time
 
     from rich.console import Console
     from rich.progress import Progress
@@ -99,10 +100,13 @@ async def _run(send: Any, rate: float, in_flight: int, seconds: float, warm_up: 
                 in_flight_max=in_flight_max,
                 warm_up_s=warm_up,
                 on_sent=lambda at: progress.update(bar, completed=at),
+                clock=time.perf_counter,
             )
         async with asyncio.TaskGroup() as tasks:
             ticking = tasks.create_task(_tick(progress, bar))
-            tally = await closed_loop(send, in_flight=in_flight, seconds=seconds, warm_up_s=warm_up)
+            tally = await closed_loop(
+                send, in_flight=in_flight, seconds=seconds, warm_up_s=warm_up, clock=time.perf_counter
+            )
             ticking.cancel()
         return tally
 

@@ -60,14 +60,15 @@ async def open_loop(
     in_flight_max: int,
     warm_up_s: float = 0.0,
     on_sent: Callable[[float], None] = lambda at: None,
+    clock: Callable[[], float] | None = None,
 ) -> Tally:
     """Send a request at each of these times, in seconds from now; those meant for before `warm_up_s` are not counted.
 
     While `in_flight_max` are under way, a request is not sent and counted as unsent: memory is bounded, and nothing is
-    made up.
+    made up. `clock` in seconds: the loop's own, which under uvloop ticks in milliseconds, unless a finer one is given.
     """
-    loop = asyncio.get_running_loop()
-    tally, began, in_flight, last = Tally(), loop.time(), 0, 0.0
+    clock = clock or asyncio.get_running_loop().time
+    tally, began, in_flight, last = Tally(), clock(), 0, 0.0
 
     async def one(meant_at: float, *, is_counted: bool) -> None:
         nonlocal in_flight
@@ -78,11 +79,11 @@ async def open_loop(
         if is_counted:
             tally.outcomes[outcome] += 1
             if outcome == "ok":
-                tally.latencies.add(loop.time() - meant_at)
+                tally.latencies.add(clock() - meant_at)
 
     async with asyncio.TaskGroup() as tasks:
         for at in times:
-            wait_s = began + at - loop.time()
+            wait_s = began + at - clock()
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
             last, is_counted = at, at >= warm_up_s
@@ -92,24 +93,29 @@ async def open_loop(
                 continue
             in_flight += 1
             tally.sent += is_counted
-            tally.behind_s = max(tally.behind_s, loop.time() - began - at)
+            tally.behind_s = max(tally.behind_s, clock() - began - at)
             tasks.create_task(one(began + at, is_counted=is_counted))
     tally.seconds = max(0.0, last - warm_up_s)
     return tally
 
 
 async def closed_loop(
-    send: Callable[[], Awaitable[str]], *, in_flight: int, seconds: float, warm_up_s: float = 0.0
+    send: Callable[[], Awaitable[str]],
+    *,
+    in_flight: int,
+    seconds: float,
+    warm_up_s: float = 0.0,
+    clock: Callable[[], float] | None = None,
 ) -> Tally:
-    """Keep so many requests under way; those answered before `warm_up_s` are not counted."""
-    loop = asyncio.get_running_loop()
-    tally, began = Tally(), loop.time()
+    """Keep so many requests under way; those answered before `warm_up_s` are not counted. `clock` as in `open_loop`."""
+    clock = clock or asyncio.get_running_loop().time
+    tally, began = Tally(), clock()
     ends_at = began + warm_up_s + seconds
 
     async def client() -> None:
-        while (sent_at := loop.time()) < ends_at:
+        while (sent_at := clock()) < ends_at:
             outcome = await send()
-            now = loop.time()
+            now = clock()
             if began + warm_up_s <= now < ends_at:
                 tally.sent += 1
                 tally.outcomes[outcome] += 1

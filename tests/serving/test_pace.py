@@ -106,7 +106,9 @@ def test_without_a_latency_nothing_is_learned() -> None:
 
 def test_late_calls_that_were_under_way_together_cut_once() -> None:
     pace = Pace(PaceLimits(max_rows=100, max_in_flight=2, latency_s=0.1))
-    for began, ended in ((0, 200), (10, 210), (20, 220)):
+    pace.ended(V1, 100, 0, 200 * 10**6, 0.2, is_pressed=False)
+    assert pace.rows_max(V1) == 100  # One alone is an accident.
+    for began, ended in ((10, 210), (20, 220), (30, 230)):
         pace.ended(V1, 100, began * 10**6, ended * 10**6, ended / 1e3, is_pressed=False)
 
     assert pace.rows_max(V1) == 70
