@@ -123,7 +123,7 @@ def _spread(table: Table, gate: Gate, judged: segmented.Judged, *, is_confirmed:
         shares = (
             _sprint_shares(table, gate)
             if is_sprint
-            else spreading.by_policy(question, is_live, table.scores, is_untried=is_untried)
+            else spreading.by_policy(question, is_live, table.steering, is_untried=is_untried)
         )
     given_up = sprint.given_up_usd(shares, table.earned, table.place.leader)
     if parts:

@@ -160,6 +160,11 @@ class NormalBelief:
         points = normal_points(self.fit.theta.size)
         return self.bottom + self.span * (self.fit.theta + points @ root_of(self.fit.theta_cov).T)
 
+    @property
+    def steering(self) -> Floats:
+        """The same draws: weights follow what is said."""
+        return self.drawn
+
     def noise(self, model: int) -> float:
         """Return the spread of one reward."""
         return self.span * math.sqrt(float(self.fit.variance[model]))

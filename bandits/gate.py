@@ -56,6 +56,10 @@ class Belief(Protocol):
     def drawn(self) -> Floats:
         """Joint draws of them (draws, G)."""
 
+    @property
+    def steering(self) -> Floats:
+        """The draws that weights follow (draws, G): of a belief that may assume more than what is said does."""
+
     def noise(self, model: int) -> float:
         """Return the standard deviation of one reward."""
 

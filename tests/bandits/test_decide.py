@@ -134,8 +134,9 @@ def test_money_scales_and_the_sums_fit(seed: int, kind: str, arms: int, factor: 
     other = decide(some, factor, (costs * factor).tolist(), 0.1 * some[0].sd * factor)
 
     assert one.p_best.sum() == pytest.approx(1.0)
-    assert other.p_best == pytest.approx(one.p_best, abs=1e-7)
-    assert other.pvr_exceed == pytest.approx(one.pvr_exceed, abs=1e-7)
+    # The grid's edges are rounded anew: a thousandth of what the quadrature itself is off by.
+    assert other.p_best == pytest.approx(one.p_best, abs=1e-6)
+    assert other.pvr_exceed == pytest.approx(one.pvr_exceed, abs=1e-6)
     assert other.exp_loss_leader == pytest.approx(one.exp_loss_leader * factor, rel=1e-6, abs=1e-12 * factor)
     assert one.e_max >= one.mean.max() - 1e-9
     assert one.drop[one.leader] >= 0.0
