@@ -105,10 +105,12 @@ class Former(msgspec.Struct, frozen=True):
 
 
 class Since(msgspec.Struct, frozen=True):
-    """The winner's rewards since the end: (how many, their sum in steps) at each mark, the last one made at `at`."""
+    """The winner's rewards since the end: (how many, their sum in steps) at each mark, the last one made at `at`; and the
+    prices at the end, by backend."""
 
     at: float
     marks: tuple[tuple[int, int], ...]
+    prices_usd_per_hour: dict[str, float]
 
 
 class FirstAnswer(msgspec.Struct, frozen=True):

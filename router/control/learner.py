@@ -86,9 +86,9 @@ def refresh(
     tally = tally or Tally()
     tally.take(seen.cells)
     counted = tally.counted(len(dossier.spec.arms), len(dossier.spec.segment_names()))
-    dossier = _measure(dossier, seen)
+    dossier = watched(_measure(dossier, seen), counted, now)
     prices = follow(dossier.document.prices, seen.prices_usd_per_hour, now, dossier.spec.policy.hold)
-    dossier = watched(bounded(dossier.with_changes(prices=prices), now), counted, now)
+    dossier = bounded(dossier.with_changes(prices=prices), now)
     if fresh_epoch is not None and (anew := begun_anew(dossier, seen, counted, now, fresh_epoch)) is not None:
         # All that was seen is of the epoch that is over, and of the life that the experiment had in it.
         done = refresh(anew[0], replace(seen, cells={}, beats=(), events=()), version=version, now=now)

@@ -29,6 +29,7 @@ _MARKS_MAX: Final = 128
 def watched(dossier: Dossier, counted: Counted, now: float) -> Dossier:
     """Return the dossier with a mark of the winner's rewards for each whole period since the end; `now` in unix s.
 
+    The prices of `dossier` are still those of the refresh before, in which it ended if this is the first one since.
     A period is the declared cycle of the traffic, so that its rhythm looks like none, else a block.
     """
     document, life = dossier.document, dossier.life
@@ -37,14 +38,16 @@ def watched(dossier: Dossier, counted: Counted, now: float) -> Dossier:
     mark = _summed(counted, life.winner, "unlearned_rewards", "unlearned_reward_q")
     since = document.since_end
     if since is None:
-        return dossier.with_changes(since_end=Since(now, (mark,)))
+        return dossier.with_changes(
+            since_end=Since(now, (mark,), {name: held.usd_per_hour for name, held in document.prices.items()})
+        )
     period_s = dossier.spec.stop.cycle or dossier.spec.policy.block
     if now - since.at < period_s:
         return dossier
     marks = (*since.marks, mark)
     if len(marks) > _MARKS_MAX:
         marks = (*marks[:-1:2], marks[-1])
-    return dossier.with_changes(since_end=Since(now, marks))
+    return dossier.with_changes(since_end=msgspec.structs.replace(since, at=now, marks=marks))
 
 
 def begun_anew(
@@ -95,7 +98,7 @@ def _reason(dossier: Dossier, seen: Seen, counted: Counted) -> Reason | None:
     """Return why the experiment is to begin anew, None when it is not."""
     document, life, spec = dossier.document, dossier.life, dossier.spec
     numbers, winner = document.numbers, life.winner
-    if winner is None or numbers is None or len(numbers.arms) != len(life.arms):
+    if winner is None or numbers is None or document.since_end is None or len(numbers.arms) != len(life.arms):
         return None
     able = _able(dossier)
     if "price" in spec.reopen_on and is_open_to(life, "price") and not unreliable_prices(dossier, seen):
@@ -106,7 +109,7 @@ def _reason(dossier: Dossier, seen: Seen, counted: Counted) -> Reason | None:
             winner=winner,
             rates=tuple(arm.rate for arm in numbers.arms),
             rates_high=tuple(arm.rate + (arm.value_usd_high - arm.value_usd) / value_usd for arm in numbers.arms),
-            costs_then_usd=tuple(value_usd * arm.rate - arm.value_usd for arm in numbers.arms),
+            costs_then_usd=tuple(_cost_then_usd(dossier, arm, cost) for arm, cost in enumerate(costs)),
             costs_usd=tuple(cost if arm in able else None for arm, cost in enumerate(costs)),
             objective=spec.objective_rules(),
             margin=numbers.margin,
@@ -114,10 +117,24 @@ def _reason(dossier: Dossier, seen: Seen, counted: Counted) -> Reason | None:
         if (reason := by_price(ended)) is not None:
             return reason
     # Of conversions only those that came are counted after the end, and silence is no number.
-    is_told = spec.objective.reward.feedback == "explicit" and document.since_end is not None
+    is_told = spec.objective.reward.feedback == "explicit"
     if "drift" in spec.reopen_on and is_open_to(life, "drift") and is_told:
         return by_drift(life.arms[winner].name, _rewards(dossier, counted, winner), spec.objective_rules())
     return None
+
+
+def _cost_then_usd(dossier: Dossier, arm: int, cost_usd: float | None) -> float:
+    """Return what an arm cost at the end, by what it is known to take now: only its price can have moved since.
+
+    An arm that was brought back is calibrated anew, and a machine that was busy then or now must not look like a price.
+    """
+    document, backend = dossier.document, dossier.spec.arms[arm].backend
+    assert document.since_end is not None  # noqa: S101 marked at the end
+    then = document.since_end.prices_usd_per_hour.get(backend)
+    held = document.prices.get(backend)
+    if cost_usd is None or then is None or held is None or not held.usd_per_hour:
+        return cost_usd or 0.0
+    return cost_usd * then / held.usd_per_hour
 
 
 def _rewards(dossier: Dossier, counted: Counted, winner: int) -> list[tuple[int, int]]:

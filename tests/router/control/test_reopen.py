@@ -8,7 +8,7 @@ from router.config.document import validate
 from router.config.experiment import Experiment
 from router.config.settings import Backend
 from router.control.amend import StateConflict, amend
-from router.control.dossier import encode
+from router.control.dossier import ArmCost, encode
 from router.control.learner import refresh
 from router.control.seen import Seen
 from router.decisions import Mode
@@ -166,3 +166,16 @@ def test_refresh_of_nothing_at_all_begins_nothing() -> None:
     assert (
         refresh(world.dossier, seen, version=999, now=world.now + 1, fresh_epoch=NEXT).dossier.document.epoch == EPOCH
     )
+
+
+def test_arm_that_is_calibrated_anew_after_the_end_is_no_price() -> None:
+    world = clouds()
+    world.fresh_epoch = NEXT
+    world.tick()
+    # The machine was busy at the first calibration, say: now v3 seems to take next to nothing.
+    world.calibrated = {"v3": ArmCost(1e-6, 1e-6)}
+
+    for _ in range(5):
+        world.tick()
+
+    assert (world.dossier.document.epoch, world.phase) == (EPOCH, "concluded")
