@@ -44,9 +44,10 @@ def test_ninety_percent_follow_a_price_flip_at_the_next_refresh_and_back_after_t
 
 
 def test_square_wave_faster_than_the_hold_moves_traffic_once() -> None:
-    world = Clouds(policy={"hold": "10m"})
+    world = Clouds(policy={"hold": "100s"})
     leaders = []
-    for second in range(500):
+    # Six waves and more within one hold.
+    for second in range(90):
         is_high = second // 7 % 2 == 0
         world.prices = {BACKEND: 6.0 if is_high else 3.0, "tfs-g": 3.0 if is_high else 6.0}
         world.tick()
