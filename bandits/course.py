@@ -65,10 +65,10 @@ class Course:
         self.life = replace(self.life, arms=(*arms[:number], arm, *arms[number + 1 :]))
 
     def send_away(self, number: int, why: str) -> None:
-        """Drain an arm. One that was still warming may not be loaded: it has no grace, and is warmed if it comes back."""
-        was_warming = self.life.arms[number].state == "warming"
+        """Drain an arm. One that was not well, or not yet, has no grace, and is warmed if it comes back."""
+        was_well = self.life.arms[number].state == "eligible"
         self.move(number, "draining", why)
-        if was_warming:
+        if not was_well:
             self.put(number, replace(self.life.arms[number], is_unloading=True))
         if self.life.successor == number:
             self.life = replace(self.life, successor=None)

@@ -26,6 +26,7 @@ from bandits.life import (
     Unloaded,
     Warm,
 )
+from bandits.operation import AddArms, DropArm, Operation
 from bandits.orders import refusal
 
 WEIGHTS = (0.1, 0.8, 0.1)
@@ -92,6 +93,36 @@ def test_drained_arm_of_a_running_experiment_comes_back_before_it_is_idle() -> N
     life = play(life, Restore(6.0, 2))
 
     assert (states(life), receives(life)) == (["eligible"] * 3, (True, True, True))
+
+
+# Both paths by which a person takes an arm out, and the ways back that belong to them.
+@pytest.mark.parametrize(
+    ("out", "back"),
+    [
+        (Drain(5.0, 2, "ops"), Restore(7.0, 2, "ops")),
+        (Retire(5.0, 2, "ops"), Restore(7.0, 2, "ops")),
+        (DropArm(5.0, 2, "ops"), AddArms(7.0, ("v3",), "ops")),
+    ],
+    ids=["drained and restored", "retired and restored", "dropped and added"],
+)
+@pytest.mark.parametrize("is_idle", [False, True], ids=["while draining", "in standby"])
+def test_arm_taken_out_of_quarantine_comes_back_by_warming(out: Operation, back: Operation, is_idle: bool) -> None:
+    life = play(running(), ArmFailed(4.0, 2, "answers are wrong"), out)
+    life = play(life, *([ArmIdle(6.0, 2)] if is_idle else []), back)
+
+    assert life.arms[2].state == "warming"
+    assert Warm(2) in underway(life)
+    assert receives(life) == (True, True, False)
+    assert states(play(life, ArmFailed(8.0, 2, "answers are wrong")))[2] == "quarantined"
+    assert receives(play(life, ArmWarmed(8.0, 2))) == (True, True, True)
+
+
+def test_arm_promoted_out_of_quarantine_serves_once_it_is_warm() -> None:
+    sick = play(running(), ArmFailed(4.0, 2, "answers are wrong"), Drain(5.0, 2), ArmIdle(6.0, 2))
+    life = play(sick, Promote(7.0, 2, "ops"))
+
+    assert (life.winner, life.arms[2].state) == (None, "warming")
+    assert play(life, ArmWarmed(8.0, 2)).winner == 2
 
 
 def test_retiring_waits_for_what_is_in_flight_and_not_for_the_grace() -> None:
