@@ -5,6 +5,10 @@ at all, at which gateway, for which arm, and why they are refused, can only be c
 """
 
 from collections import Counter, defaultdict
+from typing import Final
+
+OTHER_EVENT: Final = "other_event"
+"""The result of calls for events that are not learned from: they say nothing of whether those that are arrive."""
 
 
 class RewardCalls:
@@ -16,14 +20,15 @@ class RewardCalls:
         self._last_at: dict[int, float] = {}
 
     def count(self, epoch: int, arm: int, result: str, now: float) -> None:
-        """Count a call for a decision of this experiment and arm; `result` is its label in the metrics."""
+        """Count a call for a decision of this experiment and arm; `result` is its label in the metrics, or OTHER_EVENT."""
         self._results[epoch, arm][result] += 1
-        self._last_at[epoch] = now
+        if result != OTHER_EVENT:
+            self._last_at[epoch] = now
 
     def of(self, epoch: int, arm: int) -> dict[str, int]:
         """Return how many calls ended how."""
         return dict(self._results.get((epoch, arm), ()))
 
     def last_at(self, epoch: int) -> float | None:
-        """Return when the last call came (unix s); None when there was none."""
+        """Return when the last call for the event that is learned from came (unix s); None when there was none."""
         return self._last_at.get(epoch)

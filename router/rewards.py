@@ -14,8 +14,9 @@ from router.journal import Journal
 from router.ledger import Ledger
 from router.metrics import Metrics
 from router.problems import Problem
-from router.reward_calls import RewardCalls
+from router.reward_calls import OTHER_EVENT, RewardCalls
 from router.routes import Live, Routes
+from router.snapshot import EVENT_CHARS_MAX
 from router.store import Reward, RewardResult, Store, StoreUnavailable
 from router.trials import trial_of
 
@@ -25,8 +26,6 @@ _SKEW_S: Final = 300.0
 _DEDUPE_WINDOWS: Final = 2.0
 # One request may carry this many rewards; more is split by the client. Bounds the memory of one call.
 REWARDS_PER_CALL_MAX: Final = 10_000
-# Longest name of an event: it is part of the dedupe key, which is stored.
-_EVENT_CHARS_MAX: Final = 64
 
 
 class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -112,11 +111,13 @@ class RewardDesk:
             item if isinstance(item, Outcome) else self._outcome(item, None if away else next(remaining), away)
             for item in checked
         ]
-        for item, outcome in zip(found, outcomes, strict=True):
+        for claim, item, outcome in zip(claims, found, outcomes, strict=True):
             label = outcome.problem.label if outcome.problem else ("recorded" if outcome.status == 202 else "duplicate")
             self._metrics.rewards.labels(label).inc()
             if not isinstance(item, Outcome):
-                self._calls.count(item[0].epoch, item[0].arm, label, self._unix_now())
+                decision, live = item
+                is_other = claim.event != live.snapshot.reward_event
+                self._calls.count(decision.epoch, decision.arm, OTHER_EVENT if is_other else label, self._unix_now())
         return outcomes
 
     async def _set_trials_apart(self, checked: list[_Checked | Outcome]) -> list[_Checked | Outcome]:
@@ -149,15 +150,15 @@ class RewardDesk:
         if age_s < -_SKEW_S:
             return _refused(Problem.FORGED, f"the decision is dated {-age_s:.0f} s in the future")
         if age_s > live.snapshot.window_s:
-            if _is_learned(decision, live):
+            if _is_learned(claim, decision, live):
                 # Each report counts: what is late is not remembered, so nobody knows whether it comes a second time.
                 self._ledger.add(decision.cell, late_rewards=1)
             return _refused(
                 Problem.LATE, f"the decision is {age_s:.0f} s old, the window is {live.snapshot.window_s:g} s"
             )
-        if not 1 <= len(claim.event) <= _EVENT_CHARS_MAX:
+        if not 1 <= len(claim.event) <= EVENT_CHARS_MAX:
             return _refused(
-                Problem.INVALID, f"event must have 1 to {_EVENT_CHARS_MAX} characters, got {len(claim.event)}"
+                Problem.INVALID, f"event must have 1 to {EVENT_CHARS_MAX} characters, got {len(claim.event)}"
             )
         if not _is_text(claim.event):
             return _refused(Problem.INVALID, f"event must be text, got {claim.event!a}")
@@ -165,7 +166,7 @@ class RewardDesk:
         if isinstance(value, Outcome):
             return value
         reward = self._reward(claim, decision, live, value, age_s)
-        is_trial = live.snapshot.is_sticky and _is_learned(decision, live)
+        is_trial = live.snapshot.is_sticky and _is_learned(claim, decision, live)
         trial = trial_of(decision, live.snapshot) if is_trial else None
         return _Checked(reward, live.snapshot.name, age_s, trial)
 
@@ -174,7 +175,9 @@ class RewardDesk:
         snapshot = live.snapshot
         q = quantise(value, snapshot.reward_low, snapshot.reward_high)
         fields = {"unlearned_rewards": 1, "unlearned_reward_q": q}
-        if _is_learned(decision, live):
+        if claim.event != snapshot.reward_event:
+            fields |= {"other_event_rewards": 1, "other_event_reward_q": q}
+        elif _is_learned(claim, decision, live):
             fields = {"rewards": 1, "reward_q": q, "reward_q2": q * q, "delay_ms": max(0, int(age_s * 1e3))}
             if snapshot.feedback == "conversions":
                 fields[delay_bins.FIELDS[delay_bins.bin_of(age_s, snapshot.window_s)]] = 1
@@ -211,10 +214,11 @@ def _refused(problem: Problem, detail: str) -> Outcome:
     return Outcome(problem.status, problem=problem, detail=detail)
 
 
-def _is_learned(decision: Decision, live: Live) -> bool:
+def _is_learned(claim: Claim, decision: Decision, live: Live) -> bool:
     """Say whether a reward is learned from: not where its decision was none of the experiment's, nor of an epoch that
-    is over, for what was learned then is decided."""
-    return decision.is_learned and decision.epoch == live.snapshot.epoch
+    is over, for what was learned then is decided; and of a decision's events one, for the decision is the trial."""
+    snapshot = live.snapshot
+    return decision.is_learned and decision.epoch == snapshot.epoch and claim.event == snapshot.reward_event
 
 
 def _is_text(text: str) -> bool:

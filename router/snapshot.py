@@ -10,6 +10,8 @@ import msgspec
 
 # Weights are whole parts of this, so that a propensity is exact and all gateways choose alike. See bandits/weights.py.
 PARTS: Final = 2**31
+# Longest name of an event: it is part of the key by which rewards are counted once, which is stored.
+EVENT_CHARS_MAX: Final = 64
 
 
 class ArmRoute(msgspec.Struct, frozen=True):
@@ -53,6 +55,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     # For the journal: what a reward of 1 is worth, and whether every outcome is reported or only conversions.
     value_usd: float | None = None
     feedback: str = "explicit"
+    reward_event: str = "default"  # rewards of this event are learned, those of others kept apart
     call_max_s: float | None = None  # a call upstream that takes longer is counted as slow
     # Sticky: a unit counts once within this time; in an experiment without an end it may count again afterwards.
     unit_memory_s: float = 14 * 86400.0

@@ -6,6 +6,7 @@ from pydantic import Field, Strict, model_validator
 
 from router.config.document import Document, Problem, refuse
 from router.config.fields import DAY, HOUR, MINUTE, AutoFloat, Duration, Name
+from router.snapshot import EVENT_CHARS_MAX
 
 
 class Arm(Document):
@@ -33,6 +34,9 @@ class Reward(Document):
     window: Duration = Field(default=30 * MINUTE, gt=0)
     # A decision without a reward says nothing, unless the caller only ever reports conversions.
     feedback: Literal["explicit", "conversions"] = "explicit"
+    # The one event that is learned from; the client's own default. A decision is one trial, however much is told of it:
+    # when each of two or four events that agree counted, one of two equal arms was refuted at 5 % in 8 or 27 % of runs.
+    event: str = Field(default="default", min_length=1, max_length=EVENT_CHARS_MAX)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

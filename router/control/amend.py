@@ -25,7 +25,7 @@ from router.control.reopen import brings_new_arms, in_new_epoch
 _FIXED: Final[Mapping[Place, str]] = {
     ("model",): "clients call it by this name",
     ("control",): "all evidence was taken against it",
-    ("objective", "reward"): "rewards were counted by their type, range, window and feedback",
+    ("objective", "reward"): "rewards were counted by their type, range, window, feedback and event",
     ("policy", "sticky"): "it says what one draw was",
     ("policy", "segments"): "what was counted belongs to segments by their places in this list",
 }
@@ -76,7 +76,7 @@ def amend(
     is_anew = brings_new_arms(dossier, spec)
     if inner_phase(dossier.life) not in OPEN and not is_anew:
         raise StateConflict(f"the experiment is {dossier.life.phase}: make another one for a new question")
-    problems = [*_fixed_problems(document.spec, written), *_arm_problems(dossier, spec)]
+    problems = [*_fixed_problems(dossier.spec.model_dump(mode="json"), written), *_arm_problems(dossier, spec)]
     if problems:
         raise BadInput(problems)
     arms = _arms_of(document, written)

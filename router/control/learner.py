@@ -286,6 +286,7 @@ def _snapshot(dossier: Dossier, splits: Splits, version: int, now: float, seen: 
         reference_rows=document.reference_rows,
         value_usd=spec.objective.value_usd,
         feedback=spec.objective.reward.feedback,
+        reward_event=spec.objective.reward.event,
         call_max_s=call_max_s(spec),
         revision=document.revision,
         is_archived=life.phase == "archived",

@@ -35,7 +35,7 @@ def watched(dossier: Dossier, counted: Counted, now: float) -> Dossier:
     document, life = dossier.document, dossier.life
     if life.phase != "concluded" or life.winner is None:
         return dossier if document.since_end is None else dossier.with_changes(since_end=None)
-    mark = _summed(counted, life.winner, "unlearned_rewards", "unlearned_reward_q")
+    mark = _unlearned(counted, life.winner)
     since = document.since_end
     if since is None:
         return dossier.with_changes(
@@ -163,6 +163,13 @@ def _summed(counted: Counted, arm: int, *names: str) -> tuple[int, int]:
     own = counted.totals(names)[arm]
     count, total = (own[name] for name in names)
     return count, total
+
+
+def _unlearned(counted: Counted, arm: int) -> tuple[int, int]:
+    """Return the rewards that would have been learned, had the experiment not ended."""
+    count, total = _summed(counted, arm, "unlearned_rewards", "unlearned_reward_q")
+    others, other_total = _summed(counted, arm, "other_event_rewards", "other_event_reward_q")
+    return count - others, total - other_total
 
 
 def _fresh(document: Document, life: Life, now: float, window_s: float, epoch: int) -> Document:

@@ -34,12 +34,15 @@ FIELDS = (
     "failed_calls",
     "slow_calls",
     *delay_bins.FIELDS,
+    "other_event_rewards",
+    "other_event_reward_q",
 )
 """The names of what is added up in a cell, in the order in which stores keep them: new ones go to the end.
 
 Of what may be learned from, each drawn request ends once: `assigned` = `decisions` + `errors` + `cancelled` (its client
 left) + those in flight. The second try of a retried one is unlearned. `delay_bin_NN` counts conversions by when they
-came within the window. `log_moment` stands in cells of its own, whose
+came within the window. `other_event_…` are those of `unlearned_…` whose event is not the one that is learned from.
+`log_moment` stands in cells of its own, whose
 blocks are negative: see router/ledger.py.
 """
 

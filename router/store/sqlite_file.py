@@ -20,7 +20,7 @@ from router.store.contract import (
 # "TURP" in ASCII: tells our files from those of other programs, as `file` does too.
 _APPLICATION_ID = 0x54555250
 # 2: more fields in sums. 3: backends. 4: deployments. 5: prices. 6: when sums changed.
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 # STRICT tables came with 3.37; without them SQLite would turn an overflowing integer into a float in silence.
 _SQLITE_MIN = (3, 37, 0)
 # Below CALL_TIMEOUT_S, so that a caller learns of the lock and not only that time ran out.

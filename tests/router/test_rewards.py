@@ -271,13 +271,53 @@ def test_reward_is_not_forgotten_while_its_window_is_open() -> None:
     assert on.sums()[1, 3]["rewards"] == 1
 
 
-def test_events_of_one_decision_are_rewards_of_their_own() -> None:
+@pytest.mark.parametrize("order", [("click", "purchase"), ("purchase", "click")])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_one_event_of_a_decision_is_learned_and_others_are_kept_apart(order: tuple[str, ...], at_once: bool) -> None:
+    on = Bench(reward_event="purchase", feedback="conversions")
+    claims = [Claim(token(1), 1.0 if event == "click" else 0.5, event=event) for event in order]
+
+    first = on.record(*claims) if at_once else [outcome for claim in claims for outcome in on.record(claim)]
+    again = on.record(*claims)
+    conflict = on.record(*(Claim(token(1), 0.25, event=event) for event in order))
+
+    assert of(first) == [(202, None)] * 2
+    assert of(again) == [(200, None)] * 2
+    assert of(conflict) == [(409, Problem.CONFLICT)] * 2
+    assert [outcome.is_learned for outcome in (*first, *again)] == [event == "purchase" for event in order * 2]
+    q = STEPS // 2
+    learned = {"rewards": 1, "reward_q": q, "reward_q2": q * q, "delay_bin_00": 1}
+    kept = {"unlearned_rewards": 1, "unlearned_reward_q": STEPS}
+    others = {"other_event_rewards": 1, "other_event_reward_q": STEPS}
+    assert on.sums() == {(1, 3): learned | kept | others}
+
+
+def test_event_that_is_not_learned_from_is_no_sign_of_those_that_are() -> None:
+    on = Bench(reward_event="purchase")
+    old = token(age_s=WINDOW_S + 1.0)
+
+    on.record(Claim(token(), 1.0, event="click"), Claim(old, 1.0, event="click"))
+
+    assert on.calls.of(EPOCH, 1) == {"other_event": 2}
+    assert on.calls.last_at(EPOCH) is None
+    assert on.ledger.parcel().deltas == {}
+
+
+reports = st.lists(st.tuples(st.integers(0, 6), st.sampled_from(["default", "click", "sale", "like"])), max_size=60)
+
+
+@settings(deadline=None, max_examples=50)
+@given(reports)
+def test_trials_are_never_more_than_decisions(reports: list[tuple[int, str]]) -> None:
     on = Bench()
 
-    outcomes = on.record(Claim(token(1), 1.0, event="click"), Claim(token(1), 0.5, event="purchase"))
+    outcomes = on.record(*(Claim(token(number, arm=number % 2), 1.0, event=event) for number, event in reports))
 
-    assert of(outcomes) == [(202, None), (202, None)]
-    assert on.sums()[1, 3]["rewards"] == 2
+    trials = {number for number, event in reports if event == "default"}
+    for arm in range(2):
+        counted = on.sums().get((arm, 3), {}).get("rewards", 0)
+        assert counted == sum(number % 2 == arm for number in trials)
+    assert [outcome.status for outcome in outcomes].count(202) == len(set(reports))
 
 
 class Away(MemoryStore):
@@ -335,7 +375,7 @@ def test_neither_order_nor_repetition_nor_packing_changes_the_sums(
     ]
 
     assert at_once.sums() == in_pieces.sums()
-    unique = {event for event in events if event[0] != 6}
+    unique = {event for event in events if event[0] != 6 and event[1] == "default"}
     learned = sum(cell.get("rewards", 0) for cell in at_once.sums().values())
     total = sum(cell.get("reward_q", 0) for cell in at_once.sums().values())
     assert learned == len(unique)

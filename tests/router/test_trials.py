@@ -139,6 +139,19 @@ async def test_reward_that_comes_before_the_count_is_the_trial() -> None:
     assert here.ledger.parcel().deltas[KEYRING.verify(tokens[0]).cell]["unlearned_decisions"] == 1
 
 
+async def test_event_that_is_not_learned_from_leaves_the_trial_to_another_decision() -> None:
+    store, here, there = MemoryStore(), worker(), worker()
+    await store.open()
+    first, second = await sent_in(here, b"ann"), await sent_in(there, b"ann")
+
+    (other,) = await desk(store).record([Claim(first, 1.0, event="click")])
+    (taught,) = await desk(store).record([Claim(second, 1.0)])
+
+    assert (other.status, other.is_learned, taught.is_learned) == (202, False, True)
+    found = await totals(store)
+    assert (found["decisions"], found["rewards"], found["unlearned_rewards"]) == (1, 1, 1)
+
+
 async def sent_in(on: Bench, unit: bytes) -> str:
     return (await on.predictor.predict(BODY, Context(30.0, unit))).decision
 

@@ -150,6 +150,7 @@ async def test_arms_that_come_and_go_keep_their_numbers_and_never_another_s(on: 
             for reward in (
                 {"window": "1h"},
                 {"feedback": "conversions"},
+                {"event": "purchase"},
             )
         ),
         ({"policy": {"sticky": True, "segments": ["de", "fr"]}}, "policy.sticky"),

@@ -185,6 +185,14 @@ def test_conversions_that_could_never_be_told_or_decided_are_refused(reward: dic
     assert explicit.objective.reward.feedback == "explicit"
 
 
+def test_event_that_no_reward_could_have_is_refused() -> None:
+    for event in ("", "e" * 65, "\ud800"):
+        (problem,) = problems(objective={"value_usd": 1, "reward": {"event": event}})
+        assert problem.startswith("objective.reward.event: ")
+    named = Experiment.model_validate(written(objective={"value_usd": 1, "reward": {"event": "e" * 64}}))
+    assert named.objective.reward.event == "e" * 64
+
+
 def test_experiments_are_loaded_from_files(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(written()))
     (tmp_path / "b.yaml").write_text(yaml.safe_dump(written(name="b", model="b")))

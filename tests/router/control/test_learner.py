@@ -364,3 +364,9 @@ def test_what_nobody_asked_for_changes_nothing() -> None:
     of.tick(ArmWarmed(of.now, 0), ArmFailed(of.now, 1, "late"), Resume(of.now, "ann"))
 
     assert of.dossier.life == life
+
+
+def test_snapshot_says_which_event_is_learned_from() -> None:
+    purchases = World(spec(objective={"reward": {"window": "10s", "event": "purchase"}}), RATES, LINES)
+
+    assert [of.tick().snapshot.reward_event for of in (world(), purchases)] == ["default", "purchase"]

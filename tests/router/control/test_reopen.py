@@ -106,6 +106,21 @@ def test_winner_whose_rewards_fall_is_put_in_question_after_whole_blocks() -> No
     assert why.startswith("drift: arm v2 earned 0.9")
 
 
+def test_rewards_of_other_events_are_no_drift() -> None:
+    world = clouds()
+    world.fresh_epoch = NEXT
+    for _ in range(30):
+        world.tick()
+        cell = world.cells[1, world.dossier.document.block]
+        for name, kept in (("rewards", "unlearned_rewards"), ("reward_q", "unlearned_reward_q")):
+            # As many again, all of them 0.
+            count = 1000 * (name == "rewards")
+            cell[kept] += count
+            cell[f"other_event_{name}"] += count
+
+    assert (world.dossier.document.epoch, world.phase) == (EPOCH, "concluded")
+
+
 def test_marks_of_a_long_time_after_the_end_are_put_together() -> None:
     world = clouds()
     for _ in range(5 * 200):
