@@ -3,6 +3,7 @@
 import asyncio
 
 from load.demo.plan import EXPERIMENT, MODEL, ModelPlan
+from load.demo.state import State
 from load.scenarios.stage import Stage
 from load.scenarios.story import ArmPlan, Cloud, Story
 from router.clock import unix_now
@@ -27,7 +28,7 @@ async def play(stage: Stage) -> None:
     deployment = await _deploy(stage)
     stage.tell("v3 is an arm now, and has earned nothing yet.")
     await _was_loaded(stage, before, deployment, deployed_at)
-    took_s = await stage.until_state("v3 leads", lambda _: stage.arm(NEW).weight >= _SHARE and _is_best(stage))
+    took_s = await stage.until_state("v3 leads", _leads)
     arm = stage.arm(NEW)
     await stage.until_share(NEW, _SHARE)
     stage.check(
@@ -39,8 +40,10 @@ async def play(stage: Stage) -> None:
     await _in_order(stage, deployed_at)
 
 
-def _is_best(stage: Stage) -> bool:
-    return (stage.arm(NEW).best_probability or 0.0) >= _BEST
+def _leads(state: State) -> bool:
+    # The state shows an arm a refresh after it has joined.
+    arm = state.arm(NEW)
+    return arm is not None and arm.weight >= _SHARE and (arm.best_probability or 0.0) >= _BEST
 
 
 async def _deploy(stage: Stage) -> Deployment:
