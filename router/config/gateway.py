@@ -203,7 +203,7 @@ def _beside(data: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
         if not isinstance(backend, Mapping) or not isinstance(price := backend.get("price_usd_per_hour"), Mapping):
             continue
         feed = price.get("feed")
-        if isinstance(feed, str) and feed.startswith("file:"):
+        if isinstance(feed, str) and feed.startswith("file:") and feed != "file:":
             absolute = f"file:{folder.absolute() / feed.removeprefix('file:')}"
             found[name] = {**backend, "price_usd_per_hour": {**price, "feed": absolute}}
     return {**data, "backends": found}

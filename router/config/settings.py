@@ -84,7 +84,7 @@ class ModelFiles(Document):
 
 
 def _check_feed(feed: str) -> str:
-    if not (feed.startswith("https://") and len(feed) > len("https://")) and not feed.startswith("file:"):
+    if not any(feed.startswith(kind) and len(feed) > len(kind) for kind in ("https://", "file:")):
         raise ValueError(f'must be "https://…", or "file:PATH"; got {shown(feed.partition(":")[0])}')
     return feed
 

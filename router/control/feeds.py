@@ -4,7 +4,9 @@ Only the control process does, never a request. What is read is judged by `route
 """
 
 import asyncio
+import os
 import ssl
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -188,5 +190,9 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _file(path: Path) -> bytes:
-    with path.open("rb") as file:
+    """Return what is in a regular file; a pipe or a device would hold up its reader for as long as it likes."""
+    # Without blocking: opening a pipe that nobody writes to waits for somebody who does.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError(f"{path} is no regular file")
         return file.read(FEED_BYTES_MAX + 1)

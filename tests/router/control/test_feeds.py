@@ -1,6 +1,7 @@
 """Prices come from files and https addresses; whatever else comes from there changes nothing."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -56,6 +57,20 @@ async def test_missing_file_leaves_the_price_unknown_and_says_so(tmp_path: Path)
     assert made.prices_usd_per_hour() == {"b": 2.0}
     assert "is not known yet" in made.warnings()["a"]
     assert "No such file" in made.warnings()["a"]
+
+
+async def test_pipe_and_folder_are_refused_at_once(tmp_path: Path) -> None:
+    pipe, folder = tmp_path / "pipe", tmp_path / "folder"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    made, _ = feeds(f"file:{pipe}")
+    async with asyncio.timeout(5.0):
+        await made.read(f"file:{pipe}", None)
+
+    assert f"{pipe} is no regular file" in made.warnings()["a"]
+    made, _ = feeds(f"file:{folder}")
+    await made.read(f"file:{folder}", None)
+    assert "Is a directory" in made.warnings()["a"]
 
 
 @dataclass
@@ -158,7 +173,7 @@ async def test_feeds_are_followed_until_they_are_stopped(tmp_path: Path) -> None
     assert made.prices_usd_per_hour() == {"a": 1.0}
 
 
-@pytest.mark.parametrize("feed", ["http://prices.internal/x", "https://", "prices.json", "ftp://x"])
+@pytest.mark.parametrize("feed", ["http://prices.internal/x", "https://", "prices.json", "ftp://x", "file:"])
 def test_feed_is_a_file_or_https(feed: str) -> None:
     with pytest.raises(BadInput, match='must be "https'):
         validate(Feed, {"feed": feed, "key": KEY})
@@ -180,3 +195,12 @@ def test_file_lies_beside_the_configuration(tmp_path: Path) -> None:
 
     assert isinstance(price, Feed)
     assert price.feed == f"file:{tmp_path}/prices.json"
+
+
+def test_file_without_a_path_is_refused_where_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "turpin.yaml").write_text(
+        "store: 'memory:'\nbackends: {a: {target: 'a:1', price_usd_per_hour: {feed: 'file:', key: k}}}\n"
+    )
+
+    with pytest.raises(BadInput, match='must be "https://…", or "file:PATH"'):
+        load_config(tmp_path / "turpin.yaml", {})
