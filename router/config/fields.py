@@ -1,7 +1,6 @@
 """The kinds of values people write in configurations and experiments: durations, names, addresses, `auto`."""
 
 import ipaddress
-import math
 import re
 from decimal import Decimal
 from typing import Annotated, Final, Literal
@@ -23,6 +22,8 @@ SECOND: Final = 1.0
 MINUTE: Final = 60.0
 HOUR: Final = 3600.0
 DAY: Final = 86400.0
+# A century, beyond any experiment; and far below where a float of seconds no longer holds a millisecond.
+LONGEST_S: Final = 36_500 * DAY
 _UNITS_S: Final = {"d": DAY, "h": HOUR, "m": MINUTE, "s": SECOND, "ms": 0.001}
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 HIDDEN: Final = "********"
@@ -32,14 +33,14 @@ NAME: Final = re.compile(r"[a-z0-9-]{1,63}")
 
 
 def parse_duration(text: object) -> float:
-    """Return the seconds of "30m", "1h30m", "500ms", "1.5s"; ValueError for anything else."""
+    """Return the seconds of "30m", "1h30m", "500ms", "1.5s"; ValueError for anything else, and beyond a century."""
     parts = _PART.findall(text) if isinstance(text, str) else []
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError(f'must be a duration with a unit (ms, s, m, h or d) such as "30m"; got {shown(text)}')
     # Decimal keeps "0.1s" and "100ms" the same number.
     total = float(sum(Decimal(number) * Decimal(str(_UNITS_S[unit])) for number, unit in parts))
-    if not math.isfinite(total):
-        raise ValueError(f"must be a finite duration; got {shown(text)}")
+    if total > LONGEST_S:
+        raise ValueError(f"must be at most {format_duration(LONGEST_S)}; got {shown(text)}")
     return total
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from router.config import Config, load_config
 from router.config.document import BadInput, read_yaml, validate
-from router.config.fields import format_duration, is_loopback, parse_duration, split_address
+from router.config.fields import LONGEST_S, format_duration, is_loopback, parse_duration, split_address
 
 DOZEN_LINES = """\
 store: "memory:"
@@ -404,7 +404,14 @@ def test_what_is_no_duration_is_refused(text: object) -> None:
         parse_duration(text)
 
 
-@given(st.floats(min_value=0, max_value=1e12, allow_nan=False))
+@pytest.mark.parametrize("text", ["99999999999999d", "36501d", f"{'9' * 400}d"])
+def test_duration_beyond_a_century_is_refused(text: str) -> None:
+    assert parse_duration("36500d") == LONGEST_S
+    with pytest.raises(ValueError, match="must be at most 36500d; got"):
+        parse_duration(text)
+
+
+@given(st.floats(min_value=0, max_value=LONGEST_S, allow_nan=False))
 def test_durations_survive_being_written(seconds: float) -> None:
     assert parse_duration(format_duration(seconds)) == seconds
 
