@@ -88,7 +88,9 @@ def version_of(arm: str) -> int:
     """Return the number at the end of an arm's name ("v7" is 7); ValueError when there is none."""
     found = _NUMBER.search(arm)
     if found is None:
-        raise ValueError(f"the name {arm!r} ends with no number: say which version it is to be, version=7")
+        raise ValueError(
+            f"the name {arm!r} ends with no number: say which version it is to be, version=7 (--version 7)"
+        )
     return int(found[1])
 
 

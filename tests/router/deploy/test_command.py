@@ -44,7 +44,7 @@ def test_deploy_says_in_words_what_came_of_it(model: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (["--as", "latest"], "ends with no number"),
+        (["--as", "eight"], "say which version it is to be, version=7 (--version 7)"),
         (["--as", "v7", "--version", "0"], "greater than or equal to 1"),
         ([], "Missing option '--as'"),
     ],
