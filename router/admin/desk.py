@@ -122,8 +122,10 @@ class Desk:
         return done
 
     async def replace(self, name: str, spec_of: Callable[[Dossier], Experiment], asked: Asked) -> Done:
-        """Store another specification; `spec_of` makes it from the experiment as it is."""
+        """Store another specification; `spec_of` makes it from the experiment as it is.
 
+        One that says what holds already is answered with the present revision, and nothing is written.
+        """
         others = await self._store.experiments()
 
         def change(dossier: Dossier, now: float) -> tuple[Document, tuple[Note, ...]]:
@@ -131,6 +133,8 @@ class Desk:
             _check_model(others, spec)
             epoch = secrets.randbits(64)
             document, notes = amend(dossier, spec, self._backends, now=now, who=asked.signed, fresh_epoch=epoch)
+            if document is dossier.document:
+                return document, ()
             revision = dossier.document.revision
             note = Note(now, "revision", str(revision), str(revision + 1), f"edited by {asked.signed}")
             return document, (note, *notes)
@@ -185,6 +189,8 @@ class Desk:
                 raise Refused(Problem.STATE, str(error)) from error
             except BadInput as error:
                 raise Refused.of(error) from error
+            if document is dossier.document:
+                return _told(dossier)
             document = msgspec.structs.replace(document, revision=document.revision + 1)
             is_edited = document.spec != dossier.document.spec
             before, after = _seen(dossier.document, is_edited), _seen(document, is_edited)
@@ -245,6 +251,12 @@ def _seen(document: Document, is_edited: bool) -> dict[str, Any]:
         "winner": None if life.winner is None else life.arms[life.winner].name,
         "arms": {arm.name: arm.state for arm in life.arms},
     }
+
+
+def _told(dossier: Dossier) -> Done:
+    """Return the answer to a change that changes nothing."""
+    body = msgspec.Raw(msgspec.json.encode(brief(dossier.name, dossier.document)))
+    return Done(200, body, etag_of(dossier.document), dossier.document.revision)
 
 
 def _entries(name: str, notes: tuple[Note, ...], row: Row) -> tuple[Entry, ...]:

@@ -65,11 +65,15 @@ def amend(
 ) -> tuple[Document, tuple[Note, ...]]:
     """Return the document with an edited specification.
 
-    After the end an arm that is new begins the next epoch, `fresh_epoch` (random), if `reopen_on` says so.
+    The very document, when the specification says what holds already. After the end an arm that is new begins the next epoch, `fresh_epoch` (random), if `reopen_on` says so.
     BadInput for what can't change any more, StateConflict when the end is decided; `now` in unix s.
     """
     written = spec.model_dump(mode="json")
     document = dossier.document
+    arms = _arms_of(document, written)
+    rules = end_rules(spec.model_copy(update={"arms": tuple(validate(Arm, arm) for arm in arms)}), backends)
+    if written == document.spec and rules == dossier.life.rules:
+        return document, ()
     if dossier.life.phase == "draft":
         fresh = found(spec, end_rules(spec, backends), document.epoch)
         return msgspec.structs.replace(document, spec=fresh.spec, life=fresh.life, arms=fresh.arms), ()
@@ -79,8 +83,6 @@ def amend(
     problems = [*_fixed_problems(dossier.spec.model_dump(mode="json"), written), *_arm_problems(dossier, spec)]
     if problems:
         raise BadInput(problems)
-    arms = _arms_of(document, written)
-    rules = end_rules(spec.model_copy(update={"arms": tuple(validate(Arm, arm) for arm in arms)}), backends)
     if is_anew:
         anew = msgspec.structs.replace(document, spec=written, arms=arms)
         return in_new_epoch(dossier, anew, rules, now, who, fresh_epoch)

@@ -101,6 +101,24 @@ async def test_edit_wants_the_revision_it_was_made_to(on: Bench) -> None:
         assert (refused.status, refused.label) == (412, "stale")
 
 
+@pytest.mark.parametrize("phase", ["draft", "warmup", "concluded"])
+async def test_edit_that_changes_nothing_makes_no_revision(on: Bench, phase: str) -> None:
+    await on.call("POST", EXPERIMENTS, specified())
+    if phase != "draft":
+        await on.order("start")
+    if phase == "concluded":
+        await on.order("stop")
+    before, tag = await on.store.experiments(), await on.etag()
+    (history, audit) = [await on.call("GET", path) for path in (f"{EXPERIMENTS}/digits/history", "/admin/v1/audit")]
+
+    for edited in (await on.edit("PUT", specified()), await on.edit("PATCH", {"model": "digits"})):
+        assert (edited.status, edited.headers["etag"], edited.body["phase"]) == (200, tag, phase)
+        assert f'-{edited.body["revision"]}"' in tag
+    assert await on.store.experiments() == before
+    assert (await on.call("GET", f"{EXPERIMENTS}/digits/history")).body == history.body
+    assert (await on.call("GET", "/admin/v1/audit")).body == audit.body
+
+
 async def test_patch_changes_what_it_names_and_null_means_the_default(on: Bench) -> None:
     await on.call("POST", EXPERIMENTS, specified(policy={"floor": 0.05, "block": "5m"}))
 
