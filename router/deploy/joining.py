@@ -40,6 +40,9 @@ class Joining:
             found = [one for one in dossiers if one.name == named]
         else:
             found = [one for one in dossiers if _is_about(one, spot) and _takes_arms(one)]
+        if not found and (closed := [one for one in dossiers if named is None and _is_about(one, spot)]):
+            phases = ", ".join(f"{one.name} is {one.life.phase}" for one in closed)
+            raise MayNotJoin(f"no experiment takes {spot.model} as a new arm now: {phases}; make another one")
         if not found:
             raise NoPlace(f"there is no experiment {named or 'that ' + spot.model + ' could join'}")
         if len(found) > 1:
