@@ -46,11 +46,11 @@ def test_it_is_a_command_of_turpin() -> None:
 
 
 def test_a_wide_gap_is_decided_after_the_rhythm_has_been_seen() -> None:
-    found = plan("--rates", "0.2,0.3", "--per-day", "20000", "--runs", "4", "--max-days", "2")
+    found = plan("--rates", "0.2,0.3", "--per-day", "20000", "--runs", "2", "--max-days", "2")
 
     assert found["is_decided"] is True
     assert found["reason"] is None
-    assert (found["best"], found["ended"], found["right"], found["runs"]) == (1, 1.0, 1.0, 4)
+    assert (found["best"], found["ended"], found["right"], found["runs"]) == (1, 1.0, 1.0, 2)
     assert found["gap"] == pytest.approx(0.1 / 0.3)
     assert 1.0 <= found["days"]["low"] <= found["days"]["median"] <= found["days"]["high"] < 1.1
     assert found["requests"]["median"] == pytest.approx(20000 * found["days"]["median"])
