@@ -110,7 +110,7 @@ def show_history(name: str, admin: AdminUrl = ADMIN, token: Token = "", as_json:
     print_table(("when", "what", "before", "after", "why"), rows)
 
 
-@app.command("report", epilog="Example: turpin experiments report digits --plot report.svg")
+@app.command("report", epilog="Example: turpin experiments report digits --plot")
 def show_report(
     name: str,
     plot: Annotated[bool, typer.Option("--plot", help="With the plot as inline SVG, for a page.")] = False,
