@@ -36,7 +36,9 @@ def refusal(life: Life, order: Directed) -> str:
         case Stop():
             return _unless(phase in OPEN, life, "only what is undecided can be stopped")
         case Rollback():
-            return orders.refusal(life, Promote(order.now, life.control, order.who))
+            if order.arm is not None and phase in OPEN:
+                return f"the experiment is {life.phase}: before the end it is control that a rollback makes serve"
+            return orders.refusal(life, _promotion(life, order))
         case Archive():
             moving = _moving(life)
             if life.phase == "concluded" and moving:
@@ -48,6 +50,10 @@ def refusal(life: Life, order: Directed) -> str:
             if order.arm == life.control:
                 return f"{life.arms[order.arm].name} is control: without it nothing compares"
             return _unless(phase in OPEN, life, "arms can be dropped only while it is undecided")
+
+
+def _promotion(life: Life, order: Rollback) -> Promote:
+    return Promote(order.now, life.control if order.arm is None else order.arm, order.who)
 
 
 def _moving(life: Life) -> list[str]:
@@ -81,7 +87,7 @@ def obey(course: Course, order: Operation) -> None:
         case Stop():
             _stop(course, order, who)
         case Rollback():
-            orders.obey(course, Promote(order.now, course.life.control, f"{who}, who rolled back"))
+            orders.obey(course, replace(_promotion(course.life, order), who=f"{who}, who rolled back"))
         case Archive():
             course.enter("archived", f"archived by {who}")
         case AddArms():

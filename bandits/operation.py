@@ -58,10 +58,14 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Rollback:
-    """Control serves, now or as soon as it is loaded and warm; what it replaces goes as a loser does."""
+    """Control serves, now or as soon as it is loaded and warm; what it replaces goes as a loser does.
+
+    With `arm`, after the end, the arm of that number: the one that served under an earlier revision.
+    """
 
     now: float
     who: str = ""
+    arm: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,15 +13,17 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from bandits.life import Life, Note, Start, from_json
+from bandits.life import Note, Start
 from bandits.operate import Directed
 from router.admin.answers import Refused, unknown_experiment
 from router.admin.reading import AUDIT, etag_of
+from router.admin.shown import brief, life_of, seen
 from router.config.document import BadInput
 from router.config.experiment import Experiment
 from router.config.settings import Backend
 from router.control.amend import StateConflict, amend, end_rules, found, obeyed
 from router.control.dossier import Document, Dossier, FirstAnswer, dossier_of, encode
+from router.control.going_back import Held, went_back
 from router.problems import Problem
 from router.store import Entry, Record, RevisionConflict, Store, StoreUnavailable
 
@@ -110,7 +112,7 @@ class Desk:
         now = self._unix_now()
         document = found(spec, end_rules(spec, self._backends), secrets.randbits(64))
         document, done = self._answered(
-            document, Dossier(spec.name, 0, document, spec, _life(document)), asked, 201, now
+            document, Dossier(spec.name, 0, document, spec, life_of(document)), asked, 201, now
         )
         row = self._row(asked, spec.name, document.revision, None, {"spec": document.spec}, now)
         note = Note(now, "revision", "", "1", f"created by {asked.signed}")
@@ -135,9 +137,21 @@ class Desk:
             document, notes = amend(dossier, spec, self._backends, now=now, who=asked.signed, fresh_epoch=epoch)
             if document is dossier.document:
                 return document, ()
-            revision = dossier.document.revision
-            note = Note(now, "revision", str(revision), str(revision + 1), f"edited by {asked.signed}")
-            return document, (note, *notes)
+            return document, (_edited(dossier, now, f"edited by {asked.signed}"), *notes)
+
+        return await self._change(name, change, asked)
+
+    async def go_back(self, name: str, held: Held, asked: Asked) -> Done:
+        """Go back to what held at a revision; Refused where it does not fit what is there now."""
+        others = await self._store.experiments()
+
+        def change(dossier: Dossier, now: float) -> tuple[Document, tuple[Note, ...]]:
+            _check_model(others, held.spec)
+            epoch = secrets.randbits(64)
+            document, notes = went_back(dossier, held, self._backends, now=now, who=asked.signed, fresh_epoch=epoch)
+            if document is dossier.document:
+                return document, ()
+            return document, (_edited(dossier, now, f"back at revision {held.revision}, by {asked.signed}"), *notes)
 
         return await self._change(name, change, asked)
 
@@ -193,7 +207,7 @@ class Desk:
                 return _told(dossier)
             document = msgspec.structs.replace(document, revision=document.revision + 1)
             is_edited = document.spec != dossier.document.spec
-            before, after = _seen(dossier.document, is_edited), _seen(document, is_edited)
+            before, after = seen(dossier.document, is_edited), seen(document, is_edited)
             document, done = self._answered(document, dossier, asked, 200, now)
             row = self._row(asked, name, document.revision, before, after, now)
             try:
@@ -221,42 +235,15 @@ class Desk:
         return Row(now, asked.who, asked.role, asked.what, name, revision, asked.why, before, after)
 
 
-def brief(name: str, document: Document) -> dict[str, Any]:
-    """Return what a change is answered with: where the experiment stands now."""
-    life = _life(document)
-    return {
-        "name": name,
-        "revision": document.revision,
-        "epoch": f"{document.epoch:016x}",
-        "phase": life.phase,
-        "reason": life.reason,
-        "winner": None if life.winner is None else life.arms[life.winner].name,
-        "outcome": life.outcome,
-        "bypassed": life.is_bypassed,
-        "arms": [{"name": arm.name, "state": arm.state, "reason": arm.reason} for arm in life.arms],
-    }
-
-
-def _life(document: Document) -> Life:
-    return from_json(document.life)
-
-
-def _seen(document: Document, is_edited: bool) -> dict[str, Any]:
-    """Return what a row of the audit shows of an experiment; its specification where that was edited."""
-    life = _life(document)
-    return {
-        **({"spec": document.spec} if is_edited else {}),
-        "phase": life.phase,
-        "bypassed": life.is_bypassed,
-        "winner": None if life.winner is None else life.arms[life.winner].name,
-        "arms": {arm.name: arm.state for arm in life.arms},
-    }
-
-
 def _told(dossier: Dossier) -> Done:
     """Return the answer to a change that changes nothing."""
     body = msgspec.Raw(msgspec.json.encode(brief(dossier.name, dossier.document)))
     return Done(200, body, etag_of(dossier.document), dossier.document.revision)
+
+
+def _edited(dossier: Dossier, now: float, why: str) -> Note:
+    revision = dossier.document.revision
+    return Note(now, "revision", str(revision), str(revision + 1), why)
 
 
 def _entries(name: str, notes: tuple[Note, ...], row: Row) -> tuple[Entry, ...]:

@@ -4,7 +4,6 @@ retire."""
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-import msgspec
 from aiohttp import web
 
 from bandits.life import Archive, Drain, Pause, Promote, Restore, Resume, Retire, Start
@@ -13,17 +12,16 @@ from bandits.operation import Rollback, Stop
 from router.admin.answers import Refused, answer
 from router.admin.application import Handlers
 from router.admin.bypass import Bypasses
-from router.admin.desk import Asked, Desk, Row
+from router.admin.desk import Asked, Desk
 from router.admin.editing import respond
 from router.admin.gate import Caller
-from router.admin.reading import AUDIT, state_of
+from router.admin.reading import state_of
 from router.admin.requests import OrderBody, PromoteBody, RollbackBody, asked, json_of, read
-from router.config.experiment import Experiment
+from router.admin.revisions import held_at
 from router.control.dossier import Dossier
 from router.problems import Problem
 from router.snapshot import PARTS, decode
 from router.store import Store, StoreError
-from router.store.contract import HISTORY_KEPT
 
 _PLAIN: Final[Mapping[str, type[Start | Pause | Archive]]] = {"start": Start, "pause": Pause, "archive": Archive}
 _OF_ARMS: Final[Mapping[str, type[Drain | Restore | Retire]]] = {
@@ -128,32 +126,13 @@ class Orders:
     async def _rollback(self, request: web.Request, caller: Caller) -> web.Response:
         raw = await json_of(request)
         body = read(RollbackBody, raw)
-        wanted = asked(request, caller, "rollback", raw, why=body.reason)
+        what = "rollback" if body.revision is None else f"rollback to {body.revision}"
+        wanted = asked(request, caller, what, raw, why=body.reason)
         if body.revision is not None:
             name = request.match_info["name"]
-            spec = await self._spec_of(name, body.revision)
-            return respond(await self._desk.replace(name, lambda _: spec, wanted))
+            held = await held_at(self._store, await self._desk.find(name), body.revision)
+            return respond(await self._desk.go_back(name, held, wanted))
         return await self._do(request, wanted, lambda _, now: Rollback(now, wanted.signed))
-
-    async def _spec_of(self, name: str, revision: int) -> Experiment:
-        """Return the specification that held at a revision, as the audit knows it."""
-        current = (await self._desk.find(name)).document.revision
-        if revision > current:
-            raise Refused(Problem.NOT_FOUND, f"there is no revision {revision} of {name!r} yet: it is at {current}")
-        specs: dict[int, Any] = {}
-        for raw in await self._store.history(AUDIT, HISTORY_KEPT):
-            row = msgspec.json.decode(raw, type=Row)
-            if row.experiment != name:
-                continue
-            if row.before is None or row.after is None:
-                specs.clear()
-            for number, side in ((row.revision - 1, row.before), (row.revision, row.after)):
-                if side is not None and "spec" in side:
-                    specs[number] = side["spec"]
-        held = [number for number in specs if number <= revision]
-        if not held:
-            raise Refused(Problem.NOT_FOUND, f"revision {revision} of {name!r} is not known any more")
-        return read(Experiment, specs[max(held)])
 
     async def _bypass(self, request: web.Request, caller: Caller) -> web.Response:
         wanted = await self._asked(request, caller, "bypass")

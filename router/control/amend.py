@@ -38,9 +38,10 @@ class StateConflict(Exception):
 def end_rules(spec: Experiment, backends: Mapping[str, Backend]) -> EndRules:
     """Return what happens to the losers; those on a backend that is only observed Turpin never unloads.
 
-    The arms of `spec` are numbered as those of the experiment.
+    The arms of `spec` are numbered as those of the experiment. A backend that is not configured any more, of an arm that
+    was dropped, nobody manages.
     """
-    is_observed = [backends[arm.backend].control != "managed" for arm in spec.arms]
+    is_observed = [arm.backend not in backends or backends[arm.backend].control != "managed" for arm in spec.arms]
     return replace(spec.end_rules(), observed=tuple(place for place, one in enumerate(is_observed) if one))
 
 
@@ -65,13 +66,13 @@ def amend(
 ) -> tuple[Document, tuple[Note, ...]]:
     """Return the document with an edited specification.
 
-    The very document, when the specification says what holds already. After the end an arm that is new begins the next epoch, `fresh_epoch` (random), if `reopen_on` says so.
+    The very document, when the specification says what holds already. After the end an arm that is new begins the next
+    epoch, `fresh_epoch` (random), if `reopen_on` says so.
     BadInput for what can't change any more, StateConflict when the end is decided; `now` in unix s.
     """
     written = spec.model_dump(mode="json")
     document = dossier.document
-    arms = _arms_of(document, written)
-    rules = end_rules(spec.model_copy(update={"arms": tuple(validate(Arm, arm) for arm in arms)}), backends)
+    arms, rules = laid_out(document, spec, backends)
     if written == document.spec and rules == dossier.life.rules:
         return document, ()
     if dossier.life.phase == "draft":
@@ -80,9 +81,7 @@ def amend(
     is_anew = brings_new_arms(dossier, spec)
     if inner_phase(dossier.life) not in OPEN and not is_anew:
         raise StateConflict(f"the experiment is {dossier.life.phase}: make another one for a new question")
-    problems = [*_fixed_problems(dossier.spec.model_dump(mode="json"), written), *_arm_problems(dossier, spec)]
-    if problems:
-        raise BadInput(problems)
+    check_fit(dossier, spec)
     if is_anew:
         anew = msgspec.structs.replace(document, spec=written, arms=arms)
         return in_new_epoch(dossier, anew, rules, now, who, fresh_epoch)
@@ -98,6 +97,22 @@ def amend(
         numbers=None if added else document.numbers,
     )
     return changed, notes
+
+
+def laid_out(
+    document: Document, spec: Experiment, backends: Mapping[str, Backend]
+) -> tuple[tuple[dict[str, Any], ...], EndRules]:
+    """Return every arm that ever was, as another specification has it, and what that does with the losers."""
+    arms = _arms_of(document, spec.model_dump(mode="json"))
+    return arms, end_rules(spec.model_copy(update={"arms": tuple(validate(Arm, arm) for arm in arms)}), backends)
+
+
+def check_fit(dossier: Dossier, spec: Experiment) -> None:
+    """Refuse (BadInput) a specification that would make something else of what was counted."""
+    fixed = _fixed_problems(dossier.spec.model_dump(mode="json"), spec.model_dump(mode="json"))
+    problems = [*fixed, *_arm_problems(dossier, spec)]
+    if problems:
+        raise BadInput(problems)
 
 
 def _arms_of(document: Document, written: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:

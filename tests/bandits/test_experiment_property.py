@@ -108,7 +108,7 @@ events = st.one_of(
     *(st.builds(order, times, arms) for order in (Drain, Restore, Retire, Promote, DropArm)),
     st.builds(Bypass, times),
     st.builds(Stop, times, weights=st.sampled_from([None, WEIGHTS])),
-    st.builds(Rollback, times),
+    st.builds(Rollback, times, arm=st.none() | arms),
     st.builds(AddArms, times, arms.map(lambda number: (NAMES[number],))),
     st.just(Crash),
 )

@@ -74,6 +74,7 @@ EXPERIMENT_EVENTS: Mapping[str, Callable[[Life], Event]] = {
     "stop": lambda life: Stop(NOW),
     "promote v2": lambda life: Promote(NOW, 1),
     "rollback": lambda life: Rollback(NOW),
+    "rollback to a revision under which v3 served": lambda life: Rollback(NOW, arm=2),
     "archive": lambda life: Archive(NOW),
     "an arm is added": lambda life: AddArms(NOW, ("v4",)),
     "an arm is dropped": lambda life: DropArm(NOW, 2),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from bandits import operate
 from bandits.experiment import begin, mode, receives, step, underway
 from bandits.life import (
     Archive,
@@ -26,7 +27,7 @@ from bandits.life import (
     Unloaded,
     Warm,
 )
-from bandits.operation import AddArms, DropArm, Operation
+from bandits.operation import AddArms, DropArm, Operation, Rollback
 from bandits.orders import refusal
 
 WEIGHTS = (0.1, 0.8, 0.1)
@@ -159,6 +160,25 @@ def test_rollback_loads_and_warms_then_routes_then_unloads_what_went_out() -> No
     assert underway(life) == (Unload(1),)
     life = play(life, Unloaded(172.0, 1))
     assert (life.phase, states(life)) == ("concluded", ["eligible", "retired", "retired"])
+
+
+def test_rollback_to_an_arm_that_served_before_leaves_the_winner_its_traffic_until_that_arm_is_warm() -> None:
+    life, commands, _ = step(concluded(), Rollback(100.0, "ops", arm=2))
+    assert commands == (Warm(2),)
+    assert (life.winner, receives(life)) == (1, (False, True, False))
+
+    life = play(life, ArmFailed(105.0, 2, "not on disk"))
+    assert (life.arms[2].state, life.arms[2].reason, receives(life)) == ("warming", "not on disk", (False, True, False))
+
+    life = play(life, ArmWarmed(110.0, 2), ArmIdle(111.0, 1), Tick(171.0), Unloaded(172.0, 1))
+    assert (life.phase, life.winner, life.is_promoted) == ("concluded", 2, True)
+    assert states(life) == ["retired", "retired", "eligible"]
+
+
+def test_rollback_to_an_arm_is_refused_before_the_end_where_the_question_is_open() -> None:
+    assert operate.refusal(running(), Rollback(5.0, arm=2)).startswith("the experiment is running: before the end")
+    assert operate.refusal(running(), Rollback(5.0)) == ""
+    assert operate.refusal(concluded(), Rollback(5.0, arm=1)) == "v2 serves already"
 
 
 def test_promoting_a_warm_arm_ends_the_experiment_at_once() -> None:
