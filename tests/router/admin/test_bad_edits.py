@@ -31,7 +31,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "another kind of reward": (
         {"objective": {"value_usd": 1e-6, "reward": {"type": "count", "range": [0, 5]}}},
         "objective.reward",
-        "rewards were counted by their type, range, window and feedback",
+        "rewards were counted by their type, range, window, feedback and event",
     ),
     "unknown field": ({"stop": {"delta": 0.02, "gamma": 1}}, "stop.gamma", ""),
     "no number": ({"objective": {"value_usd": "much"}}, "objective.value_usd", "must be"),
