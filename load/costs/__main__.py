@@ -4,7 +4,6 @@ Trials with the demo's models on an embedded model server, each with a fresh gat
 beside a busy neighbour. Prints the table, and writes it to load/results.
 """
 
-import asyncio
 import os
 import sys
 import tempfile
@@ -15,6 +14,7 @@ import msgspec
 import typer
 
 from load.costs.orders import Trial, disagreeing
+from load.demo.signals import run_whole
 
 _ROOT = Path(__file__).parents[2]
 
@@ -40,7 +40,7 @@ def main(
     from load.costs.trials import measure
 
     with tempfile.TemporaryDirectory(prefix="turpin-costs-") as root:
-        found = asyncio.run(measure(Path(root), port_base=port_base, trials=trials, seconds=seconds))
+        found = run_whole(measure(Path(root), port_base=port_base, trials=trials, seconds=seconds))
     odd = disagreeing(found)
     for trial in sorted(found, key=lambda one: one.condition):
         costs = "  ".join(f"{arm} {1e9 * cost:8.1f}" for arm, cost in trial.costs_usd.items())

@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import importlib
 import os
-import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -25,17 +25,15 @@ from load.demo.result import Run, document, missing
 from load.demo.rewards import RewardSender
 from load.demo.senders import RestSender
 from load.demo.services import Services
+from load.demo.signals import EXIT_SIGNAL, Signalled, until_signal
 from load.demo.state import Gateway
 
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
-# As a shell reports a process that a signal ended.
-_EXIT_SIGNAL = 128
-
 
 # What a demo does: it speaks on the console, and its list gets the exit status as soon as that is known.
-Play = Callable[[Options, Console, list[int]], Awaitable[None]]
+Play = Callable[[Options, Console, list[int]], Coroutine[Any, Any, None]]
 
 
 def main(options: Options, play: Play | None = None) -> int:
@@ -57,7 +55,7 @@ def main(options: Options, play: Play | None = None) -> int:
         failures: list[str] = []
         status = EXIT_FAILED
         try:
-            status = asyncio.run(_until_signal(options, console, play or _demo))
+            status = asyncio.run(_play(options, console, play or _demo))
         except* ChildFailed as group:
             failures = [str(error) for error in _leaves(group)]
         for failure in failures:
@@ -77,29 +75,15 @@ def _leaves(group: BaseExceptionGroup[ChildFailed]) -> Iterator[ChildFailed]:
             yield error
 
 
-async def _until_signal(options: Options, console: Console, play: Play) -> int:
-    """Run the demo; SIGINT and SIGTERM cancel it once, so that a second one does not disturb the ending."""
-    loop = asyncio.get_running_loop()
-    demo = asyncio.current_task()
-    assert demo is not None  # noqa: S101 a coroutine runs in a task
-    received: list[int] = []
-
-    def on_signal(number: int) -> None:
-        if not received:
-            demo.cancel()
-        received.append(number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal, number)
+async def _play(options: Options, console: Console, play: Play) -> int:
+    """Run the demo until it is over or a signal comes; return the exit status."""
     finished: list[int] = []
     try:
-        await play(options, console, finished)
-    except asyncio.CancelledError:
-        if not received:
-            raise
-        console.print(f"{signal.Signals(received[0]).name}: all processes have been ended", highlight=False)
+        await until_signal(play(options, console, finished))
+    except Signalled as signalled:
+        console.print(str(signalled), highlight=False)
         # Ending what --keep kept is not a failure.
-        return finished[0] if finished else _EXIT_SIGNAL + received[0]
+        return finished[0] if finished else EXIT_SIGNAL + signalled.number
     return finished[0]
 
 

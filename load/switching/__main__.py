@@ -3,7 +3,6 @@
 Sends at a fixed rate to a real gateway before an embedded model server; prints the table, and writes it to load/results.
 """
 
-import asyncio
 import os
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from load.demo.signals import run_whole
 from load.switching.windows import P99_MAX_S, Row
 
 _ROOT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ def main(
 ) -> None:
     """Measure all operations once, one after the other."""
     with tempfile.TemporaryDirectory(prefix="turpin-switching-") as root:
-        measured = asyncio.run(_measure(Path(root), rate, workers, port_base))
+        measured = run_whole(_measure(Path(root), rate, workers, port_base))
     _show(measured)
     results.mkdir(parents=True, exist_ok=True)
     written = msgspec.json.format(msgspec.json.encode(measured), indent=2)

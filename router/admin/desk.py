@@ -16,6 +16,7 @@ import structlog
 from bandits.life import Note, Start
 from bandits.operate import Directed
 from router.admin.answers import Refused, unknown_experiment
+from router.admin.first_answers import first_answer, remembered
 from router.admin.reading import AUDIT, etag_of
 from router.admin.shown import brief, life_of, seen
 from router.config.document import BadInput
@@ -31,9 +32,6 @@ log = structlog.get_logger(__name__)
 
 # The leader writes once a second at most; a few tries outlast it.
 _TRIES: Final = 8
-# Stripe keeps first answers a day; an experiment sees a handful of orders in it.
-_ANSWERS_S: Final = 86_400.0
-_ANSWERS_MAX: Final = 64
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -225,9 +223,8 @@ class Desk:
         """Return the answer, and the document that remembers it if a key was sent."""
         body = msgspec.Raw(msgspec.json.encode(brief(dossier.name, document)))
         if asked.key:
-            kept = {key: one for key, one in document.answers.items() if now - one.at < _ANSWERS_S}
-            kept[asked.key] = FirstAnswer(asked.fingerprint, now, status, body)
-            document = msgspec.structs.replace(document, answers=dict(list(kept.items())[-_ANSWERS_MAX:]))
+            kept = remembered(document.answers, asked.key, FirstAnswer(asked.fingerprint, now, status, body))
+            document = msgspec.structs.replace(document, answers=kept)
         return document, Done(status, body, etag_of(document), document.revision)
 
     @staticmethod
@@ -253,11 +250,9 @@ def _entries(name: str, notes: tuple[Note, ...], row: Row) -> tuple[Entry, ...]:
 
 def _replay(dossier: Dossier, asked: Asked) -> Done | None:
     """Return the first answer to this very request, if there was one; Refused for another request with its key."""
-    first = dossier.document.answers.get(asked.key) if asked.key else None
+    first = first_answer(dossier.document.answers, asked.key, asked.fingerprint)
     if first is None:
         return None
-    if first.fingerprint != asked.fingerprint:
-        raise Refused(Problem.KEY_REUSED, "this Idempotency-Key came with another request before: take a new one")
     return Done(first.status, first.body, etag_of(dossier.document), dossier.document.revision, is_replayed=True)
 
 

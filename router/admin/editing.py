@@ -11,6 +11,7 @@ from aiohttp import web
 from router.admin.answers import Refused, answer
 from router.admin.application import Handlers
 from router.admin.desk import Asked, Desk, Done
+from router.admin.first_answers import REPLAYED
 from router.admin.forecast import forecast
 from router.admin.gate import Caller
 from router.admin.requests import asked, is_dry, json_of, require_match
@@ -136,7 +137,7 @@ def merged(target: Any, patch: Any) -> Any:
 
 def respond(done: Done, headers: Mapping[str, str] | None = None) -> web.Response:
     """Answer with what was done; a first answer that is told again says so."""
-    replayed = {"Idempotent-Replayed": "true"} if done.is_replayed else {}
+    replayed = REPLAYED if done.is_replayed else {}
     return answer(
         msgspec.Raw(done.body), status=done.status, headers={"ETag": done.etag, **replayed, **(headers or {})}
     )

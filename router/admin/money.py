@@ -10,9 +10,11 @@ from aiohttp import web
 from router.admin.answers import Refused, answer
 from router.admin.application import Handlers
 from router.admin.desk import Asked, Row
+from router.admin.first_answers import REPLAYED, first_answer, remembered
 from router.admin.gate import Caller
 from router.admin.reading import AUDIT
 from router.admin.requests import OrderBody, asked, json_of, read
+from router.control.dossier import FirstAnswer
 from router.control.feeds import Feeds
 from router.control.price_book import FedPrice, decode
 from router.problems import Problem
@@ -55,32 +57,43 @@ class Money:
         for _ in range(_TRIES):
             found = {record.name: record for record in await self._store.prices()}.get(backend)
             before = FedPrice() if found is None else decode(found.document)
+            if (first := first_answer(before.answers, wanted.key, wanted.fingerprint)) is not None:
+                return answer(first.body, status=first.status, headers=REPLAYED)
             if found is None or before.waiting_usd_per_hour is None:
                 raise Refused(Problem.STATE, f"no price waits to be accepted for backend {backend!r}")
             if before.accepted_usd_per_hour == before.waiting_usd_per_hour:
                 raise Refused(Problem.STATE, f"the price of backend {backend!r} is accepted already, and about to hold")
+            price = before.waiting_usd_per_hour
+            body = msgspec.Raw(msgspec.json.encode({"backend": backend, "usd_per_hour": price}))
             try:
-                await self._write(found, before, wanted)
+                await self._write(found, before, wanted, body)
             except RevisionConflict:
                 continue
-            price = before.waiting_usd_per_hour
             log.info("price accepted", backend=backend, price=price, by=caller.name)
-            return answer({"backend": backend, "usd_per_hour": price})
+            return answer(body)
         raise StoreUnavailable(f"the price of backend {backend} changes too fast: try again")
 
-    async def _write(self, found: Record, before: FedPrice, wanted: Asked) -> None:
-        """Leave the word for the leader, with its row of the audit, in one step."""
-        after = msgspec.structs.replace(before, accepted_usd_per_hour=before.waiting_usd_per_hour)
+    async def _write(self, found: Record, before: FedPrice, wanted: Asked, body: msgspec.Raw) -> None:
+        """Leave the word for the leader, with its row of the audit and what a repetition is told, in one step."""
+        now, answers = self._unix_now(), before.answers
+        if wanted.key:
+            answers = remembered(answers, wanted.key, FirstAnswer(wanted.fingerprint, now, 200, body))
+        after = msgspec.structs.replace(before, accepted_usd_per_hour=before.waiting_usd_per_hour, answers=answers)
         row = Row(
-            self._unix_now(),
+            now,
             wanted.who,
             wanted.role,
             wanted.what,
             "",
             found.revision + 1,
             wanted.why,
-            msgspec.to_builtins(before),
-            msgspec.to_builtins(after),
+            _prices_of(before),
+            _prices_of(after),
         )
         entries = (Entry(AUDIT, msgspec.json.encode(row)),)
         await self._store.save_price(found.name, msgspec.json.encode(after), found.revision, None, entries)
+
+
+def _prices_of(held: FedPrice) -> dict[str, Any]:
+    """Return the prices for the audit, without the answers."""
+    return {name: value for name, value in msgspec.structs.asdict(held).items() if name != "answers"}

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from router.control.dossier import FirstAnswer
 from router.control.feeds import Feeds
 from router.store import Fenced, Record, RevisionConflict, Store, StoreError
 
@@ -18,11 +19,14 @@ _LOOK_S: Final = 1.0
 
 
 class FedPrice(msgspec.Struct, frozen=True):
-    """A backend's price in dollars an hour: in force, waiting, and the waiting one that an operator has accepted."""
+    """A backend's price in dollars an hour: in force, waiting, and the waiting one that an operator has accepted; and the
+    first answers to those who sent an Idempotency-Key.
+    """
 
     usd_per_hour: float | None = None
     waiting_usd_per_hour: float | None = None
     accepted_usd_per_hour: float | None = None
+    answers: dict[str, FirstAnswer] = {}
 
 
 def decode(document: bytes) -> FedPrice:
@@ -67,7 +71,7 @@ class PriceBook:
         if word is not None and self._feeds.accept(backend, word):
             word = None
         quote = self._feeds.quotes()[backend]
-        held = FedPrice(quote.usd_per_hour, quote.waiting_usd_per_hour, word)
+        held = FedPrice(quote.usd_per_hour, quote.waiting_usd_per_hour, word, there.answers)
         if held == there:
             return
         try:
