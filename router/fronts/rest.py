@@ -101,7 +101,8 @@ class RestRoutes:
             body = await read_body(request, self._message_bytes, takes_gzip=is_gzip)
         except BodyRefused as refusal:
             kind = MessageTooLarge if refusal.problem is Problem.TOO_LARGE else InvalidArgument
-            raise kind(refusal.detail) from refusal
+            gzip = ", or in gzip" if refusal.problem is Problem.ENCODED else ""
+            raise kind(f"{refusal.detail}{gzip}") from refusal
         if not is_gzip:
             return body
         # In a thread whatever its size: a small body may hold a large one.

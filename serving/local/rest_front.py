@@ -82,7 +82,7 @@ class RestFront:
             async with asyncio.timeout(_TIMEOUT_S):
                 body = await request.read()
                 is_gzip = rest_bodies.is_gzip(request.headers.get("Content-Encoding", ""))
-                answer = await self._workers.run(self._answer, request.method, request.raw_path, body, is_gzip)
+                answer = await self._workers.run(self._answer, request.method, request.rel_url.raw_path, body, is_gzip)
             return self._response(answer)
         except ServingError as error:
             return self._error(error)

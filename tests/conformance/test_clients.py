@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,9 +16,11 @@ import pytest
 from tests.conformance.models import VERSION
 from tests.conformance.stubs import Stubs
 from tests.conformance.targets import TIMEOUT_S, Target
+from tests.serving.local.running_server import Running
 
 pytestmark = pytest.mark.timeout(300)
 
+README: Final = Path(__file__).parents[2] / "README.md"
 DESCRIPTORS: Final = Path(__file__).parents[2] / "serving" / "tfs.desc"
 
 # ovmsclient wants a newer protobuf than TensorFlow bears: it gets an environment of its own.
@@ -131,6 +134,34 @@ async def test_of_many_at_once_everyone_gets_his_own(target: Target, stubs: Stub
             asked = [(sent, tasks.create_task(call(sent))) for sent in values for call in (regress, classify)]
 
     assert [task.result() for _, task in asked] == [[value / 2 + 2 for value in sent] for sent, _ in asked]
+
+
+@pytest.mark.parametrize("sign", ["-", "+"])
+def test_one_line_of_a_client_changes_as_the_readme_shows(
+    sign: str, target: Target, model_server: Running, stubs: Stubs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run README's lines before (`-`, to the model server) and after (`+`): all else of the client stays."""
+    import grpc
+    import requests
+    from tensorflow_serving.apis import prediction_service_pb2_grpc  # noqa: TID251 - what a client uses
+
+    monkeypatch.setenv("NO_PROXY", "*")
+    blocks = re.findall(r"```diff\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    grpc_line, rest_line = (line[1:] for block in blocks for line in block.splitlines() if line.startswith(sign))
+    place = target if sign == "+" else model_server
+    host = "turpin.internal" if sign == "+" else "tf-serving.internal"
+    assert (grpc_line.count(f"{host}:8500"), rest_line.count(f"http://{host}:8501")) == (1, 1)
+
+    names: dict[str, Any] = {"grpc": grpc, "requests": requests, "body": {"instances": [2.0]}}
+    exec(grpc_line.replace(f"{host}:8500", place.grpc), names)
+    with names["channel"]:
+        predicted = prediction_service_pb2_grpc.PredictionServiceStub(names["channel"]).Predict(
+            stubs.predict_request(), timeout=TIMEOUT_S
+        )
+    rest_line = rest_line.replace(f"http://{host}:8501", place.rest).replace("/digits:", "/default:")
+    answered = eval(rest_line, names)
+
+    assert (list(predicted.outputs["y"].float_val), answered.json()) == ([3.0], {"predictions": [3.0]})
 
 
 def test_ovmsclient_is_answered_over_grpc_and_http(target: Target, ovms_python: Path) -> None:

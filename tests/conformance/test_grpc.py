@@ -39,6 +39,14 @@ def test_answer_names_the_version_found_and_the_default_signature(stubs: Stubs, 
     assert response.model_spec.version_label == ""
 
 
+def test_label_that_is_set_and_empty_is_none_at_the_gateway(stubs: Stubs, target: Target) -> None:
+    request = stubs.predict_request(version_label="")
+    if target.takes_reloads:
+        assert stubs.refused("Predict", request) == ("INVALID_ARGUMENT", "Unrecognized servable version label: ")
+    else:
+        assert spec_of(stubs.call("Predict", request)) == ("default", VERSION, "serving_default")
+
+
 def test_latest_version_answers_when_none_is_named(stubs: Stubs) -> None:
     assert spec_of(stubs.predict(2.0, name="lines")) == ("lines", 2, "serving_default")
     assert spec_of(stubs.predict(2.0, name="lines", version_label="old")) == ("lines", 1, "serving_default")
