@@ -16,7 +16,7 @@ BUSY_SHARE_MAX: Final = 0.02
 _CREDIT_MAX_NS: Final = 200_000_000
 # An arm whose batches can't be padded, or that gets none, is passed over after being awaited this often: 10 s of looks.
 _WAIT_MAX: Final = 40
-# The median of 15 scales an arm's line (design §9).
+# The last 15 scale an arm's line (design §9): more would answer later when the machine changes.
 KEPT: Final = 15
 
 

@@ -27,7 +27,7 @@ from router.control.seen import Seen
 from router.control.tally import Tally
 from router.decisions import Decision, Mode
 from router.heartbeat import ArmBeat, ExperimentBeat
-from serving.cost import PROBES_COUNTED
+from serving.probes import KEPT
 
 Floats = NDArray[np.float64]
 
@@ -36,7 +36,7 @@ _START_S: Final = 1_700_000_000.0
 _SECONDS_PER_HOUR: Final = 3600.0
 # A prediction takes a second alone and in traffic, so that a price of 3600 c an hour is a cost of c.
 _COST: Final = ArmCost(a_s=1.0, b_s=0.0)
-_PROBES: Final = ((1, 1.0),) * PROBES_COUNTED
+_PROBES: Final = ((1, 1.0),) * KEPT
 # Once out of it, an arm is loaded by nobody: nothing waits for a grace.
 _GRACE: Final = "0s"
 

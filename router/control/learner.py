@@ -32,8 +32,8 @@ from router.control.splits import Splits, splits_of
 from router.control.tally import Counted, Tally
 from router.decisions import Mode
 from router.snapshot import PARTS, ArmRoute, SegmentRoute, Snapshot, view_of
-from serving.cost import PROBES_NEEDED, Line, reference_rows
-from serving.scales import scales
+from serving.cost import Line, reference_rows
+from serving.scales import PROBES_NEEDED, scales
 
 # Weights that moved by more than this since a block began would bias what is learned inside it (bandit-science.md §A).
 _BLOCK_MOVE_MAX: Final = 0.1

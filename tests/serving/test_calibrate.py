@@ -85,9 +85,10 @@ async def test_targets_take_turns_at_every_size_and_one_call_flies_at_a_time() -
     async with targets_of(fake) as targets:
         await run(targets, clock, sizes=(1, 2))
 
-    # First each size is warmed and tried, then come the rounds; both calls of a try belong to one target.
-    tries = [(1, 1), (1, 1), (2, 1), (2, 1), (1, 2), (1, 2), (2, 2), (2, 2)]
-    assert fake.predicted == tries + [(1, 1), (2, 1), (1, 2), (2, 2)] * (REPEATS - 1)
+    # First each size is warmed and tried, then come the rounds; two calls in a row belong to one target, and the call of
+    # the try that counts is one of the last round's.
+    turns = [(1, 1), (1, 1), (2, 1), (2, 1), (1, 2), (1, 2), (2, 2), (2, 2)]
+    assert fake.predicted == turns + turns * (REPEATS // 2 - 1) + [(1, 1), (2, 1), (1, 2), (2, 2)]
     assert fake.in_flight_max == 1
 
 
@@ -119,6 +120,25 @@ async def test_a_few_disturbed_calls_do_not_bend_the_line() -> None:
         lines = await run(targets, clock)
 
     assert coefficients(lines[servable(1)]) == pytest.approx((0.001, 0.0001), rel=1e-6)
+
+
+async def test_an_arm_is_measured_as_it_is_when_it_serves_not_as_another_left_the_machine() -> None:
+    clock = SimulatedClock()
+    last = [0]
+
+    async def cold_after_another(seconds: float) -> None:
+        # The first call of an arm after another's finds none of its weights in the caches.
+        version = fake.predicted[-1][0]
+        await clock.pause(seconds + (0.0 if last[0] == version else 0.002))
+        last[0] = version
+
+    fake = fake_server({1: (0.001, 0.0001), 2: (0.002, 0.0001)}, cold_after_another)
+    async with targets_of(fake) as targets:
+        lines = await run(targets, clock)
+
+    assert {target.version: coefficients(line) for target, line in lines.items()} == {
+        version: pytest.approx(line, rel=1e-6, abs=1e-9) for version, line in fake.lines.items()
+    }
 
 
 async def test_sizes_stop_growing_where_a_call_exceeds_the_latency_limit() -> None:
@@ -194,7 +214,7 @@ async def test_when_time_runs_out_what_was_measured_is_fitted() -> None:
     clock = SimulatedClock()
     fake = fake_server({1: (0.1, 0.0)}, clock.pause)
     async with targets_of(fake) as targets:
-        # Two sizes of 0.1 s: 4 calls climb, then each round takes 0.2 s; 1.5 s hold the five that are needed.
+        # Two sizes of 0.1 s: 4 calls climb, then each round takes 0.4 s; 1.5 s hold the five that are needed.
         lines = await run(targets, clock, sizes=(1, 2), deadline=1.5)
 
     assert coefficients(lines[servable(1)]) == pytest.approx((0.1, 0.0), abs=1e-6)
@@ -235,8 +255,8 @@ async def test_a_target_that_hangs_takes_only_its_share_of_the_time() -> None:
 
     assert isinstance(lines[servable(9)], DeadlineExceeded)
     assert coefficients(lines[servable(1)]) == pytest.approx((0.01, 0.0), abs=1e-6)
-    # Half of 2 s for the one that hangs, and 2 sizes times (15 + 1) calls of 10 ms for the other.
-    assert clock.now == pytest.approx(1.0 + 0.32)
+    # Half of 2 s for the one that hangs, and 2 sizes times (16 + 1) calls of 10 ms for the other.
+    assert clock.now == pytest.approx(1.0 + 0.34)
 
 
 async def test_lines_of_a_real_clock_are_near_the_truth() -> None:

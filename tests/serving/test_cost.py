@@ -13,16 +13,14 @@ from hypothesis import strategies as st
 from scipy.optimize import nnls
 
 from serving.cost import (
-    PROBES_COUNTED,
-    PROBES_NEEDED,
     BusyMeter,
     Line,
     cost_usd,
     fit_line,
     pico_usd,
-    probe_scale,
     reference_rows,
     share,
+    undisturbed,
 )
 
 # A step of the clock and what happens then: call number n starts if it is not in flight, else it ends.
@@ -224,23 +222,16 @@ def test_a_line_that_can_not_be_is_refused(a: float, b: float) -> None:
         Line(a, b)
 
 
-def test_the_scale_is_the_median_of_the_last_probes() -> None:
-    line = Line(0.001, 0.001)
-    old = [(1, 9.0)] * 50
-    recent = [(3, 0.004 * factor) for factor in range(1, PROBES_COUNTED + 1)]
+@pytest.mark.parametrize(("calls", "left_out"), [(1, 0), (9, 0), (10, 1), (16, 1), (20, 2)])
+def test_undisturbed_time_is_the_lowest_but_for_one_in_ten(calls: int, left_out: int) -> None:
+    times = [float(number) for number in range(calls)]
+    random.Random(calls).shuffle(times)
 
-    assert probe_scale(line, old + recent) == pytest.approx((PROBES_COUNTED + 1) / 2)
-
-
-def test_a_few_probes_are_no_scale() -> None:
-    line = Line(0.0, 1.0)
-
-    assert probe_scale(line, [(1, 3.0)] * (PROBES_NEEDED - 1)) == 1.0
-    assert probe_scale(line, [(1, 3.0)] * PROBES_NEEDED) == 3.0
+    assert undisturbed(times) == left_out
 
 
-def test_one_disturbed_probe_in_five_does_not_move_the_scale() -> None:
-    assert probe_scale(Line(0.0, 1.0), [(1, 1.0)] * 4 + [(1, 50.0)]) == 1.0
+def test_undisturbed_time_stands_however_long_most_calls_are_held_up() -> None:
+    assert undisturbed([50.0, 1.0, 800.0, 1.0, 70.0, 9.0, 30.0, 60.0, 1e6, 20.0]) == 1.0
 
 
 def test_the_reference_is_the_batch_a_typical_row_rides_in() -> None:
