@@ -37,6 +37,7 @@ from router.models import Models
 from router.predict import Predictor
 from router.rewards import RewardDesk
 from router.routes import Live, Routes
+from router.shadow.mirror import Mirror
 from router.store import Store, StoreUnavailable
 from router.trials import Trials
 from serving.dispatcher import BatchRecord
@@ -88,6 +89,10 @@ class DataPlane:
         self._upstreams = pools(config, metrics)
         self._dispatchers = dispatchers(config, self._upstreams, self._on_batch)
         self._journal = journal_of(config, name=self._name, keys=keys, metrics=metrics, unix_now=unix_now)
+        egress_usd_per_gib = {name: backend.egress_usd_per_gib for name, backend in config.backends.items()}
+        self._mirror = Mirror(
+            self._dispatchers, metrics, self._measurements.charge, time.perf_counter, egress_usd_per_gib
+        )
         self._predictor = Predictor(
             routes=self._routes,
             dispatchers=self._dispatchers,
@@ -95,12 +100,13 @@ class DataPlane:
             ledger=self._ledger,
             trials=self._trials,
             metrics=metrics,
-            egress_usd_per_gib={name: backend.egress_usd_per_gib for name, backend in config.backends.items()},
+            egress_usd_per_gib=egress_usd_per_gib,
             retry_ratio=config.limits.retry_budget,
             unix_now=unix_now,
             clock=time.perf_counter,
             journal=self._journal,
             ejections=self._measurements.ejections,
+            mirror=self._mirror,
         )
         self._grpc, self._http = self._fronts(keys)
 
@@ -163,6 +169,7 @@ class DataPlane:
             await self._upstreams.look_up()
             for dispatcher in self._dispatchers.values():
                 await stack.enter_async_context(dispatcher)
+            await stack.enter_async_context(self._mirror)
             runner, http = await serve_http(self._http.application(), host, port, is_shared=self._is_shared)
             stack.push_async_callback(runner.cleanup)
             grpc = await self._grpc.server.start(self._config.listen.grpc)
@@ -243,7 +250,7 @@ class DataPlane:
         busy_ns = {name: dispatcher.busy_ns() for name, dispatcher in self._dispatchers.items()}
         beat = self._measurements.heartbeat(lives, self._predictor.in_flight, busy_ns)
         away = tuple(name for name, replicas in self._upstreams.replicas.items() if not replicas.is_any_in)
-        return msgspec.structs.replace(beat, away=away)
+        return msgspec.structs.replace(beat, away=away, shadows=self._mirror.beat(lives))
 
     async def _flush(self, *, is_last: bool = False) -> bool:
         lives = list(self._routes.by_model.values())

@@ -8,7 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from router.admin_call import ADMIN, EXIT_BAD_INPUT, Gateway, leave, path_of, plain
-from router.experiments_shown import moment, print_done, print_forecast, print_picture, print_table, write_json
+from router.experiments_shown import (
+    moment,
+    print_done,
+    print_forecast,
+    print_picture,
+    print_shadows,
+    print_table,
+    write_json,
+)
 
 app = typer.Typer(help="Show what experiments are doing, specify them, and give them orders.", no_args_is_help=True)
 arms_app = typer.Typer(help="Show an experiment's arms, and send them away or take them back.", no_args_is_help=True)
@@ -59,6 +67,7 @@ def show_experiment(name: str, admin: AdminUrl = ADMIN, token: Token = "", as_js
     ]
     if segments:
         print_table(("segment", *(column for column in columns if column in segments[0])), segments)
+    print_shadows(state.get("shadow") or ())
 
 
 @app.command("apply", epilog="Example: turpin experiments apply digits.yaml --start")

@@ -113,5 +113,26 @@ def _interval(arm: Mapping[str, Any], low: float, high: float) -> str:
     return " " * first + "─" * (middle - first) + "●" + "─" * (last - middle)
 
 
+def print_shadows(shadows: Sequence[Mapping[str, Any]]) -> None:
+    """Show what became of copies, and how far their answers agreed; nothing where nothing is copied."""
+    columns = ("shadow", "share", "mirrored", "compared", "agreed", "agreement", "errors", "dropped")
+    rows = [
+        {
+            **shadow,
+            "shadow": shadow.get("arm"),
+            "errors": sum((shadow.get("errors") or {}).values()),
+            "dropped": sum((shadow.get("dropped") or {}).values()),
+            "ms p50": (shadow.get("shadow_ms") or {}).get("p50"),
+            "answered ms p50": (shadow.get("answered_ms") or {}).get("p50"),
+        }
+        for shadow in shadows
+    ]
+    if rows:
+        print_table((*columns, "ms p50", "answered ms p50", "cost_usd"), rows)
+    for shadow in shadows:
+        if shadow.get("waits_for"):
+            sys.stdout.write(plain(f"{shadow.get('arm')} gets no copies: {shadow['waits_for']}") + "\n")
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from router.shadow.sums import ShadowSums
+
 
 class ArmBeat(msgspec.Struct, frozen=True):
     """One arm on one worker: requests in flight, probes as (rows, seconds), how many batches had how many rows, and how
@@ -38,11 +40,12 @@ class ReplicaBeat(msgspec.Struct, frozen=True):
 
 class Heartbeat(msgspec.Struct, frozen=True):
     """All experiments of one worker, by epoch, and all replicas it calls, by backend and address; `away` are backends of
-    which it has no replica that takes calls."""
+    which it has no replica that takes calls; `shadows` are its sums of copies since its start, by epoch and key."""
 
     experiments: dict[int, ExperimentBeat]
     replicas: dict[str, dict[str, ReplicaBeat]] = {}
     away: tuple[str, ...] = ()
+    shadows: dict[int, dict[str, ShadowSums]] = {}
 
 
 _ENCODER: Final = msgspec.json.Encoder()

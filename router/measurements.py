@@ -33,7 +33,7 @@ class Measurements:
     def on_batch(self, record: BatchRecord) -> None:
         """Take note of a batch that came back, well or ill."""
         self._metrics.batch(record)
-        self._charge(record)
+        self.charge(record.servable, record.replica, record.charged_ns, is_answered=record.error is None)
         self.ejections.on_batch(record)
         if record.error is not None:
             if record.is_probe:
@@ -73,14 +73,13 @@ class Measurements:
             },
         )
 
-    def _charge(self, record: BatchRecord) -> None:
+    def charge(self, servable: Servable, replica: str, charged_ns: int, *, is_answered: bool) -> None:
         """Count what a call was charged for its version; of names that clients may make up only those that answered."""
-        servable = record.servable
         key = (servable.model, "" if servable.version is None else str(servable.version))
-        charged = self._charged.setdefault((servable.backend, record.replica), Counter())
-        if key not in charged and (record.error is not None or len(charged) >= SERVABLES_MAX):
+        charged = self._charged.setdefault((servable.backend, replica), Counter())
+        if key not in charged and (not is_answered or len(charged) >= SERVABLES_MAX):
             key = ("", "")
-        charged[key] += record.charged_ns
+        charged[key] += charged_ns
 
     def _replica(self, backend: str, address: str, busy_ns: int) -> ReplicaBeat:
         charged = self._charged.get((backend, address), Counter())

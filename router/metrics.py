@@ -72,6 +72,10 @@ TABLE: Final[Mapping[str, Declared]] = {
         _histogram("overhead_seconds", "What the gateway adds to the backend's time and the queue.", _OVERHEAD_S),
         _histogram("backend_duration_seconds", "Upstream calls.", _REQUEST_S, "backend", "model", "version", "code"),
         _counter("decisions_total", "Requests by the arm that was chosen, and why.", *_ARM, "mode"),
+        _counter(
+            "shadow_requests_total", "Requests drawn to be copied to an arm, by what became of it.", *_ARM, "result"
+        ),
+        _histogram("shadow_duration_seconds", "Calls of copies that were answered.", _REQUEST_S, *_ARM),
         _counter("segment_decisions_total", "Requests by their segment; other: none of the declared.", *_SEGMENT),
         _counter("rewards_total", "Rewards by what became of them; a call refused unread counts once.", "result"),
         _histogram("reward_delay_seconds", "From a decision to its reward.", _DELAY_S, "experiment"),
@@ -90,7 +94,10 @@ TABLE: Final[Mapping[str, Declared]] = {
         ),
         _gauge("experiment_evidence_log", "Log of the evidence that an arm is not better than the leader.", *_ARM),
         _counter(
-            "cost_usd_total", "Money billed, by kind: busy, idle (by the leading gateway), egress.", *_ARM, "kind"
+            "cost_usd_total",
+            "Money billed, by kind: busy, idle (by the leading gateway), egress, shadow.",
+            *_ARM,
+            "kind",
         ),
         _gauge("prediction_cost_usd", "Cost per prediction by which arms are compared.", *_ARM),
         _gauge("price_usd_per_hour", "Price of one replica.", "backend", merge="max"),
@@ -124,6 +131,8 @@ class Metrics:
         self.overhead_seconds = self._make(Histogram, "overhead_seconds")
         self.backend_seconds = self._make(Histogram, "backend_duration_seconds")
         self.decisions = self._make(Counter, "decisions_total")
+        self.shadow_requests = self._make(Counter, "shadow_requests_total")
+        self.shadow_seconds = self._make(Histogram, "shadow_duration_seconds")
         self.segment_decisions = self._make(Counter, "segment_decisions_total")
         self.rewards = self._make(Counter, "rewards_total")
         self.reward_delay_seconds = self._make(Histogram, "reward_delay_seconds")

@@ -2,7 +2,7 @@
 
 1 read the model name · 2 experiment, pin or pass through · 3 draw the arm · 4 the backend's dispatcher (queue, merge,
 call, split) · 5 one retry within budget, on another replica or else on control · 6 token and counts · 7 the answer under
-the public name.
+the public name · 8 beside it, a copy for an arm that is only compared.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from router.ledger import Ledger
 from router.metrics import Metrics
 from router.recorder import Recorder
 from router.routes import Live, Routes
+from router.shadow.mirror import Mirror
 from router.snapshot import PARTS, ArmRoute, Snapshot
 from router.store import Cell
 from router.trials import Trials
@@ -126,6 +127,7 @@ class Predictor:
         trials: Trials | None = None,
         journal: Journal | None = None,
         ejections: Ejections | None = None,
+        mirror: Mirror | None = None,
     ) -> None:
         """`clock` measures durations, in seconds; `trials` are those of sticky experiments."""
         self._clock = clock
@@ -148,6 +150,7 @@ class Predictor:
         )
         self.ejections = ejections or Ejections()
         self._capacity = Capacity()
+        self._mirror = mirror
         self.in_flight: Counter[tuple[int, int]] = Counter()
 
     async def predict(self, body: bytes, context: Context, method: Method = methods.PREDICT) -> Reply:
@@ -231,7 +234,10 @@ class Predictor:
             choice = choice._replace(arm=arm, mode=Mode.FALLBACK)
             answer, backend_s = await self._on_arm(live, choice, asked, context)
         token = self._recorder.record(live, choice, answer.rows, answer.charged_ns, answer.response.ByteSize())
-        return Reply(asked.answer_bytes(answer), backend_s, token, snapshot.arms[arm].name, snapshot.name)
+        reply = Reply(asked.answer_bytes(answer), backend_s, token, snapshot.arms[arm].name, snapshot.name)
+        if snapshot.shadows and self._mirror is not None and asked.method is methods.PREDICT:
+            self._mirror.answered(live, choice, asked.request, answer, backend_s)
+        return reply
 
     def _has_room(self, live: Live, arm: int) -> bool:
         """Count a request against its backend's capacity, and say whether it may go there; the serving arm's always may,

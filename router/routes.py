@@ -66,12 +66,12 @@ class Live:
 
 
 def bypassed(snapshot: Snapshot) -> Snapshot:
-    """Return the snapshot with all traffic on the arm that serves, unlearned."""
+    """Return the snapshot with all traffic on the arm that serves, unlearned, and nothing copied."""
     arms = tuple(
         msgspec.structs.replace(arm, parts=PARTS if number == snapshot.serving else 0)
         for number, arm in enumerate(snapshot.arms)
     )
-    return msgspec.structs.replace(snapshot, mode=int(Mode.BYPASS), arms=arms, segments=())
+    return msgspec.structs.replace(snapshot, mode=int(Mode.BYPASS), arms=arms, segments=(), shadows=())
 
 
 class Routes:

@@ -33,6 +33,32 @@ class SegmentRoute(msgspec.Struct, frozen=True):
     parts: tuple[int, ...]
 
 
+class ShadowRoute(msgspec.Struct, frozen=True):
+    """Where copies of requests go that other arms have answered, and how many of `PARTS`.
+
+    `against` are the numbers of the arms whose answers count, none: of all. `run` tells comparisons apart that are to
+    count anew.
+    """
+
+    name: str
+    backend: str
+    model: str
+    version: int
+    parts: int
+    against: tuple[int, ...]
+    max_in_flight: int
+    timeout_s: float
+    tolerance: float
+    price_usd_per_hour: float = 0.0
+    run: str = ""
+
+    @property
+    def key(self) -> str:
+        """What its sums are kept under: they are of one servable, one way to compare, and one run."""
+        against = ",".join(map(str, self.against))
+        return f"{self.name} {self.backend}/{self.model}/{self.version} {self.tolerance:g} {against} {self.run}"
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """What workers know of one experiment. Mutable state of the leader, frozen at `version`."""
 
@@ -66,6 +92,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     is_archived: bool = False
     # Epochs that are over: rewards of their decisions are accepted, and not learned.
     former: tuple[int, ...] = ()
+    shadows: tuple[ShadowRoute, ...] = ()
     view: msgspec.Raw = msgspec.Raw(b"null")
 
 

@@ -25,6 +25,9 @@ PROBE_HOLD_MAX_S = 2.0
 # A probe that found no empty replica in that time lets the traffic go on for this long before the next attempt, so
 # that a slow or broken backend loses at most a tenth of its time to attempts.
 PROBE_PAUSE_S = 20.0
+# A probe that finds copies under way would measure them, too. It is put off by as much as a copy may well take, and the
+# traffic goes on; no copy begins before it has had its chance.
+_COPY_S = 0.05
 
 
 @dataclass(slots=True)
@@ -50,7 +53,8 @@ class Batcher:
     """
 
     # Mutable: `_lines` by servable, none idle; `_queued` id -> rider, and `_admission` that counts them; `_sent` batches
-    # not done; `replicas`, what is on them and what they bear; `caps` of the backend; `_last_batch` the last batch's id.
+    # not done; `replicas`, what is on them and what they bear; `caps` of the backend; `_last_batch` the last batch's id;
+    # `_copies_not_before` until when copies make way for a probe.
 
     def __init__(self, limits: BatchLimits, replicas: int) -> None:
         self._limits = limits
@@ -64,6 +68,7 @@ class Batcher:
         self._admission = Admission(limits)
         self._sent: dict[int, Batch] = {}
         self._last_batch = 0
+        self._copies_not_before = float("-inf")
 
     def __repr__(self) -> str:
         return (
@@ -88,6 +93,12 @@ class Batcher:
             return False
         self._remove(rider)
         return True
+
+    def spare(self, now: float) -> int | None:
+        """Return a replica that has room for a call beside all that rides here; None when anything waits."""
+        if self._queued or now < self._copies_not_before:
+            return None
+        return self.replicas.spare(now)
 
     def answered(self, servable: Servable, replica: int, rows: int, began_ns: int, ended_ns: int, now: float) -> None:
         """Learn from a call of so many rows that was answered; the times are of a finer clock than `now`."""
@@ -195,12 +206,20 @@ class Batcher:
         """Send the most urgent batch that may go; None when none may."""
         waiting = [(first, line) for line in self._lines.values() if (first := line.queue.most_urgent()) is not None]
         waiting.sort(key=lambda entry: (entry[0].deadline, entry[0].id))
+        self._put_off(waiting, now)
         self._hold(waiting, now)
         for rider, line in waiting:
             replica = self.replicas.freest(now, is_probe=line.wants_probe(rider, now))
             if replica is not None:
                 return self._send(line, rider, replica, now)
         return None
+
+    def _put_off(self, waiting: list[tuple[Rider, _Line]], now: float) -> None:
+        """Put off the probes that would begin while copies are under way."""
+        for rider, line in waiting:
+            if self.replicas.is_copying and line.wants_probe(rider, now):
+                line.hold_not_before = now + _COPY_S
+                self._copies_not_before = now + PROBE_HOLD_MAX_S
 
     def _hold(self, waiting: list[tuple[Rider, _Line]], now: float) -> None:
         """Start, continue or end the waits for an empty replica, and reserve one replica while there are any."""
@@ -232,6 +251,7 @@ class Batcher:
         pad_to = self._padded(servable, rows) if urgent.mergeable else None
         if probe_rows is not None:
             line.probe_rows = line.hold_until = None
+            self._copies_not_before = float("-inf")
             pad_to = probe_rows if rows <= probe_rows else None
         is_probe = probe_rows is not None
         batch = Batch(self._last_batch, servable, urgent.key, riders, rows, index, pad_to, is_probe)

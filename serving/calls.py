@@ -40,6 +40,17 @@ class BatchRecord:
     ended_ns: int = 0  # on the clock of costs
 
 
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What became of a call beside the batches: its response, or the error in its place."""
+
+    response: wire.Message | None
+    error: ServingError | None
+    replica: str
+    seconds: float
+    charged_ns: int
+
+
 class _NotBatchMajor(ServingError):
     """The answer to a merged request can't be cut into its riders' rows."""
 
@@ -214,6 +225,23 @@ class Calls:
             )
             self._on_batch(record)
         return response, charged_ns
+
+    async def copy(self, index: int, method: Method, body: bytes, timeout_s: float) -> Copied:
+        """Make a call beside the batches: metered as any other, and told to nobody but its caller."""
+        upstream, meter, call_id = self._upstreams[index], self._meters[index], next(self._call_ids)
+        response: wire.Message | None = None
+        failed: ServingError | None = None
+        charged_ns = 0
+        started_ns = self._clock_ns()
+        meter.started(call_id, started_ns)
+        try:
+            response = _parse(method, await upstream.call(method.path, body, timeout_s), upstream.address)
+        except ServingError as error:
+            failed = error
+        finally:
+            ended_ns = self._clock_ns()
+            charged_ns = meter.ended(call_id, ended_ns)
+        return Copied(response, failed, upstream.address, (ended_ns - started_ns) / 1e9, charged_ns)
 
 
 def _parse(method: Method, body: bytes, address: str) -> wire.Message:

@@ -15,6 +15,7 @@ from typing import Self
 from serving import methods, wire
 from serving.batcher import Batch, Batcher, BatchLimits, Rider
 from serving.calls import BatchRecord, Calls
+from serving.copies import Copies
 from serving.errors import DeadlineExceeded, Overloaded, Unavailable
 from serving.groups import Answer, Waiter
 from serving.methods import Method
@@ -61,6 +62,7 @@ class Dispatcher:
             on_batch=self._on_call,
             caps=self._batcher.caps,
         )
+        self.copies = Copies(self._batcher, self._calls, self._clock)
         self._on_batch = on_batch
         self._on_unreached = on_unreached
         self._places = {upstream.address: index for index, upstream in enumerate(upstreams)}
@@ -144,8 +146,7 @@ class Dispatcher:
         self._poll_soon()
 
     def admit(self, address: str, *, is_open: bool) -> None:
-        """Send to a replica, or nothing more for now. Who waits there is told, if another replica could answer: the call
-        itself goes on, and its slot with it."""
+        """Send to a replica, or nothing more for now: then who waits there is told, and calls go on in their slots."""
         index = self._places.get(address)
         if index is None:
             return
@@ -167,9 +168,8 @@ class Dispatcher:
             waiter.fail(gone)
 
     def has_another(self) -> bool:
-        """Whether a request that could not reach its replica may find one at another."""
+        """Whether a request that could not reach its replica, which is suspect or out by now, may find another."""
         replicas = self._batcher.replicas
-        # The one that it could not reach is suspect, or out by now.
         return replicas.open_count > 1 or replicas.is_any_trusted(self._clock())
 
     def _on_call(self, record: BatchRecord) -> None:

@@ -3,6 +3,8 @@
 Replicas have numbers; that of one that is gone is given to another only when nothing is on it any more.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from serving.pace import Pace, PaceLimits
@@ -15,6 +17,7 @@ class _Slot:
     pace: Pace
     batches: int = 0
     rows: int = 0
+    copies: int = 0  # calls beside the batches
     last_batch: int = 0
     alone_until: float = float("-inf")  # a probe is there, and nobody joins it before this
     is_open: bool = True  # closed: ejected or gone, it gets nothing new
@@ -128,6 +131,34 @@ class Slots:
             and (is_probe or index != self._reserved)
         ]
         return min(free, key=lambda index: self._slots[index].load(), default=None)
+
+    def spare(self, now: float) -> int | None:
+        """Return the least-loaded replica that is trusted and has a slot free beside its batches and copies; else None."""
+        free = [
+            index
+            for index, slot in enumerate(self._slots)
+            if slot.is_open
+            and max(slot.suspect_until, slot.alone_until) <= now
+            and slot.batches + slot.copies < slot.pace.slots
+            and index != self._reserved
+        ]
+        return min(free, key=lambda index: (self._slots[index].copies, self._slots[index].load()), default=None)
+
+    @property
+    def is_copying(self) -> bool:
+        """Whether any copy is under way."""
+        return any(slot.copies for slot in self._slots)
+
+    @contextmanager
+    def copying(self, index: int) -> Iterator[None]:
+        """Count a copy as long as its call takes: no slot is taken, but other copies and probes heed it."""
+        # Held, for the number may be another replica's by then.
+        slot = self._slots[index]
+        slot.copies += 1
+        try:
+            yield
+        finally:
+            slot.copies -= 1
 
     def alone_until(self, now: float) -> list[float]:
         """Return when probes that run now no longer keep others off."""

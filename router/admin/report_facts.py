@@ -38,6 +38,8 @@ def facts(
         "retiring": state["retiring"],
         "arms": [{name: arm[name] for name in _ARM} for arm in state["arms"]],
         "alarms": [alarm["words"] for alarm in state["alarms"]],
+        # A leader of an earlier version says nothing of copies.
+        "shadow": list(state.get("shadow", ())),
         "blocks": list(blocks),
         "history": list(history),
     }

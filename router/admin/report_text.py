@@ -20,6 +20,8 @@ def markdown(report: Mapping[str, Any], *, has_plot: bool = True) -> str:
         lines += ["", "## Share of the traffic", "", svg]
     if report["alarms"]:
         lines += ["", "## Alarms", "", *(f"- {_text(words)}" for words in report["alarms"])]
+    if report["shadow"]:
+        lines += ["", "## Copies, never answered from", "", *_shadow(report)]
     lines += ["", "## What happened", "", "| when (UTC) | what | before | after | why |", "|---|---|---|---|---|"]
     lines += [
         _row(_moment(note.get("now")), *(note.get(key) for key in ("what", "before", "after", "why")))
@@ -105,6 +107,25 @@ def _arms(report: Mapping[str, Any]) -> Iterator[str]:
         )
     yield ""
     yield "\\* $ per million predictions."
+
+
+def _shadow(report: Mapping[str, Any]) -> Iterator[str]:
+    yield "| arm | copies | compared | agreement | errors | dropped | p50 ms | answered p50 ms | cost $ |"
+    yield "|---|---:|---:|---:|---:|---:|---:|---:|---:|"
+    for one in report["shadow"]:
+        yield _row(
+            one["arm"],
+            f"{one['mirrored']:,}",
+            f"{one['compared']:,}",
+            _number(one["agreement"]),
+            sum(one["errors"].values()),
+            sum(one["dropped"].values()),
+            _number(one["shadow_ms"]["p50"]),
+            _number(one["answered_ms"]["p50"]),
+            _number(one["cost_usd"]),
+        )
+    yield ""
+    yield "Since the leading gateway began; nothing of it was learned from, and no arm's cost holds any of it."
 
 
 def _number(value: float | None, scale: float = 1.0) -> str:

@@ -57,7 +57,10 @@ class Experiment(Document):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        problems = (_arm_problems, _split_problems, _segment_problems, _time_problems, _feedback_problems)
+        problems = (
+            *(_arm_problems, _split_problems, _segment_problems, _time_problems, _feedback_problems),
+            _shadow_problems,
+        )
         refuse([problem for find in problems for problem in find(self)])
         return self
 
@@ -208,3 +211,11 @@ def _feedback_problems(experiment: Experiment) -> Iterable[Problem]:
         )
         why = "only what is older than the window may decide the end"
         yield Problem(("objective", "reward", "window"), f"{most}: {why}; got {format_duration(reward.window)}")
+
+
+def _shadow_problems(experiment: Experiment) -> Iterable[Problem]:
+    known = [arm.name for arm in experiment.arms]
+    for field, names in (("arms", experiment.shadow.arms), ("against", experiment.shadow.against)):
+        for position, name in enumerate(names):
+            if name not in known:
+                yield Problem(("shadow", field, position), f"must name an arm; got '{name}', {there_are(known)}")

@@ -179,4 +179,37 @@ class Batching(Document):
 
 
 class Shadow(Document):
-    """Traffic that is copied to an arm without being answered by it. Nothing can be set yet."""
+    """Copies of requests that were answered, sent to arms that do not answer them, and compared; never learned from."""
+
+    # None: nothing is copied.
+    arms: Annotated[tuple[Name, ...], Strict(False)] = ()
+    # Of the requests that another arm answered. One in twenty shows a difference of 1 % within some thousand requests.
+    share: float = Field(default=0.05, gt=0, le=1)
+    # Whose answers the copies' are compared with; none named: those of every other arm.
+    against: Annotated[tuple[Name, ...], Strict(False)] = ()
+    # A worker has no more copies under way to an arm; what comes then is not copied. Half of what `max_in_flight: auto`
+    # of a backend goes up to.
+    max_in_flight: int = Field(default=4, ge=1, le=64)
+    # A copy that takes longer is given up: nobody waits for it, but the model server works on it.
+    timeout: Duration = Field(default=5.0, ge=0.001, le=MINUTE)
+    # Numbers that are no classes agree if they differ by no more than this share of the larger one: half precision
+    # differs by 0.1 %.
+    tolerance: float = Field(default=0.01, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        problems = [
+            Problem((field, position), f"'{name}' is there twice")
+            for field, names in (("arms", self.arms), ("against", self.against))
+            for position, name in enumerate(names)
+            if name in names[:position]
+        ]
+        fields = type(self).model_fields
+        if not self.arms and any(getattr(self, name) != fields[name].default for name in fields):
+            problems.append(Problem(("arms",), "must name the arms that get copies, or the section must be {}"))
+        if len(self.arms) == 1 and set(self.against) == set(self.arms):
+            problems.append(
+                Problem(("against",), f"must name another arm than '{self.arms[0]}', which gets the copies")
+            )
+        refuse(problems)
+        return self

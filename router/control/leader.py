@@ -24,6 +24,7 @@ from router.control.lifecycle import Lifecycle
 from router.control.model_servers import ModelServers
 from router.control.noticed import noticed
 from router.control.seen import Seen
+from router.control.shadows import ShadowBook
 from router.control.shelf import Shelf, told
 from router.heartbeat import ExperimentBeat, Heartbeat
 from router.store import CALL_TIMEOUT_S, Fenced, RevisionConflict, Store, StoreError, StoreUnavailable
@@ -67,6 +68,7 @@ class Leader:
         # In loop time: from then on the heartbeats are complete.
         self._heard_at = 0.0
         self._lifecycle: Lifecycle | None = None
+        self.shadows = ShadowBook(unix_now())
         self.servers = ModelServers(
             backends=config.backends,
             upstreams=upstreams,
@@ -139,7 +141,12 @@ class Leader:
         self.servers.watch(self._shelf.arms(lambda life: True))
         if fence is None:
             return
-        beats = _beats(await self._store.heartbeats(self._unix_now(), GATEWAY_SILENT_S))
+        heard = _heard(await self._store.heartbeats(self._unix_now(), GATEWAY_SILENT_S))
+        self.shadows.hear(
+            {gateway: beat.shadows for gateway, beat in heard.items()},
+            [one.document.epoch for one in self._shelf.dossiers.values()],
+        )
+        beats = list(heard.values())
         self._away = frozenset(name for beat in beats for name in beat.away)
         for name in list(self._shelf.dossiers):
             try:
@@ -224,6 +231,7 @@ class Leader:
             events=events,
             is_complete=asyncio.get_running_loop().time() >= self._heard_at,
             alone_on=self._alone_on(dossier),
+            shadowing=self.shadows.of(name, epoch, self._unix_now()),
         )
         version = self._shelf.versions.get(name, 0) + 1
         done = await asyncio.to_thread(
@@ -277,8 +285,8 @@ class Leader:
             log.warning("the lease was not given back; it runs out by itself", reason=str(error))
 
 
-def _beats(raw: Mapping[str, bytes]) -> list[Heartbeat]:
-    return [heartbeat.decode(one) for one in raw.values() if one]
+def _heard(raw: Mapping[str, bytes]) -> dict[str, Heartbeat]:
+    return {gateway: heartbeat.decode(one) for gateway, one in raw.items() if one}
 
 
 def _of(beats: list[Heartbeat], epoch: int, arms: int) -> list[ExperimentBeat]:

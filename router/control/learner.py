@@ -28,6 +28,7 @@ from router.control.questions import question_of
 from router.control.reopen import begun_anew, watched
 from router.control.report import numbers_of, state_view
 from router.control.seen import Seen, unreliable_prices
+from router.control.shadows import shadow_routes
 from router.control.splits import Splits, splits_of
 from router.control.tally import Counted, Tally
 from router.decisions import Mode
@@ -291,5 +292,6 @@ def _snapshot(dossier: Dossier, splits: Splits, version: int, now: float, seen: 
         revision=document.revision,
         is_archived=life.phase == "archived",
         former=tuple(one.epoch for one in document.former),
+        shadows=shadow_routes(dossier, life, seen.shadowing, seen.prices_usd_per_hour),
         view=view_of(state_view(dossier, seen, counted, splits, now)),
     )

@@ -26,6 +26,7 @@ from router.control.dossier import (
 from router.control.freed import retiring
 from router.control.seen import Seen, deciding_cost_usd, deciding_price
 from router.control.segment_report import segments_view
+from router.control.shadows import shadows_view
 from router.control.splits import Splits
 from router.control.tally import Counted
 from router.heartbeat import ExperimentBeat
@@ -150,6 +151,7 @@ def state_view(dossier: Dossier, seen: Seen, counted: Counted, splits: Splits, n
         "gateways": [_gateway(beat, now) for beat in seen.beats],
         "arms": [_arm(dossier, seen, totals[place], splits.parts, place) for place in range(len(life.arms))],
         "segments": segments_view(dossier, seen, counted, splits),
+        "shadow": shadows_view(dossier, life, seen.shadowing, seen.prices_usd_per_hour),
         "continuing": _continuing(numbers),
         "retiring": retiring(dossier, seen.alone_on, seen.prices_usd_per_hour),
     }

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from bandits.life import Event
 from router.control.dossier import ArmCost, Dossier
+from router.control.shadows import Shadowing
 from router.control.tally import Cells
 from router.heartbeat import ExperimentBeat
 from serving.cost import Line, cost_usd
@@ -19,7 +20,7 @@ class Seen:
     and `capacities_rps` what a backend bears, of those that have a bound; `alone_on` how many replicas there are of each
     backend that serves nothing but this experiment's arms.
     `is_complete`: every live gateway has had time to be heard. After an outage of the store some still have not, and
-    they send requests by old weights.
+    they send requests by old weights. `shadowing`: the copies.
     """
 
     cells: Cells
@@ -31,6 +32,7 @@ class Seen:
     price_warnings: Mapping[str, str] = field(default_factory=dict)
     capacities_rps: Mapping[str, float] = field(default_factory=dict)
     alone_on: Mapping[str, int] = field(default_factory=dict)
+    shadowing: Shadowing = field(default_factory=Shadowing)
 
 
 def deciding_price(dossier: Dossier, arm: int, prices_usd_per_hour: Mapping[str, float]) -> float | None:

@@ -2,7 +2,9 @@
 
 import pytest
 
-from router.experiments_shown import print_picture
+from router.experiments_shown import print_picture, print_shadows
+from router.shadow.sums import ShadowSums
+from serving.comparison import Difference
 
 
 def drawn(capsys: pytest.CaptureFixture[str], *arms: dict[str, object]) -> list[str]:
@@ -38,3 +40,26 @@ def test_interval_of_one_point_needs_no_axis(capsys: pytest.CaptureFixture[str])
     lines = drawn(capsys, arm("v1", 1.0, 1e-6, 1e-6, 1e-6))
 
     assert "●" not in "".join(lines)
+
+
+def test_copies_are_shown_with_what_became_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    sums = ShadowSums(requests=5, mirrored=4)
+    sums.compare({"x": Difference(0.5)}, 0.01, 0.02)
+    sums.failed("deadline")
+    sums.drop("busy")
+    print_shadows([{"arm": "v3", "share": 0.1, "waits_for": "v3 is warming", **sums.view()}])
+
+    head, row, waits = capsys.readouterr().out.splitlines()
+    names = head.replace("answered ms p50", "answered_ms").replace("ms p50", "ms").split()
+    shown = dict(zip(names, row.split(), strict=True))
+    assert (shown["shadow"], shown["mirrored"], shown["compared"], shown["agreement"]) == ("v3", "4", "1", "0.5")
+    assert (shown["errors"], shown["dropped"]) == ("1", "1")
+    assert float(shown["ms"]) == pytest.approx(20.0, rel=0.1)
+    assert float(shown["answered_ms"]) == pytest.approx(10.0, rel=0.1)
+    assert waits == "v3 gets no copies: v3 is warming"
+
+
+def test_nothing_is_said_of_copies_where_there_are_none(capsys: pytest.CaptureFixture[str]) -> None:
+    print_shadows([])
+
+    assert capsys.readouterr().out == ""

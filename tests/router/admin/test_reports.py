@@ -11,6 +11,7 @@ import pytest
 from router.admin.report_facts import facts, money
 from router.admin.report_plot import shares_svg
 from router.admin.report_text import markdown
+from router.shadow.sums import ShadowSums
 from tests.router.admin.test_reading import EXPERIMENTS, Answer, Bench, get, listening
 
 PATH = f"{EXPERIMENTS}/digits/report"
@@ -137,6 +138,16 @@ def test_end_without_a_winner_is_told_as_undecided() -> None:
     assert report["why"]["claim"] is None
     assert "Undecided" in markdown(report)
     assert "stopped by ops." in markdown(report)
+
+
+def test_report_tells_of_copies_where_there_are_any() -> None:
+    shadow = {"arm": "v2", **ShadowSums(mirrored=1234, errors={"backend": 3}).view()}
+
+    report = facts(STATE | {"shadow": [shadow]}, SPEC, HISTORY, [])
+
+    assert report["shadow"] == [shadow]
+    assert "| v2 | 1,234 | 0 | – | 3 | 0 | – | – | 0 |" in markdown(report)
+    assert "Copies" not in markdown(facts(STATE, SPEC, HISTORY, []))
 
 
 def test_words_of_others_are_no_markup() -> None:

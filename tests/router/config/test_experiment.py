@@ -134,6 +134,27 @@ def test_arms_are_found_by_name() -> None:
         ({"objective": {}}, ["objective.value_usd: is missing: what a reward of 1 is worth, in dollars"]),
         ({"objective": {"value_usd": float("nan")}}, ["objective.value_usd: must be a finite number; got NaN"]),
         ({"objective": {"value_usd": True}}, ["objective.value_usd: must be a number; got true"]),
+        (
+            {"shadow": {"arms": ["v2"], "share": 0, "timeout": "2m", "copies": 1}},
+            [
+                "shadow.share: must be more than 0; got 0",
+                "shadow.timeout: must be at most 60; got 120.0",
+                "shadow.copies: unknown setting; there are against, arms, max_in_flight, share, timeout, tolerance",
+            ],
+        ),
+        ({"shadow": {"arms": ["v2", "v2"]}}, ["shadow.arms[1]: 'v2' is there twice"]),
+        (
+            {"shadow": {"arms": ["v7"], "against": ["v8"]}},
+            [
+                "shadow.arms[0]: must name an arm; got 'v7', there are v1, v2",
+                "shadow.against[0]: must name an arm; got 'v8', there are v1, v2",
+            ],
+        ),
+        (
+            {"shadow": {"arms": ["v2"], "against": ["v2"]}},
+            ["shadow.against: must name another arm than 'v2', which gets the copies"],
+        ),
+        ({"shadow": {"share": 0.5}}, ["shadow.arms: must name the arms that get copies, or the section must be {}"]),
         ({"reopen_on": ["prices"]}, ["reopen_on[0]: must be 'price', 'drift' or 'new_arm'; got 'prices'"]),
         (
             {"guardrails": [{"metric": "error_ratio", "max": 1}]},
