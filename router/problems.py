@@ -53,7 +53,8 @@ class Problem(enum.Enum):
             "type": f"urn:turpin:problem:{self.label}",
             "title": self.value[2],
             "status": self.status,
-            "detail": detail,
+            # It may quote a header, whose bytes are not always text: those came as surrogates, which JSON can't hold.
+            "detail": detail.encode(errors="replace").decode(),
         }
 
     def body(self, detail: str) -> bytes:

@@ -39,6 +39,7 @@ _READING: Final = (
     Route("GET", "/healthz", Role.ANYBODY, "healthz", "whether the process lives"),
     Route("GET", "/readyz", Role.ANYBODY, "readyz", "whether requests are served"),
     Route("GET", "/metrics", Role.VIEWER, "metrics", "metrics of all processes of this gateway"),
+    Route("GET", "/openapi.json", Role.ANYBODY, "openapi", "this API in OpenAPI 3.1"),
     Route("GET", "/admin/v1/version", Role.ANYBODY, "version", "which version of Turpin answers"),
     Route("GET", "/admin/v1/audit", Role.VIEWER, "audit", "who changed what, why, and how it was before"),
     Route("GET", "/admin/v1/backends", Role.VIEWER, "backends", "what every model server has loaded, and is to have"),

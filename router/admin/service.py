@@ -15,6 +15,7 @@ from router.admin.editing import Editing
 from router.admin.gate import Gate
 from router.admin.health import Health
 from router.admin.money import Money
+from router.admin.openapi import OpenApi
 from router.admin.orders import Orders
 from router.admin.reading import Reading
 from router.admin.reports import Reports
@@ -65,7 +66,7 @@ async def listen(
     )
     orders = Orders(desk=desk, store=store, bypasses=bypasses, unix_now=unix_now)
     money = Money(feeds, costs, store=store, unix_now=unix_now)
-    parts = (health, reading, reports, editing, orders, money, Backends(backends), versions)
+    parts = (OpenApi(), health, reading, reports, editing, orders, money, Backends(backends), versions)
     app = application(gate, *(part.handlers() for part in parts))
     tasks = await stack.enter_async_context(asyncio.TaskGroup())
     stack.callback(tasks.create_task(bypasses.run(), name="bypasses the store has not heard of").cancel)

@@ -14,6 +14,7 @@ from pydantic import (
     SecretStr,
     SerializationInfo,
     Tag,
+    WithJsonSchema,
 )
 
 from router.config.document import REVEAL, shown
@@ -31,6 +32,11 @@ HIDDEN: Final = "********"
 # The user and password of a URL, and its query, where some put the password.
 _CREDENTIALS = re.compile(r"(?<=://)[^/]*(?=@)|(?<=\?).*")
 NAME: Final = re.compile(r"[a-z0-9-]{1,63}")
+# How these are described in JSON Schema: what people write, not what it is read into.
+_DURATION_SCHEMA: Final = {
+    "anyOf": [{"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$"}, {"const": 0}],
+    "examples": ["30m", "1h30m", "500ms"],
+}
 
 
 def parse_duration(text: object) -> float:
@@ -99,9 +105,12 @@ def is_loopback(address: str) -> bool:
 
 
 Duration = Annotated[
-    float, BeforeValidator(_read_duration), PlainSerializer(format_duration, return_type=str, when_used="json")
+    float,
+    BeforeValidator(_read_duration),
+    PlainSerializer(format_duration, return_type=str, when_used="json"),
+    WithJsonSchema(_DURATION_SCHEMA),
 ]
-Name = Annotated[str, AfterValidator(_check_name)]
+Name = Annotated[str, AfterValidator(_check_name), WithJsonSchema({"type": "string", "pattern": f"^{NAME.pattern}$"})]
 # The tags of a union stand in the places pydantic reports; the angle brackets tell `_problems` to leave them out.
 _IS_AUTO = Discriminator(lambda value: "<auto>" if isinstance(value, str) else "<number>")
 AutoFloat = Annotated[

@@ -24,3 +24,9 @@ def test_body_has_the_members_of_rfc_9457(problem: Problem) -> None:
 
 def test_no_two_problems_share_a_label() -> None:
     assert len({problem.label for problem in Problem}) == len(Problem)
+
+
+def test_detail_may_quote_bytes_that_are_no_text() -> None:
+    quoted = b"c\xd27".decode(errors="surrogateescape")
+
+    assert json.loads(Problem.STALE.body(f"made to {quoted}"))["detail"] == "made to c?7"

@@ -20,6 +20,7 @@ from router.admin.editing import Editing
 from router.admin.gate import Gate
 from router.admin.health import Health
 from router.admin.money import Money
+from router.admin.openapi import OpenApi
 from router.admin.orders import Orders
 from router.admin.reading import Reading
 from router.admin.reports import Reports
@@ -164,6 +165,7 @@ async def bench(config: Config = CONFIG) -> AsyncIterator[Bench]:
     health = Health(store=store, aggregate=Aggregate(), metrics=Metrics(), is_ready=lambda: True, unix_now=now)
     app = application(
         Gate(Admin(), made_token=TOKEN),
+        OpenApi().handlers(),
         health.handlers(),
         Reading(store=store, unix_now=now).handlers(),
         Reports(store=store, unix_now=now).handlers(),
