@@ -5,6 +5,7 @@ Pure: no IO, no clock; `now` and deadlines are seconds on one clock. The shell t
 """
 
 import bisect
+import functools
 from dataclasses import dataclass, field
 
 from serving.admission import Admission
@@ -108,7 +109,7 @@ class Batcher:
     def done(self, batch_id: int) -> None:
         """Free the slot of a batch whose call has really ended."""
         batch = self._sent.pop(batch_id)
-        self.replicas.leave(batch.replica, batch.rows, is_probe=batch.is_probe)
+        self.replicas.leave(batch.replica, batch.rows, batch_id, is_probe=batch.is_probe)
         self._lines[batch.servable].in_flight -= len(batch.riders)
         self._forget_if_idle(batch.servable)
 
@@ -209,7 +210,8 @@ class Batcher:
         self._put_off(waiting, now)
         self._hold(waiting, now)
         for rider, line in waiting:
-            replica = self.replicas.freest(now, is_probe=line.wants_probe(rider, now))
+            is_probe, is_ready = line.wants_probe(rider, now), functools.partial(self._is_ready, rider, line.queue.rows)
+            replica = self.replicas.freest(now, is_probe=is_probe, is_ready=is_ready)
             if replica is not None:
                 return self._send(line, rider, replica, now)
         return None
@@ -220,6 +222,10 @@ class Batcher:
             if self.replicas.is_copying and line.wants_probe(rider, now):
                 line.hold_not_before = now + _COPY_S
                 self._copies_not_before = now + PROBE_HOLD_MAX_S
+
+    def _is_ready(self, urgent: Rider, rows: int, replica: int) -> bool:
+        """Whether a batch gains nothing by waiting for company."""
+        return not urgent.mergeable or rows >= self.rows_max(urgent.servable, replica)
 
     def _hold(self, waiting: list[tuple[Rider, _Line]], now: float) -> None:
         """Start, continue or end the waits for an empty replica, and reserve one replica while there are any."""
@@ -247,7 +253,7 @@ class Batcher:
             self._forget(rider)
         self._last_batch += 1
         alone_until = float("-inf") if probe_rows is None else now + PROBE_HOLD_MAX_S
-        self.replicas.take(index, rows, self._last_batch, alone_until)
+        self.replicas.take(index, servable, rows, self._last_batch, now, alone_until)
         pad_to = self._padded(servable, rows) if urgent.mergeable else None
         if probe_rows is not None:
             line.probe_rows = line.hold_until = None
@@ -290,5 +296,5 @@ class Batcher:
         if not times:
             return None
         times += [line.hold_until for line in self._lines.values() if line.hold_until is not None]
-        times += self.replicas.alone_until(now)
+        times += self.replicas.wake_at(now)
         return min(times)

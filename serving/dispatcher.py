@@ -16,8 +16,8 @@ from serving import methods, wire
 from serving.batcher import Batch, Batcher, BatchLimits, Rider
 from serving.calls import BatchRecord, Calls
 from serving.copies import Copies
-from serving.errors import DeadlineExceeded, Overloaded, Unavailable
-from serving.groups import Answer, Waiter
+from serving.errors import DeadlineExceeded, Unavailable
+from serving.groups import Answer, Waiter, refusals
 from serving.methods import Method
 from serving.queues import Deadlines
 from serving.upstream import Servable, Upstream
@@ -157,6 +157,11 @@ class Dispatcher:
             self._leave(index, address)
         self._poll_soon()
 
+    def heard(self, address: str, seconds: float) -> None:
+        """Learn how far away a replica is, from the time of an answer that keeps no device busy."""
+        if address in self._places:
+            self._batcher.replicas.pace(self._places[address]).heard(seconds)
+
     def _leave(self, index: int, address: str) -> None:
         """Tell those who wait for a replica that was ejected; when none is left, those in the queue too."""
         gone = Unavailable(f"{address} does not answer")
@@ -252,15 +257,8 @@ class Dispatcher:
         self._poll_handle = None
         now = self._clock()
         plan = self._batcher.poll(now)
-        for rider in plan.expired:
-            reason = f"the deadline passed after {now - self._waiters[rider.id].since:.3f} s in the queue"
-            self._waiters[rider.id].fail(DeadlineExceeded(reason, "queue"))
-        for rider, fastest_s in plan.hopeless:
-            left = f"{rider.deadline - now:.3f} s were left"
-            reason = f"{left}, and the backend's fastest answer lately took {fastest_s:.3f} s: not sent"
-            self._waiters[rider.id].fail(DeadlineExceeded(reason, "queue"))
-        for rider in plan.shed:
-            self._waiters[rider.id].fail(Overloaded("more comes than the backend can answer in time: try again later"))
+        for waiter, error in refusals(plan, self._waiters, now):
+            waiter.fail(error)
         for rider_id in self._sent.take_expired(now):
             waited_s = now - self._waiters[rider_id].since
             reason = f"the deadline passed after {waited_s:.3f} s, with no answer from the backend yet"

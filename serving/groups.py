@@ -1,10 +1,12 @@
 """Requests that ride in one call, and who rides again with whom when the call failed."""
 
 import asyncio
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from serving import methods, wire
-from serving.errors import ServingError
+from serving.batches import Plan
+from serving.errors import DeadlineExceeded, Overloaded, ServingError
 from serving.methods import Method
 from serving.queues import Rider
 
@@ -39,6 +41,19 @@ class Waiter:
         """Hand over an error, unless the client has left or was told otherwise."""
         if not self.future.done():
             self.future.set_exception(error)
+
+
+def refusals(plan: Plan, waiters: Mapping[int, Waiter], now: float) -> Iterator[tuple[Waiter, ServingError]]:
+    """Yield who is not sent, and what they are told."""
+    for rider in plan.expired:
+        waiter = waiters[rider.id]
+        yield waiter, DeadlineExceeded(f"the deadline passed after {now - waiter.since:.3f} s in the queue", "queue")
+    for rider, fastest_s in plan.hopeless:
+        left = f"{rider.deadline - now:.3f} s were left"
+        reason = f"{left}, and the backend's fastest answer lately took {fastest_s:.3f} s: not sent"
+        yield waiters[rider.id], DeadlineExceeded(reason, "queue")
+    for rider in plan.shed:
+        yield waiters[rider.id], Overloaded("more comes than the backend can answer in time: try again later")
 
 
 def halvings_max(riders: int) -> int:

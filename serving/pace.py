@@ -1,7 +1,7 @@
 """How many calls one replica bears at a time, and how many rows each: learned from the calls that ended. Pure, no clock.
 
-Rows follow `latency_s` by additive increase and multiplicative decrease, for each servable. Slots are tried: one more is
-kept only if it brings more rows through, for a device that runs one batch at a time gains nothing from a longer queue.
+Rows follow `latency_s` by additive increase and multiplicative decrease, for each servable. How
+many calls at a time help is tried (slot_trials.py); where calls wait for one another, the next is kept (turns.py).
 """
 
 import math
@@ -9,6 +9,9 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
+from serving.latency_line import LatencyLine
+from serving.slot_trials import SLOTS_FIRST, SlotTrials
+from serving.turns import Turns
 from serving.upstream import Servable
 
 # A batch that was late is followed by smaller ones: by a third, so that two cuts halve it.
@@ -17,31 +20,22 @@ _CUT: Final = 0.7
 _LATE_OF: Final = 3
 # Full batches in time let the next have this share of the bound more: from nothing to all of it in 32 calls.
 _STEP: Final = 1 / 32
-# A call weighs half as much after 11 more: of a doubled latency the line knows within a second at 30 ms a call.
-_FORGET: Final = 15 / 16
 # A call counts for three times what was expected at most, so that one stall does not look like a slow device; a device
 # that is ten times slower is known three calls later. Below 5 ms everything is noise.
 _SURPRISE_MAX: Final = 3.0
 _SURPRISE_FREE_S: Final = 0.005
+# What a line says of single rows while batches are full is a guess that fades with the calls it was made from.
+_SLOW_FOR: Final = 32
 # What calls took lately; the fastest says what nobody can beat.
 _TIMES_KEPT: Final = 16
 # Without a call in this time nothing is known, and the next request is let through to find out.
 _STALE_S: Final = 1.0
-# One call computes while the next is on its way: more than two were never faster on one device (performance.md).
-_SLOTS_FIRST: Final = 2
-# Calls that a number of slots is judged by, all while others waited: rates of so many differ by a few per cent.
-_PERIOD: Final = 16
-# One slot more must bring so much more through: less is noise, and everybody waits longer for it.
-_GAIN_MIN: Final = 1.1
-# One slot less may lose this much: for it everybody is answered sooner.
-_LOSS_MAX: Final = 0.98
+# Of the last questions, two a second, the one that was answered first tells the way: others met a busy process.
+_WAYS_KEPT: Final = 16
 # Of the wished latency a quarter is kept for the way and for calls that take longer than most.
 _WAIT_SHARE: Final = 0.75
 # In an overload batches are kept small so that all are in time, but not so small that much is lost.
 _GOODPUT_MIN: Final = 0.9
-# Between two trials: a trial that failed cost a few per cent for half a second, so the next ones come ever later.
-_PAUSE_FIRST_S: Final = 5.0
-_PAUSE_MAX_S: Final = 80.0
 # Lines of so many servables are kept, as many as an experiment may have arms.
 _SERVABLES_MAX: Final = 64
 
@@ -56,77 +50,29 @@ class PaceLimits:
     is_in_flight_learned: bool = False
 
 
-class Line:
-    """The seconds of a call by its rows, `a + b·rows`, a and b >= 0: least squares in which the past fades. Mutable."""
-
-    __slots__ = ("_b", "_n", "_x", "_xx", "_xy", "_y")
-
-    def __init__(self) -> None:
-        self._n = self._x = self._y = self._xx = self._xy = 0.0
-        self._b: float | None = None
-
-    def add(self, rows: int, seconds: float) -> None:
-        """Take note of a call."""
-        self._n = self._n * _FORGET + 1.0
-        self._x = self._x * _FORGET + rows
-        self._y = self._y * _FORGET + seconds
-        self._xx = self._xx * _FORGET + rows * rows
-        self._xy = self._xy * _FORGET + rows * seconds
-        spread = self._n * self._xx - self._x * self._x
-        # Sizes that hardly differ say nothing of the slope: it stays, as far as the mean allows.
-        if spread > 0.01 * self._x * self._x:
-            self._b = (self._n * self._xy - self._x * self._y) / spread
-        if self._b is not None:
-            self._b = min(max(0.0, self._b), self._y / self._x)
-
-    @property
-    def is_known(self) -> bool:
-        """Whether sizes have differed, so that what a call costs is told from what a row does."""
-        return self._b is not None
-
-    def seconds(self, rows: float) -> float:
-        """Say what a call of so many rows takes; 0 while nothing is known."""
-        if not self._n:
-            return 0.0
-        # Before sizes have differed, half is taken to be the call's and half the rows'.
-        b = self._y / self._x / 2 if self._b is None else self._b
-        return max(0.0, (self._y - b * self._x) / self._n) + b * rows
-
-
 @dataclass(slots=True)
 class _Served:
     """One servable on this replica. Mutable throughout."""
 
     rows_max: float
-    line: Line = field(default_factory=Line)
+    line: LatencyLine = field(default_factory=LatencyLine)
+    apart: LatencyLine = field(default_factory=LatencyLine)  # if calls did not wait for one another
     times_s: deque[float] = field(default_factory=lambda: deque(maxlen=_TIMES_KEPT))
     ended_at: float = float("-inf")
     cut_ns: int = 0  # calls that began before were sent under a limit that is gone
 
-    def likely_s(self, rows: int) -> float:
-        """Return as much as a call may count for: a stall is no change, and a change of more counts a few calls later."""
-        return max(_SURPRISE_FREE_S, _SURPRISE_MAX * self.line.seconds(rows)) if self.times_s else math.inf
-
-
-@dataclass(slots=True)
-class _Period:
-    """Calls in a row under one number of slots: rows and seconds of the replica, by servable. Mutable throughout."""
-
-    skip: int = 0  # so many calls to come were sent under the number before
-    calls: int = 0
-    sums: dict[Servable, tuple[int, float]] = field(default_factory=dict)
-
-    def add(self, servable: Servable, rows: int, seconds: float) -> None:
-        rows_before, seconds_before = self.sums.get(servable, (0, 0.0))
-        self.sums[servable] = (rows_before + rows, seconds_before + seconds)
-        self.calls += 1
-
-    def gain_over(self, base: "_Period") -> float:
-        """Return how many times as much went through as in `base`, by the time that `base` took for the same rows."""
-        shared = [servable for servable in self.sums if servable in base.sums]
-        expected_s = sum(self.sums[one][0] * base.sums[one][1] / base.sums[one][0] for one in shared)
-        taken_s = sum(self.sums[one][1] for one in shared)
-        return expected_s / taken_s if taken_s else 1.0
+    def learn(self, rows: int, seconds: float, took_s: float) -> tuple[float, float]:
+        """Learn from a call that took `took_s`, `seconds` of them since the one before it came back; return by how much
+        each line had missed it: if calls wait for one another, and if they do not."""
+        is_first = not self.times_s
+        self.times_s.append(took_s)
+        missed_s = []
+        for line, found_s in ((self.line, seconds), (self.apart, took_s)):
+            expected_s = line.seconds(rows)
+            counted_s = found_s if is_first else min(found_s, max(_SURPRISE_FREE_S, _SURPRISE_MAX * expected_s))
+            missed_s.append(0.0 if is_first else abs(counted_s - expected_s))
+            line.add(rows, counted_s)
+        return missed_s[0], missed_s[1]
 
 
 class Pace:
@@ -134,20 +80,42 @@ class Pace:
 
     def __init__(self, limits: PaceLimits) -> None:
         self._limits = limits
-        self.slots = min(_SLOTS_FIRST, limits.max_in_flight) if limits.is_in_flight_learned else limits.max_in_flight
+        first = min(SLOTS_FIRST, limits.max_in_flight) if limits.is_in_flight_learned else limits.max_in_flight
+        self._trials = SlotTrials(first, limits.max_in_flight)
+        self._turns = Turns()
         self._served: dict[Servable, _Served] = {}
         self._ended_ns = 0
-        self._settled = self.slots
-        self._base: _Period | None = None  # of the settled number, while another is tried
-        self._period = _Period()
-        self._is_next_up = True
-        self._pause_s = _PAUSE_FIRST_S
-        self._next_trial_at = float("-inf")
+        self._slow_calls = 0  # in a row: two of one row can't be in time
+        self._ways_s: deque[float] = deque(maxlen=_WAYS_KEPT)
+        self._way_s = 0.0
+
+    @property
+    def slots(self) -> int:
+        """How many calls it gets at a time."""
+        return self._trials.slots
 
     @property
     def servables(self) -> tuple[Servable, ...]:
         """Those that something is known of."""
         return tuple(self._served)
+
+    def heard(self, seconds: float) -> None:
+        """Take note how long the answer to a question took that keeps no device busy: the way there and back."""
+        self._ways_s.append(seconds)
+        self._way_s = min(self._ways_s)
+
+    def sent(self, batch_id: int, servable: Servable, rows: int, now: float) -> None:
+        """Take note of a batch that was sent."""
+        self._turns.sent(batch_id, self.seconds(servable, rows), now)
+
+    def left(self, batch_id: int) -> None:
+        """Take note that nothing of a batch is under way any more."""
+        self._turns.left(batch_id)
+
+    def kept_until(self) -> float:
+        """Return until when a batch that is not full is better kept (turns.py); minus infinity if it may go."""
+        is_ours_to_say = self._limits.is_in_flight_learned and self.slots == SLOTS_FIRST
+        return self._turns.kept_until(self._way_s) if is_ours_to_say else float("-inf")
 
     def rows_max(self, servable: Servable) -> int:
         """Return how many rows a batch may have."""
@@ -165,7 +133,7 @@ class Pace:
         served = self._served.get(servable)
         if served is None or self._limits.latency_s is None or not served.line.is_known:
             return math.inf
-        wished_s = _WAIT_SHARE * self._limits.latency_s
+        wished_s = max(0.0, _WAIT_SHARE * self._limits.latency_s - self._way_s)
         batches = int(wished_s / max(1e-9, served.line.seconds(served.rows_max))) - self.slots
         if batches >= 1:
             return batches * served.rows_max
@@ -179,7 +147,7 @@ class Pace:
     def answer_s(self, servable: Servable) -> float:
         """Say how long a full batch takes behind full slots, which nobody can be spared."""
         served = self._served.get(servable)
-        return 0.0 if served is None else (self.slots + 1) * served.line.seconds(served.rows_max)
+        return 0.0 if served is None else self._way_s + (self.slots + 1) * served.line.seconds(served.rows_max)
 
     def fastest_s(self, servable: Servable, now: float) -> float:
         """Return what the fastest of the last calls took, from sent to answered; 0 while nothing fresh is known."""
@@ -197,17 +165,18 @@ class Pace:
         """
         if self._limits.latency_s is None:
             return
-        # Calls overlap, the device serves one after the other: each is charged from when the one before it came back.
-        seconds = (ended_ns - max(began_ns, self._ended_ns)) / 1e9
+        # Calls overlap, the device serves one after the other: each is charged from when the one before it came back, or
+        # from when it can have been there.
+        began_there_ns = began_ns + int(self._way_s * 1e9)
+        seconds = max(0.0, (ended_ns - max(began_there_ns, self._ended_ns)) / 1e9)
         self._ended_ns = max(ended_ns, self._ended_ns)
         served = self._known(servable)
-        served.line.add(rows, max(0.0, min(seconds, served.likely_s(rows))))
-        served.times_s.append((ended_ns - began_ns) / 1e9)
+        self._turns.ended(*served.learn(rows, seconds, (ended_ns - began_ns) / 1e9), now)
         served.ended_at = now
         self._adapt_rows(served, rows, began_ns, ended_ns)
         if self._limits.is_in_flight_learned:
             self._fit_slots(served)
-            self._try_slots(servable, rows, max(0.0, seconds), now, is_pressed=is_pressed)
+            self._trials.ended(servable, rows, seconds, now, is_pressed=is_pressed)
 
     def _known(self, servable: Servable) -> _Served:
         """Find a servable, as the one used last, and forget the one used longest ago when there are too many."""
@@ -221,7 +190,7 @@ class Pace:
         """Return what a call may take. Where even a single row takes longer than is wished, small batches would only
         lose throughput: there a batch may take twice what a row does."""
         assert self._limits.latency_s is not None  # noqa: S101 the caller has looked
-        alone_s = self.slots * served.line.seconds(1) if served.line.is_known else 0.0
+        alone_s = self._way_s + self.slots * served.line.seconds(1) if served.line.is_known else 0.0
         return self._limits.latency_s if alone_s <= 0.9 * self._limits.latency_s else 2 * alone_s
 
     def _adapt_rows(self, served: _Served, rows: int, began_ns: int, ended_ns: int) -> None:
@@ -235,7 +204,7 @@ class Pace:
         elif not is_late and rows >= 0.9 * served.rows_max:
             more = min(float(self._limits.max_rows), served.rows_max + max(1.0, _STEP * self._limits.max_rows))
             # Where the line says that more would be late, it is not tried: each try costs a late batch and a cut.
-            if self.slots * served.line.seconds(more) <= target_s:
+            if self._way_s + self.slots * served.line.seconds(more) <= target_s:
                 served.rows_max = more
 
     def _fit_slots(self, served: _Served) -> None:
@@ -243,49 +212,10 @@ class Pace:
         assert self._limits.latency_s is not None  # noqa: S101 the caller has looked
         if not served.line.is_known:
             return
-        if self.slots > 1 and self.slots * served.line.seconds(1) > 0.9 * self._limits.latency_s:
-            self._settle(max(1, self.slots // 2))
-        elif (
-            self.slots == 1 < self._limits.max_in_flight
-            and _SLOTS_FIRST * served.line.seconds(1) <= 0.7 * self._limits.latency_s
-        ):
-            self._settle(_SLOTS_FIRST)
-
-    def _settle(self, slots: int) -> None:
-        """Use this number from now on, and judge it anew."""
-        self._period = _Period(skip=self.slots)
-        self.slots = self._settled = slots
-        self._base = None
-
-    def _try_slots(self, servable: Servable, rows: int, seconds: float, now: float, *, is_pressed: bool) -> None:
-        """Judge the number of slots by what goes through while requests wait, and try its neighbours in turn."""
-        if not is_pressed:
-            # Without a queue nothing can be learned, and a trial that lasts would be no trial.
-            if self._base is not None or self._period.calls:
-                self._settle(self._settled)
-            return
-        if self._period.skip:
-            self._period.skip -= 1
-            return
-        self._period.add(servable, rows, seconds)
-        if self._period.calls < _PERIOD:
-            return
-        if self._base is not None:
-            gain = self._period.gain_over(self._base)
-            is_kept = gain >= (_GAIN_MIN if self.slots > self._settled else _LOSS_MAX)
-            self._pause_s = _PAUSE_FIRST_S if is_kept else min(2 * self._pause_s, _PAUSE_MAX_S)
-            self._next_trial_at = now + self._pause_s
-            self._settle(self.slots if is_kept else self._settled)
-            return
-        tried = self._neighbour()
-        if tried is None or now < self._next_trial_at:
-            self._period = _Period()
-            return
-        self._base, self._period, self.slots = self._period, _Period(skip=self.slots), tried
-
-    def _neighbour(self) -> int | None:
-        """Return the number to try next, one more and one less by turns; never less than two, where that is allowed."""
-        self._is_next_up = not self._is_next_up
-        up = self._settled + 1 if self._settled < self._limits.max_in_flight else None
-        down = self._settled - 1 if self._settled > _SLOTS_FIRST else None
-        return (up or down) if not self._is_next_up else (down or up)
+        two_s, wished_s = SLOTS_FIRST * served.line.seconds(1), self._limits.latency_s
+        is_slow = self.slots > 1 and self.slots * served.line.seconds(1) > 0.9 * wished_s
+        self._slow_calls = self._slow_calls + 1 if is_slow else 0
+        if self._slow_calls >= _SLOW_FOR:
+            self._trials.settle(max(1, self.slots // 2))
+        elif self.slots == 1 < self._limits.max_in_flight and two_s <= 0.7 * wished_s:
+            self._trials.settle(SLOTS_FIRST)

@@ -43,6 +43,10 @@ class Listener(Protocol):
         """This one gets calls, or none for now."""
         ...
 
+    def heard(self, address: str, seconds: float) -> None:
+        """This one answered a small question in that time."""
+        ...
+
 
 class Replicas:
     """One backend's replicas. Mutable: the replicas, their health, and what was not found lately."""
@@ -169,7 +173,7 @@ class Replicas:
 
     async def _ask(self, address: str) -> None:
         """Ask one replica something small; any answer is one."""
-        loop, upstream = asyncio.get_running_loop(), self._upstreams.get(address)
+        loop, upstream, took_s = asyncio.get_running_loop(), self._upstreams.get(address), None
         if upstream is None or address not in self._health:
             return
         began, before = loop.time(), self._health[address]
@@ -177,7 +181,7 @@ class Replicas:
         request = wire.GetModelStatusRequest(model_spec={"name": "turpin"}).SerializeToString()
         try:
             await upstream.call(wire.GET_MODEL_STATUS, request, _ANSWER_S)
-            after = before.answered(loop.time())
+            after, took_s = before.answered(loop.time()), loop.time() - began
         except Unavailable:
             after = before.refused(loop.time(), has_others=others)
         except DeadlineExceeded:
@@ -185,7 +189,7 @@ class Replicas:
                 return
             after = before.timed_out(loop.time(), has_others=others)
         except ServingError:
-            after = before.answered(loop.time())
+            after, took_s = before.answered(loop.time()), loop.time() - began
         if address not in self._health:
             return
         self._health[address] = after
@@ -196,6 +200,8 @@ class Replicas:
             log.info("replica is back", extra={"replica": address})
         for listener in self._listeners:
             listener.admit(address, is_open=not after.is_out)
+            if took_s is not None:
+                listener.heard(address, took_s)
         if after.timeouts > before.timeouts and others:
             await self._ask(address)
 

@@ -3,11 +3,12 @@
 Replicas have numbers; that of one that is gone is given to another only when nothing is on it any more.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from serving.pace import Pace, PaceLimits
+from serving.upstream import Servable
 
 
 @dataclass(slots=True)
@@ -91,17 +92,19 @@ class Slots:
         """Whether any replica takes batches and is not suspect."""
         return any(slot.is_open and slot.suspect_until <= now for slot in self._slots)
 
-    def take(self, index: int, rows: int, batch_id: int, alone_until: float) -> None:
+    def take(self, index: int, servable: Servable, rows: int, batch_id: int, now: float, alone_until: float) -> None:
         """Put a batch on a replica; nobody joins it before `alone_until`."""
         slot = self._slots[index]
+        slot.pace.sent(batch_id, servable, rows, now)
         slot.batches += 1
         slot.rows += rows
         slot.last_batch = batch_id
         slot.alone_until = max(slot.alone_until, alone_until)
 
-    def leave(self, index: int, rows: int, *, is_probe: bool) -> None:
+    def leave(self, index: int, rows: int, batch_id: int, *, is_probe: bool) -> None:
         """Take a batch off, as its call has ended."""
         slot = self._slots[index]
+        slot.pace.left(batch_id)
         slot.batches -= 1
         slot.rows -= rows
         if is_probe:
@@ -117,8 +120,9 @@ class Slots:
             free = [index for index, slot in enumerate(self._slots) if slot.is_open]
             self._reserved = min(free, key=lambda index: self._slots[index].load(), default=None)
 
-    def freest(self, now: float, *, is_probe: bool) -> int | None:
-        """Return the least-loaded replica with room for a batch; a probe wants all of it."""
+    def freest(self, now: float, *, is_probe: bool, is_ready: Callable[[int], bool] = lambda index: True) -> int | None:
+        """Return the least-loaded replica with room for a batch; a probe wants all of it. Where the next batch is better
+        kept for a while, only one that is ready, for there it is full, gets it."""
         # One that is suspect would cost a request its only second try; it is known within milliseconds.
         is_any_trusted = self.is_any_trusted(now)
         free = [
@@ -129,6 +133,7 @@ class Slots:
             and slot.alone_until <= now
             and (slot.batches == 0 if is_probe else slot.batches < slot.pace.slots)
             and (is_probe or index != self._reserved)
+            and (is_probe or slot.pace.kept_until() <= now or is_ready(index))
         ]
         return min(free, key=lambda index: self._slots[index].load(), default=None)
 
@@ -160,6 +165,7 @@ class Slots:
         finally:
             slot.copies -= 1
 
-    def alone_until(self, now: float) -> list[float]:
-        """Return when probes that run now no longer keep others off."""
-        return [slot.alone_until for slot in self._slots if slot.alone_until > now]
+    def wake_at(self, now: float) -> list[float]:
+        """Return when probes that run now no longer keep others off, and when batches need no longer be kept."""
+        times = [slot.alone_until for slot in self._slots] + [slot.pace.kept_until() for slot in self._slots]
+        return [one for one in times if one > now]

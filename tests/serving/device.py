@@ -35,6 +35,8 @@ class Play:
 
     device: Device
     limits: BatchLimits
+    dribble_s: float = 0.0  # so much later than the one before it asks each of a batch's clients again
+    way_s: float = 0.0  # there and back
     now: float = 0.0
     done: list[tuple[float, float]] = field(default_factory=list)
     batches: list[tuple[float, Batch, float]] = field(default_factory=list)  # sent at, what, ended at
@@ -44,7 +46,10 @@ class Play:
 
     def __post_init__(self) -> None:
         self.batcher = Batcher(self.limits, 1)
-        self.events: list[tuple[float, int, Batch | None]] = []
+        if self.way_s:
+            self.batcher.replicas.pace(0).heard(self.way_s)
+        # A request to come, a batch that ends, or a time to look again.
+        self.events: list[tuple[float, int, Batch | float | None]] = []
         self.sent_at: dict[int, float] = {}
         self.is_closed = False
         self.patience_s = 30.0
@@ -73,7 +78,7 @@ class Play:
         """Answers a second from then on."""
         return sum(when >= since for when, _ in self.done) / (self.now - since)
 
-    def _at(self, when: float, what: Batch | None) -> None:
+    def _at(self, when: float, what: Batch | float | None) -> None:
         self.count += 1
         heapq.heappush(self.events, (when, self.count, what))
 
@@ -82,7 +87,7 @@ class Play:
             self.now, number, batch = heapq.heappop(self.events)
             if batch is None:
                 self._ask(number)
-            else:
+            elif isinstance(batch, Batch):
                 self._end(batch)
             while self.events and self.events[0][0] == self.now and self.events[0][2] is None:
                 self._ask(heapq.heappop(self.events)[1])
@@ -101,17 +106,20 @@ class Play:
         rows = batch.pad_to or batch.rows
         self.batcher.answered(V1, 0, rows, int(began * 1e9), int(self.now * 1e9), self.now)
         self.batcher.done(batch.id)
-        for rider in batch.riders:
+        for place, rider in enumerate(batch.riders):
             self.done.append((self.now, self.now - self.sent_at.pop(rider.id)))
             if self.is_closed:
-                self._at(self.now + TURN_S, None)
+                self._at(self.now + TURN_S + place * self.dribble_s, None)
 
     def _poll(self) -> None:
         plan = self.batcher.poll(self.now)
         self.expired += plan.expired
         self.hopeless += [rider for rider, _ in plan.hopeless]
         self.shed += [self.now] * len(plan.shed)
+        if plan.wake_at is not None and plan.wake_at > self.now:
+            self._at(plan.wake_at, plan.wake_at)
         for batch in plan.send:
-            ended = self.device.ends_at(batch.pad_to or batch.rows, self.now)
+            there = self.now + self.way_s / 2
+            ended = self.device.ends_at(batch.pad_to or batch.rows, there) + self.way_s / 2
             self.batches.append((self.now, batch, ended))
             self._at(ended, batch)

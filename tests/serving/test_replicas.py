@@ -22,6 +22,7 @@ class Server(Replica):
         super().__init__(address=address)
         self.fails: ServingError | None = None
         self.hangs = False
+        self.way_s = 0.0
         self.asked = self.predicted = 0
 
     async def call(self, method: str, body: bytes, timeout_s: float) -> bytes:
@@ -34,6 +35,7 @@ class Server(Replica):
         if self.fails is not None:
             raise self.fails
         if method == wire.GET_MODEL_STATUS:
+            await asyncio.sleep(self.way_s)
             return b""
         return await super().call(method, body, timeout_s)
 
@@ -116,6 +118,30 @@ def test_every_address_of_a_name_is_a_replica_and_gets_its_share() -> None:
         }
 
     run(scenario, Names("10.0.0.1", "10.0.0.2", "fd00::3"))
+
+
+def test_who_sends_is_told_how_far_away_a_replica_is() -> None:
+    heard: list[tuple[str, float]] = []
+
+    class Ear:
+        def replace(self, upstreams: Sequence[Upstream]) -> None:
+            pass
+
+        def admit(self, address: str, *, is_open: bool) -> None:
+            pass
+
+        def heard(self, address: str, seconds: float) -> None:
+            heard.append((address, round(seconds, 6)))
+
+    async def scenario(on: Bench) -> None:
+        on.replicas.tell(Ear())
+        on.servers["10.0.0.1:8500"].way_s = 0.02
+        on.servers["10.0.0.2:8500"].hangs = True
+        await asyncio.sleep(1.1)
+
+    run(scenario, Names("10.0.0.1", "10.0.0.2"))
+
+    assert heard == [("10.0.0.1:8500", 0.02)] * 2
 
 
 def test_new_address_is_used_and_one_that_is_gone_is_left_when_it_is_sure() -> None:

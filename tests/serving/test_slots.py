@@ -2,12 +2,13 @@
 
 from serving.pace import PaceLimits
 from serving.slots import Slots
+from tests.serving.replica import V1
 
 
 def two() -> Slots:
     """Two replicas, of which the first has a batch."""
     slots = Slots(2, PaceLimits(max_rows=8, max_in_flight=2))
-    slots.take(0, rows=1, batch_id=1, alone_until=0.0)
+    slots.take(0, V1, rows=1, batch_id=1, now=0.0, alone_until=0.0)
     return slots
 
 
