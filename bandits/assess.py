@@ -15,7 +15,7 @@ from bandits.question import ArmFacts, Assessment, Question, SegmentFacts, Sprin
 from bandits.segmented import SegmentMemory
 from bandits.sums import Sums
 from bandits.table import Table, lay_out
-from bandits.worth import sample_worth
+from bandits.worth import pays, sample_worth
 
 __all__ = ["ArmFacts", "Assessment", "Question", "assess"]
 
@@ -29,6 +29,7 @@ RETIRE_DROP_MAX = 0.001
 # evidence, and each change of shares costs a stratum. Measured at 5 % and 6 % under a daily rhythm with 60 runs each, K=5
 # ended after 59k requests without and 53k with it, K=3 after 27k and 26k, at the same regret; none ended wrong.
 SPRINT_HOLD = 3.0
+_DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,15 +45,14 @@ def assess(question: Question, cache: GridCache | None = None, memory: SegmentMe
     """Answer the question; cache and memory must belong to this experiment. The cache only saves time."""
     table = lay_out(question, cache or GridCache(), memory or SegmentMemory())
     belief, place, costs, models = table.belief, table.place, table.costs, table.models
-    leader, can_end = place.leader, question.policy.mode == "experiment"
-    rivals = question.rivals(leader)
+    leader, rivals = place.leader, question.rivals(place.leader)
     lacking = readiness.missing(question, table.proof.outcomes, table.proof.belief.rate)
     unready = lacking.words
     found = examine(table.proof.belief, table.proof.aim, models, rivals, leader, question.stop.alpha)
     gate = _unless_scarce(found, rivals, leader, lacking.arms)
     scale = table.aim.scale(leader)
     is_confirmed = len(question.arms) > 1 and bool(table.is_live.any() and gate.refuted[rivals].all())
-    judged = _judge(table, is_confirmed=is_confirmed, is_ready=not unready)
+    judged, is_spent = _judge(table, is_confirmed=is_confirmed, is_ready=not unready)
     is_drained = judged.is_drained
     is_over = is_drained and (None not in judged.serves if table.parts else is_confirmed)
     wants_sprint = is_drained or (not lacking.waits and _wants_sprint(table, scale))
@@ -87,16 +87,19 @@ def assess(question: Question, cache: GridCache | None = None, memory: SegmentMe
         given_up_usd=spread.given_up_usd,
         sprint=facts,
         worth_usd_day=_worth_usd_day(table, spread.shares),
-        drift=() if can_end else _drift(table),
+        drift=() if question.policy.mode == "experiment" else _drift(table),
         segments=spread.segments,
+        is_spent=is_spent,
     )
 
 
-def _judge(table: Table, *, is_confirmed: bool, is_ready: bool) -> segmented.Judged:
-    """Say whether anything of value remains, and where segments go."""
+def _judge(table: Table, *, is_confirmed: bool, is_ready: bool) -> tuple[segmented.Judged, bool]:
+    """Say whether anything of value remains, and where segments go; and whether what remains costs more than it is."""
     question, leader = table.question, table.place.leader
-    is_drained = is_ready and table.place.remaining <= question.stop.delta * table.aim.scale(leader)
-    return segmented.judge(
+    has_value = table.place.remaining > question.stop.delta * table.aim.scale(leader)
+    is_spent = is_ready and has_value and _is_spent(table)
+    is_drained = is_ready and (is_spent or not has_value)
+    judged = segmented.judge(
         question,
         table.parts,
         table.is_live,
@@ -105,6 +108,18 @@ def _judge(table: Table, *, is_confirmed: bool, is_ready: bool) -> segmented.Jud
         is_ready=is_ready,
         is_drained=is_drained,
     )
+    return judged, is_spent
+
+
+def _is_spent(table: Table) -> bool:
+    """Say whether going on costs more than it brings, where machines that only losers keep on are to count."""
+    question, leader = table.question, table.place.leader
+    if not (question.stop.idle_counts and question.keeping_usd_day > 0.0 and table.is_live.any()):
+        return False
+    shares = spreading.by_policy(question, table.is_live, table.steering, is_untried=False)
+    given_up = sprint.given_up_usd(shares, table.earned, leader) * question.requests_per_day
+    horizon_days = (question.stop.max_duration_s - question.age_s) / _DAY_S
+    return not pays(lambda days: _worth_usd_day(table, shares, days), question.keeping_usd_day + given_up, horizon_days)
 
 
 def _spread(table: Table, gate: Gate, judged: segmented.Judged, *, is_confirmed: bool, is_sprint: bool) -> _Spread:
@@ -220,13 +235,13 @@ def _served(sums: Sums, rows: Bools) -> Floats:
     return np.asarray(np.maximum(sums.decisions, sums.rewards)[rows].sum(axis=0), np.float64)
 
 
-def _worth_usd_day(table: Table, shares: Floats) -> float:
-    """Return what a day more of these shares would be worth on every day after it."""
+def _worth_usd_day(table: Table, shares: Floats, days: float = 1.0) -> float:
+    """Return what a day more of these shares, or so many, would be worth on every day after."""
     per_day, live = table.question.requests_per_day, np.flatnonzero(table.is_live)
     if per_day <= 0.0 or live.size < 2 or table.place.leader not in live:
         return 0.0
     same = np.array(table.models)[:, None] == np.array(table.models)
-    more = (same @ shares)[live] * per_day
+    more = (same @ shares)[live] * per_day * days
     trials = table.outcomes.trials.sum(axis=0)[table.models][live]
     leader = int(np.flatnonzero(live == table.place.leader)[0])
     earned = table.aim.earned_usd(table.drawn, table.place.leader)[:, live]

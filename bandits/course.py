@@ -215,7 +215,7 @@ class Course:
                 if not is_spared and self.life.arms[number].state == "eligible":
                     self.move(number, "draining", "drained of its value, and refuted as better", event.numbers)
         if event.is_drained and self._has_rivals():
-            self.enter("confirming", "drained of its value; confirming that no challenger is better", event.numbers)
+            self.enter("confirming", f"{event.why_drained}; confirming that no challenger is better", event.numbers)
         else:
             alone = "" if self._has_rivals() else "the others are not fit now: nothing to compare with"
             self.enter("running", alone or "; ".join(event.not_ready) or "value remains", event.numbers)
@@ -253,9 +253,8 @@ class Course:
         life = self.life
         outcome: Outcome = "kept" if event.leader == life.control else "replaced"
         self.life = replace(life, winner=event.leader, outcome=outcome, serves=event.serves)
-        why = (
-            f"{life.arms[event.leader].name} wins: drained of its value, and no live challenger is better by the margin"
-        )
+        name = life.arms[event.leader].name
+        why = f"{name} wins: {event.why_drained}, and no live challenger is better by the margin"
         if others := sorted({*event.serves} - {event.leader}):
             why += f"; segments keep {', '.join(life.arms[arm].name for arm in others)}"
         kept = {event.leader, *event.serves}

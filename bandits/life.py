@@ -124,6 +124,7 @@ class Assessed:
 
     At the end the arms in `park` are drained like the losers, and stay loaded. Of segments, each has its own weights,
     and at the end an arm that it is settled on: those in `serves` are kept. `not_ready`: why nothing may be decided yet.
+    `is_spent`: it is drained because going on costs more than it brings.
     """
 
     now: float
@@ -137,6 +138,12 @@ class Assessed:
     segment_weights: tuple[tuple[float, ...], ...] = ()
     serves: tuple[int, ...] = ()
     not_ready: tuple[str, ...] = ()
+    is_spent: bool = False
+
+    @property
+    def why_drained(self) -> str:
+        """Why nothing more is worth learning, in words."""
+        return "going on costs more than it brings" if self.is_spent else "drained of its value"
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,7 @@ class Question:
     requests_per_day: float = 0.0
     law: DelayLaw | None = field(default=None, compare=False)
     segments: tuple[Sums, ...] = ()
+    keeping_usd_day: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together."""
@@ -159,7 +160,7 @@ class Assessment:
     (95 %). `value_low`, `value_high` span 95 %. `drop`: what is lost without the arm, in the unit of `score`.
     `retire`: arms that may go now; `park`: dearer copies of the winner, which stay loaded. `is_over`: drained, and
     every live challenger refuted. `given_up_usd`: what the weights earn less than the leader would. `drift`: arms whose
-    rewards are not what they were (modes without an end).
+    rewards are not what they were (modes without an end). `is_spent`: drained, for going on costs more than it brings.
 
     With `segments` the weights are those of all traffic: each segment's own, by its part. Then `is_over` asks more: each
     segment is settled, on the leader or on an arm of its own.
@@ -192,3 +193,4 @@ class Assessment:
     worth_usd_day: float
     drift: tuple[Alarm, ...]
     segments: tuple[SegmentFacts, ...] = ()
+    is_spent: bool = False

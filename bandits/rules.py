@@ -85,7 +85,8 @@ class StopRule:
     `delta`: value remaining below this share of the leader's value is nothing; `margin`: no challenger better by more
     than this share (None: from the noise of the reward, 1 to 5 %); `alpha`: the chance of a false claim allowed over
     the whole experiment; `cycle_s`: the declared rhythm of the traffic (None: none declared); `sprint_leader`: the
-    leader's share in the sprint (None: no sprint), which is not begun or goes no further beyond `sprint_max_usd`.
+    leader's share in the sprint (None: no sprint), which is not begun or goes no further beyond `sprint_max_usd`;
+    `idle_counts`: also drained when going on costs more than it brings, machines kept on for losers alone included.
     """
 
     delta: float = 0.01
@@ -99,6 +100,7 @@ class StopRule:
     max_duration_s: float = 14 * 86400.0
     sprint_leader: float | None = 0.6
     sprint_max_usd: float | None = None
+    idle_counts: bool = False
 
     def __post_init__(self) -> None:
         """Refuse probabilities and times outside their ranges."""

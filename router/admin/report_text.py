@@ -72,7 +72,8 @@ def _why(report: Mapping[str, Any]) -> Iterator[str]:
     frees = report["retiring"].get("frees_usd_day") or 0.0
     if worth is not None:
         freed = f"${frees:,.2f} a day" if frees else "$0 a day, and capacity"
-        yield f"Continuing was worth ${worth:,.4g} a day; retiring frees {freed}."
+        cost = report["continuing"].get("cost_usd_day") or 0.0
+        yield f"Continuing was worth ${worth:,.4g} a day and cost ${cost:,.4g}; retiring frees {freed}."
 
 
 def _money(report: Mapping[str, Any]) -> Iterator[str]:

@@ -115,6 +115,7 @@ class Experiment(Document):
             max_duration_s=stop.max_duration,
             sprint_leader=None if stop.sprint is None else stop.sprint.leader,
             sprint_max_usd=None if stop.sprint is None else stop.sprint.max_usd,
+            idle_counts=stop.idle_counts,
         )
 
     def end_rules(self) -> life.EndRules:

@@ -143,6 +143,9 @@ class Stop(Document):
     max_duration: Duration = Field(default=14 * DAY, gt=0)
     # null: none; then mostly max_duration ends the experiment, undecided.
     sprint: Sprint | None = Sprint()
+    # Off: value decides. On: also drained once going on until max_duration costs more than it brings, machines that only
+    # losing arms keep on included; that no challenger is better has to be shown all the same.
+    idle_counts: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> Self:

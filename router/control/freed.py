@@ -24,21 +24,28 @@ def retiring(dossier: Dossier, alone_on: Mapping[str, int], prices_usd_per_hour:
     """Return what is freed a day when all arms go but those that serve at the end, as the state shows it.
 
     `alone_on` has the replicas of each backend that serves nothing but this experiment's arms. Such a backend can be
-    switched off if none of its arms stays: its price for all replicas. Elsewhere $0 is freed, and capacity.
+    switched off if none of its arms stays: its price for all replicas. Elsewhere $0 is freed, and capacity. Copies of the
+    model that stays (its `reward_group`) stay loaded too.
     """
     life, spec = dossier.life, dossier.spec
     stays = life.winner if life.winner is not None else life.leader
     if stays is None:
         return {"frees_usd_day": 0.0, "frees_capacity": True}
-    kept = {spec.arms[number].backend for number in (stays, *life.serves)}
+    group = spec.arms[stays].reward_group
+    copies = [number for number, arm in enumerate(spec.arms) if group is not None and arm.reward_group == group]
+    staying = {stays, *life.serves, *copies}
+    kept = {spec.arms[number].backend for number in staying}
     losing = {arm.backend for arm in spec.arms}
     off = [backend for backend in sorted(losing - kept) if backend in alone_on and backend in prices_usd_per_hour]
     return {
         "frees_usd_day": sum(24.0 * prices_usd_per_hour[backend] * alone_on[backend] for backend in off),
         # Some arm goes from a backend that stays on.
-        "frees_capacity": any(
-            arm.backend not in off
-            for number, arm in enumerate(spec.arms)
-            if number != stays and number not in life.serves
-        ),
+        "frees_capacity": any(arm.backend not in off for number, arm in enumerate(spec.arms) if number not in staying),
     }
+
+
+def keeping_usd_day(dossier: Dossier, alone_on: Mapping[str, int], prices_usd_per_hour: Mapping[str, float]) -> float:
+    """Return what machines cost a day that only losing arms keep on; nothing once there is a winner."""
+    if dossier.life.winner is not None:
+        return 0.0
+    return float(retiring(dossier, alone_on, prices_usd_per_hour)["frees_usd_day"])

@@ -102,7 +102,7 @@ def refresh(
         life = _step(life, failed, notes)
     dossier = dossier.with_changes(guarded_from=counted_from(dossier, life, counted, now))
     if mode(life) == "experiment":
-        question = question_of(dossier, life, counted, seen.prices_usd_per_hour, now, laws)
+        question = question_of(dossier, life, counted, seen, now, laws)
         alarms = _ringing(dossier, life, counted, question, now, health)
         question = replace(question, alarms=(*(alarm.words for alarm in alarms), *unreliable_prices(dossier, seen)))
         assessment = assess(question, cache, memory)
@@ -177,6 +177,7 @@ def _assessed(assessment: Assessment, now: float) -> Assessed:
         retire=assessment.retire,
         park=assessment.park,
         not_ready=assessment.not_ready,
+        is_spent=assessment.is_spent,
         segment_weights=tuple(tuple(float(weight) for weight in one.weights) for one in assessment.segments),
         serves=tuple(one.serves for one in assessment.segments if one.serves is not None) if assessment.is_over else (),
         numbers={

@@ -51,5 +51,7 @@ def said_of(replicas: Sequence[fleet.Statuses | None], target: Servable) -> str:
         if statuses is None:
             said.append("no answer")
         else:
-            said.append("not listed" if one is None else f"{wire.STATE_NAMES[one.state]} {one.error}".strip())
+            # A server lists what it finds on its disk, and says nothing of the rest.
+            unlisted = "not listed; is it below the model's base path?"
+            said.append(unlisted if one is None else f"{wire.STATE_NAMES[one.state]} {one.error}".strip())
     return "; ".join(said)

@@ -15,7 +15,8 @@ from bandits.life import Life
 from bandits.question import ArmFacts, Question
 from bandits.sums import SUMMED, Int64s, Sums
 from router.control.dossier import Document, Dossier
-from router.control.seen import deciding_cost_usd
+from router.control.freed import keeping_usd_day
+from router.control.seen import Seen, deciding_cost_usd
 from router.control.tally import Counted
 
 # Requests that can't be padded are never probes; after so many decisions the calibration has to do.
@@ -27,7 +28,7 @@ def question_of(
     dossier: Dossier,
     life: Life,
     counted: Counted,
-    prices_usd_per_hour: Mapping[str, float],
+    seen: Seen,
     now: float,
     laws: LawCache | None = None,
 ) -> Question:
@@ -37,7 +38,7 @@ def question_of(
     sums = opened.sums(counted.of)
     starts_s = _starts_s(document, life, sums)
     question = Question(
-        arms=_facts(dossier, life, sums, prices_usd_per_hour),
+        arms=_facts(dossier, life, sums, seen.prices_usd_per_hour),
         control=life.control,
         sums=sums,
         open_block=document.block,
@@ -49,6 +50,7 @@ def question_of(
         open_share=min(1.0, max(0.0, now - max(document.block_starts, default=now)) / dossier.spec.policy.block),
         starts_s=starts_s,
         is_sprint=np.isin(sums.blocks, document.sprint_blocks),
+        keeping_usd_day=keeping_usd_day(dossier, seen.alone_on, seen.prices_usd_per_hour),
         requests_per_day=_requests_per_day(sums, starts_s, age_s(life, now)),
         segments=tuple(
             opened.sums(partial(counted.of_segment, segment=segment))

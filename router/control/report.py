@@ -23,7 +23,7 @@ from router.control.dossier import (
     SegmentNumbers,
     SprintNumbers,
 )
-from router.control.freed import retiring
+from router.control.freed import keeping_usd_day, retiring
 from router.control.seen import Seen, deciding_cost_usd, deciding_price
 from router.control.segment_report import segments_view
 from router.control.shadows import shadows_view
@@ -152,7 +152,7 @@ def state_view(dossier: Dossier, seen: Seen, counted: Counted, splits: Splits, n
         "arms": [_arm(dossier, seen, totals[place], splits.parts, place) for place in range(len(life.arms))],
         "segments": segments_view(dossier, seen, counted, splits),
         "shadow": shadows_view(dossier, life, seen.shadowing, seen.prices_usd_per_hour),
-        "continuing": _continuing(numbers),
+        "continuing": _continuing(numbers, keeping_usd_day(dossier, seen.alone_on, seen.prices_usd_per_hour)),
         "retiring": retiring(dossier, seen.alone_on, seen.prices_usd_per_hour),
     }
 
@@ -254,16 +254,11 @@ def _quarantine(arm: ArmLife) -> dict[str, Any] | None:
     return {"rests": arm.rests, "next_try_at": arm.rests_until, "is_trying": arm.is_trying}
 
 
-def _continuing(numbers: Numbers | None) -> dict[str, Any]:
+def _continuing(numbers: Numbers | None, keeping: float) -> dict[str, Any]:
     """Return what a day more at the present traffic is worth on every day after it, and what it costs: value given up
-    by exploring.
+    by exploring, and `keeping`, the machines that only losing arms keep on. Unknown without any traffic.
     """
-    worth, cost = (None, None) if numbers is None else _per_day(numbers)
-    return {"worth_usd_day": worth, "cost_usd_day": cost}
-
-
-def _per_day(numbers: Numbers) -> tuple[float | None, float | None]:
-    """Return worth and cost; unknown without any traffic."""
-    if numbers.requests_per_day <= 0.0:
-        return None, None
-    return numbers.worth_usd_day, numbers.given_up_usd * numbers.requests_per_day
+    worth = cost = None
+    if numbers is not None and numbers.requests_per_day > 0.0:
+        worth, cost = numbers.worth_usd_day, numbers.given_up_usd * numbers.requests_per_day + keeping
+    return {"worth_usd_day": worth, "cost_usd_day": cost, "keeping_usd_day": keeping}

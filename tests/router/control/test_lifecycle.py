@@ -205,7 +205,7 @@ def test_version_that_is_missing_fails_with_what_the_server_says_and_costs_the_o
         assert warmed(0, 1) <= set(events)
         (failed,) = [event for event in events if isinstance(event, ArmFailed)]
         assert failed.arm == 2
-        assert "tfs-a/digits/3 is not AVAILABLE on every replica after 60 s: not listed" in failed.why
+        assert "tfs-a/digits/3 is not AVAILABLE on every replica after 60 s: not listed; is it below" in failed.why
         assert on.costs == {"v1", "v2"}
 
     fake = fake_tfs()

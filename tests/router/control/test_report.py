@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from bandits.life import ArmFailed
+from router.config.document import validate
+from router.config.experiment import Experiment
 from router.control.report import state_view
 from router.control.seen import Seen
 from router.control.splits import Splits
@@ -78,7 +80,7 @@ def test_state_has_every_field_from_the_first_refresh_to_the_end() -> None:
         state = view(of)
         assert set(state) >= STATE
         assert set(state["value_remaining"]) == {"q95", "threshold", "drained"}
-        assert set(state["continuing"]) == {"worth_usd_day", "cost_usd_day"}
+        assert set(state["continuing"]) == {"worth_usd_day", "cost_usd_day", "keeping_usd_day"}
         assert set(state["retiring"]) == {"frees_usd_day", "frees_capacity"}
         assert [arm["name"] for arm in state["arms"]] == ["v1", "v2", "v3"]
         assert all(set(arm) >= ARM for arm in state["arms"])
@@ -261,4 +263,42 @@ def test_a_day_of_going_on_costs_what_is_given_up_at_the_present_traffic() -> No
     decisions = sum(cell["decisions"] for cell in of.cells.values())
     per_day = numbers.given_up_usd * decisions / state["age_s"] * 86_400
     assert state["continuing"]["cost_usd_day"] == pytest.approx(per_day, rel=1e-9)
+    assert state["continuing"]["keeping_usd_day"] == 0.0
     assert state["retiring"] == {"frees_usd_day": 0.0, "frees_capacity": True}
+
+
+def of_two_clouds(*, idle_counts: bool) -> World:
+    """v1 is a little better, and the others have machines of their own that cost far more than can be learned."""
+    document = spec(stop={"idle_counts": idle_counts}).model_dump(mode="json")
+    for arm in document["arms"][1:]:
+        arm["backend"] = "other"
+    of = World(validate(Experiment, document), (0.92, 0.9, 0.9), LINES)
+    of.prices["other"] = of.prices["tfs-a"]
+    of.alone_on = {"other": 300}
+    return of
+
+
+def test_machines_that_only_losers_keep_on_are_part_of_what_going_on_costs() -> None:
+    of = of_two_clouds(idle_counts=False)
+    of.run(lambda of: of.phase == "running" and of.dossier.life.leader == 0)
+    of.tick()
+
+    state, numbers = view(of), of.dossier.document.numbers
+    assert numbers is not None
+    keeping = 24.0 * 300 * PRICES["tfs-a"]
+    assert state["leader"] == "v1"
+    assert state["continuing"]["keeping_usd_day"] == state["retiring"]["frees_usd_day"] == pytest.approx(keeping)
+    given_up = numbers.given_up_usd * state["requests_per_day"]
+    assert state["continuing"]["cost_usd_day"] == pytest.approx(given_up + keeping)
+
+
+def test_where_idle_counts_an_experiment_is_confirmed_before_its_value_is_drained() -> None:
+    counts, does_not = of_two_clouds(idle_counts=True), of_two_clouds(idle_counts=False)
+
+    for of in (counts, does_not):
+        of.requests = 50
+        of.run(lambda of: of.phase == "confirming")
+
+    assert counts.now < does_not.now
+    reasons = [of.dossier.life.reason.partition(";")[0] for of in (counts, does_not)]
+    assert reasons == ["going on costs more than it brings", "drained of its value"]

@@ -129,6 +129,8 @@ class World:
         self.prices = dict(PRICES)
         self.warnings: dict[str, str] = {}
         self.capacities: dict[str, float] = {}
+        # Replicas of each backend that serves nothing but this experiment's arms.
+        self.alone_on: dict[str, int] = {}
         # Set: an experiment that has ended may begin anew, with this number for its epoch; what was counted of the last
         # one is in `former_cells`.
         self.fresh_epoch: int | None = None
@@ -151,6 +153,7 @@ class World:
             events=[*self._work(), *events],
             price_warnings=self.warnings,
             capacities_rps=self.capacities,
+            alone_on=self.alone_on,
         )
         self.calibrated = {}
         self.version += 1
