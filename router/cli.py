@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
-from router import arithmetic_commands, commands, experiments_command, prices_command
+from router import arithmetic_commands, commands, experiments_command, prices_command, store_command
 from router.deploy.command import deploy, rollback
 from router.guard import PACKAGES
 from router.replay.command import replay
@@ -36,6 +36,7 @@ app = typer.Typer(
 app.add_typer(experiments_command.app, name="experiments")
 app.add_typer(experiments_command.arms_app, name="arms")
 app.add_typer(prices_command.app, name="prices")
+app.add_typer(store_command.app, name="store")
 app.command("decide", epilog="Example: turpin decide cases.json --json")(arithmetic_commands.decide)
 app.command("evidence", epilog="Example: turpin evidence cases.json --json")(arithmetic_commands.evidence)
 app.command("replay", epilog="Example: turpin replay log.jsonl --json")(replay)

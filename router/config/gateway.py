@@ -17,20 +17,25 @@ from router.config.fields import Name, Secret, hide_unless_revealed, is_loopback
 from router.config.settings import Admin, Backend, Journal, Limits, Listen, Rewards
 from router.config.unused import unused_settings
 from router.decisions import KEY_BYTES_MIN, Keyring
+from router.store import redis_url
 
-STORE_SCHEMES: Final = ("memory", "sqlite", "redis", "rediss", "redis+sentinel", "redis+cluster")
+STORE_SCHEMES: Final = ("memory", "sqlite", *redis_url.SCHEMES)
 _KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 
 
 def _check_store(url: str) -> str:
     scheme, colon, rest = url.partition(":")
     if not colon or scheme not in STORE_SCHEMES:
-        wanted = "must be memory:, sqlite:///PATH, redis://HOST:PORT/DB or rediss://…"
+        wanted = (
+            "must be memory:, sqlite:///PATH, redis://HOST:PORT/DB, rediss://…, redis+sentinel://… or redis+cluster://…"
+        )
         raise ValueError(f"{wanted}; got the scheme {shown(scheme if colon else '')}")
     if scheme == "sqlite" and (not rest.startswith("///") or len(rest) < len("///x")):
         raise ValueError(f"must be sqlite:///PATH; got {shown(url)}")
     if scheme == "memory" and rest:
         raise ValueError(f"must be memory: and nothing behind it; got {shown(url)}")
+    if scheme in redis_url.SCHEMES:
+        redis_url.read_address(url)
     return url
 
 

@@ -53,6 +53,8 @@ class Shelf:
         """Begin anew: read what the store knows, and seed the experiments it has never known."""
         records = {record.name: record for record in await self._store.experiments()}
         self.dossiers, self._unread = {}, {}
+        # The store may hold less than it did: see redis_lineage.py.
+        self._caches.clear()
         self.versions = {name: version for name, (version, _) in (await self._store.snapshots()).items()}
         for spec in self._config.experiments:
             record = records.get(spec.name)

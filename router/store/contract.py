@@ -73,6 +73,10 @@ class StoreUnavailable(StoreError):
     """
 
 
+class StoreReset(StoreUnavailable):
+    """The store is not the one that was known: it came back empty, older, or as another. Nobody goes on in silence."""
+
+
 class StoreCorrupt(StoreUnavailable):
     """What the store holds can't be read: a file that is damaged, or is no database."""
 

@@ -95,7 +95,7 @@ experiments:
     assert problems(tmp_path, text) == [
         "listen.grpc: must be \"host:port\" with a port of 0 to 65535; got '8500'",
         "workers: must be a whole number; got 'two'",
-        "store: must be memory:, sqlite:///PATH, redis://HOST:PORT/DB or rediss://…; got the scheme 'foo'",
+        "store: must be memory:, sqlite:///PATH, redis://HOST:PORT/DB, rediss://…, redis+sentinel://… or redis+cluster://…; got the scheme 'foo'",
         "backends.tfs-a.price_usd_per_hour: is missing: what one replica costs an hour, in dollars, or {feed: …, key: …}",
         "backends.tfs-a.max_in_flight: must be at least 1; got 0",
         "backends.tfs-a.prise_usd_per_hour: unknown setting; did you mean 'price_usd_per_hour'?",
@@ -263,7 +263,7 @@ def test_no_secret_is_ever_printed(tmp_path: Path) -> None:
     config = load(
         tmp_path,
         changed(
-            store="redis://user:pass-word@db:6379/0?password=pass-word",
+            store="redis://user:pass-word@db:6379/0?sentinel_password=pass-word",
             decision_keys=["k1:secret-secret-secret"],
             admin={"tokens": [{"name": "ops", "role": "admin", "sha256": digest}]},
         ),

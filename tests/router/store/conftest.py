@@ -1,21 +1,46 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from router.store import Store, open_store
+from tests.redis_server import RedisServer, redis_server
+from tests.router.store.samples import NOW
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(scope="session")
+def one_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis for all tests of this folder."""
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def redis(one_redis: RedisServer) -> RedisServer:
+    """A Redis that is empty and remembers no script."""
+    one_redis.tell("FLUSHALL")
+    one_redis.tell("SCRIPT", "FLUSH")
+    return one_redis
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a new store of each kind."""
+    if request.param == "redis":
+        found: str = request.getfixturevalue("redis").url
+        return found
     return "memory:" if request.param == "memory" else f"sqlite://{tmp_path}/store/turpin.db"
+
+
+def opened_at_now(url: str) -> Store:
+    """Return a store, not yet open, for which it is NOW."""
+    return open_store(url, unix_now=lambda: NOW)
 
 
 @pytest.fixture
 async def store(url: str) -> AsyncIterator[Store]:
     """A new, open store of each kind."""
-    opened = open_store(url)
+    opened = opened_at_now(url)
     await opened.open()
     yield opened
     await opened.close()

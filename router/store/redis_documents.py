@@ -1,0 +1,116 @@
+"""What lies in Redis beside the sums: documents with their histories, snapshots, the lease, and who is asked about them.
+
+Each call is checked against the lineage: an answer of a store that is not the one that was known is no answer.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from router.store import ledger
+from router.store.contract import DEPLOYMENTS_KEPT, HISTORY_KEPT, Entry, Record, StoreReset
+from router.store.redis_lineage import Beat, Lineage
+from router.store.redis_link import Answer, RedisLink
+from router.store.redis_rewards import RedisSums
+from router.store.redis_scripts import CHANGE, DOCUMENTS, Script
+
+BASE_KEY: Final = "{turpin}:"
+STORE_KEY: Final = BASE_KEY + "store"
+LEASE_KEY: Final = BASE_KEY + "lease"
+SEQUENCES_KEY: Final = BASE_KEY + "gateways:sequence"
+SEEN_KEY: Final = BASE_KEY + "gateways:seen"
+HEARTBEATS_KEY: Final = BASE_KEY + "gateways:heartbeat"
+SNAPSHOTS_KEY: Final = BASE_KEY + "snapshots"
+TOLD_KEY: Final = BASE_KEY + "history:told"
+
+
+class RedisDocuments:
+    """Runs the scripts on what lies beside the sums."""
+
+    def __init__(self, link: RedisLink, lineage: Lineage, sums: RedisSums) -> None:
+        self._link = link
+        self._lineage = lineage
+        self._sums = sums
+
+    async def kept(self, key: str) -> list[Record]:
+        """Return what a hash keeps behind its revision and a line break, by name."""
+        answer = await self.run(DOCUMENTS, [key], [], is_bulk=True)
+        records = []
+        for name, kept in zip(answer[1::2], answer[2::2], strict=True):
+            revision, _, document = kept.partition(b"\n")
+            records.append(Record(name.decode(), int(revision), document))
+        return sorted(records, key=lambda record: record.name)
+
+    async def change(
+        self,
+        table: str,
+        name: str,
+        expected: int | None,
+        document: bytes | None,
+        fence: int | None,
+        entries: Sequence[Entry],
+    ) -> None:
+        """Save (`document`), remove (None) or only tell of (`expected` None) a document; RevisionConflict or Fenced."""
+        keys = [LEASE_KEY, BASE_KEY + table, f"{BASE_KEY}{table}:order", SNAPSHOTS_KEY, TOLD_KEY]
+        arguments: list[str | bytes] = [
+            "" if fence is None else str(fence),
+            name,
+            "" if expected is None else str(expected),
+            "" if expected is None or document is None else str(expected + 1),
+            document or b"",
+            str(DEPLOYMENTS_KEPT if table == "deployments" else 0),
+            str(HISTORY_KEPT),
+        ]
+        for whose, entry in entries:
+            keys.append(history_key(whose))
+            arguments += (whose, bytes(entry))
+        answer = await self.run(CHANGE, keys, arguments)
+        if fence is not None:
+            check_fence(answer, fence)
+        if answer[0] == b"REVISION" and expected is not None:
+            ledger.check_revision(name, expected, int(answer[1]))
+
+    async def beat(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes]) -> Answer:
+        """Run a script that counts a beat; only those find out that a store that was refused is itself again."""
+        while True:
+            beats = str(self._lineage.last.beats)
+            answer = await self.run(script, keys, [beats, *arguments], is_beat=True)
+            if answer[0] != b"OLDER":
+                self._lineage.saw(Beat(int(answer[1]), float(answer[2])))
+                return answer
+            if not self._lineage.met_older(Beat(int(answer[1]), float(answer[2]))):
+                raise StoreReset(self._lineage.refusal)
+            self._sums.forget()
+
+    async def run(
+        self,
+        script: Script,
+        keys: Sequence[str],
+        arguments: Sequence[str | bytes],
+        *,
+        is_bulk: bool = False,
+        is_beat: bool = False,
+    ) -> Answer:
+        """Run a script on what lies beside the sums; raises StoreReset when the store is not the one that was known."""
+        while True:
+            if self._lineage.refusal and not is_beat:
+                raise StoreReset(self._lineage.refusal)
+            run = self._link.run_bulk if is_bulk else self._link.run
+            answer = await run(script, [STORE_KEY, *keys], [self._lineage.generation, *arguments])
+            if answer[0] != b"RESET":
+                return answer
+            _, generation, accepted, beats, beat_at = answer
+            beat = Beat(int(beats), float(beat_at))
+            if not self._lineage.met_other(generation.decode(), beat, is_accepted=accepted == b"1"):
+                raise StoreReset(self._lineage.refusal)
+            self._sums.forget()
+
+
+def history_key(name: str) -> str:
+    """Return the key of a history."""
+    return f"{BASE_KEY}history:{name}"
+
+
+def check_fence(answer: Answer, fence: int) -> None:
+    """Raise Fenced if that is what a script answered."""
+    if answer[0] == b"FENCED":
+        ledger.check_fence(fence, int(answer[1]))

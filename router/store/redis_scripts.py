@@ -1,0 +1,216 @@
+"""What Redis does in one step: Lua over integers that travel as strings, every refusal before the first write.
+
+Redis does not undo what a script wrote before it failed, so whatever can be refused is looked at first. No script
+computes with sums: HINCRBY adds in 64-bit integers and refuses to overflow, Lua's numbers are doubles.
+
+Each script answers a list that begins with a word: OK, or why nothing was done.
+"""
+
+from dataclasses import dataclass, field
+from hashlib import sha1
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script, and whether sending it again after a lost answer leaves the same state and a true answer."""
+
+    text: str
+    is_repeatable: bool
+    sha: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sha", sha1(self.text.encode(), usedforsecurity=False).hexdigest())
+
+
+# Beside documents and the lease. KEYS[1]: the store itself. ARGV[1]: the generation that the caller knows.
+_SAME_STORE = """
+local store = redis.call('HMGET', KEYS[1], 'generation', 'accepted', 'beats', 'beat_at')
+if store[1] ~= ARGV[1] then
+  return {'RESET', store[1] or '', store[2] or '', store[3] or '0', store[4] or '0'}
+end
+"""
+
+# ARGV[2]: the beats that the caller has seen. A store that counts fewer has gone back in time.
+_BEAT = """
+if tonumber(store[3]) < tonumber(ARGV[2]) then return {'OLDER', store[3], store[4]} end
+local time = redis.call('TIME')
+local beat_at = string.format('%d.%06d', time[1], time[2])
+local beats = string.format('%.0f', redis.call('HINCRBY', KEYS[1], 'beats', 1))
+redis.call('HSET', KEYS[1], 'beat_at', beat_at)
+"""
+
+OPEN = Script(
+    """
+local fresh = redis.call('HSETNX', KEYS[1], 'generation', ARGV[1])
+if fresh == 1 then redis.call('HSET', KEYS[1], 'schema', ARGV[2], 'accepted', '0', 'beats', '0', 'beat_at', '0') end
+local store = redis.call('HMGET', KEYS[1], 'generation', 'schema', 'beats', 'beat_at')
+return {'OK', store[1], store[2] or '0', store[3] or '0', store[4] or '0', tostring(fresh)}
+""",
+    is_repeatable=True,
+)
+
+ACCEPT = Script(
+    """
+redis.call('HSET', KEYS[1], 'generation', ARGV[1], 'schema', ARGV[2], 'accepted', '1')
+redis.call('HSETNX', KEYS[1], 'beats', '0')
+redis.call('HSETNX', KEYS[1], 'beat_at', '0')
+return {'OK'}
+""",
+    is_repeatable=True,
+)
+
+# KEYS: store, sequences. ARGV: generation, gateway.
+LAST_SEQUENCE = Script(
+    _SAME_STORE + "return {'OK', redis.call('HGET', KEYS[2], ARGV[2]) or ''}",
+    is_repeatable=True,
+)
+
+# KEYS: store, sequences, seen, heartbeats. ARGV: generation, beats, gateway, sequence, heartbeat, now, forget before.
+HEARTBEAT = Script(
+    _SAME_STORE
+    + _BEAT
+    + """
+local last = redis.call('HGET', KEYS[2], ARGV[3])
+if last and tonumber(ARGV[4]) <= tonumber(last) then return {'OK', beats, beat_at} end
+redis.call('HSET', KEYS[2], ARGV[3], ARGV[4])
+redis.call('HSET', KEYS[4], ARGV[3], ARGV[5])
+redis.call('ZADD', KEYS[3], ARGV[6], ARGV[3])
+for _, silent in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[7], 'LIMIT', 0, 100)) do
+  redis.call('HDEL', KEYS[2], silent)
+  redis.call('HDEL', KEYS[4], silent)
+  redis.call('ZREM', KEYS[3], silent)
+end
+return {'OK', beats, beat_at}
+""",
+    is_repeatable=True,
+)
+
+# KEYS: store, seen, heartbeats. ARGV: generation, since.
+HEARTBEATS = Script(
+    _SAME_STORE
+    + """
+local answer = {'OK'}
+for _, gateway in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[2], '+inf')) do
+  answer[#answer + 1] = gateway
+  answer[#answer + 1] = redis.call('HGET', KEYS[3], gateway)
+end
+return answer
+""",
+    is_repeatable=True,
+)
+
+# KEYS: store, lease. ARGV: generation, beats, owner, now, expires_at.
+LEASE = Script(
+    _SAME_STORE
+    + _BEAT
+    + """
+local lease = redis.call('HMGET', KEYS[2], 'holder', 'epoch', 'expires_at')
+local epoch = lease[2] or '0'
+if lease[1] ~= ARGV[3] then
+  if lease[1] and lease[1] ~= '' and tonumber(lease[3]) > tonumber(ARGV[4]) then
+    return {'TAKEN', beats, beat_at}
+  end
+  epoch = string.format('%.0f', redis.call('HINCRBY', KEYS[2], 'epoch', 1))
+end
+redis.call('HSET', KEYS[2], 'holder', ARGV[3], 'expires_at', ARGV[5])
+return {'OK', beats, beat_at, epoch}
+""",
+    is_repeatable=True,
+)
+
+# KEYS: store, lease. ARGV: generation, owner.
+RELEASE = Script(
+    _SAME_STORE
+    + """
+if redis.call('HGET', KEYS[2], 'holder') == ARGV[2] then redis.call('HSET', KEYS[2], 'holder', '', 'expires_at', '0') end
+return {'OK'}
+""",
+    is_repeatable=True,
+)
+
+# ARGV[2]: the fence, or nothing. A document is kept behind its revision and a line break.
+_FENCE = """
+local epoch = redis.call('HGET', KEYS[2], 'epoch') or '0'
+if ARGV[2] ~= '' and ARGV[2] ~= epoch then return {'FENCED', epoch} end
+local function number_of(kept)
+  return kept and string.sub(kept, 1, string.find(kept, '\\n', 1, true) - 1) or nil
+end
+"""
+
+# KEYS: store, lease, documents, order, snapshots, told, then a history for each entry.
+# ARGV: generation, fence, name, expected revision ('': only tell), new revision ('': remove), document, documents kept
+# (0: all), entries of history kept, then the name and the text of each entry.
+CHANGE = Script(
+    _SAME_STORE
+    + _FENCE
+    + """
+if ARGV[4] ~= '' then
+  local revision = number_of(redis.call('HGET', KEYS[3], ARGV[3])) or '0'
+  if revision ~= ARGV[4] then return {'REVISION', revision} end
+  if ARGV[5] == '' then
+    redis.call('HDEL', KEYS[3], ARGV[3])
+    redis.call('HDEL', KEYS[5], ARGV[3])
+  else
+    redis.call('HSET', KEYS[3], ARGV[3], ARGV[5] .. '\\n' .. ARGV[6])
+  end
+  if ARGV[7] ~= '0' then
+    local newest = redis.call('ZREVRANGE', KEYS[4], 0, 0, 'WITHSCORES')
+    redis.call('ZADD', KEYS[4], string.format('%.0f', tonumber(newest[2] or '0') + 1), ARGV[3])
+    for _, oldest in ipairs(redis.call('ZRANGE', KEYS[4], 0, -tonumber(ARGV[7]) - 1)) do
+      redis.call('HDEL', KEYS[3], oldest)
+      redis.call('ZREM', KEYS[4], oldest)
+    end
+  end
+end
+for i = 7, #KEYS do
+  local whose, entry = ARGV[9 + 2 * (i - 7)], ARGV[10 + 2 * (i - 7)]
+  redis.call('RPUSH', KEYS[i], entry)
+  redis.call('LTRIM', KEYS[i], -tonumber(ARGV[8]), -1)
+  redis.call('HINCRBY', KEYS[6], whose, 1)
+end
+return {'OK'}
+""",
+    is_repeatable=False,
+)
+
+# KEYS: store, told, history. ARGV: generation, name, limit, before ('': all).
+PAGE = Script(
+    _SAME_STORE
+    + """
+local length = redis.call('LLEN', KEYS[3])
+local first = tonumber(redis.call('HGET', KEYS[2], ARGV[2]) or '0') - length + 1
+local stop = length - 1
+if ARGV[4] ~= '' then stop = math.min(stop, tonumber(ARGV[4]) - first - 1) end
+local start = math.max(0, stop - tonumber(ARGV[3]))
+if stop < 0 then return {'OK', '0'} end
+local answer = redis.call('LRANGE', KEYS[3], start, stop)
+table.insert(answer, 1, 'OK')
+table.insert(answer, 2, string.format('%.0f', first + start))
+return answer
+""",
+    is_repeatable=True,
+)
+
+# KEYS: store, lease, snapshots. ARGV: generation, fence, name, version, snapshot.
+PUBLISH = Script(
+    _SAME_STORE
+    + _FENCE
+    + """
+local current = number_of(redis.call('HGET', KEYS[3], ARGV[3]))
+if current and tonumber(current) > tonumber(ARGV[4]) then return {'VERSION', current} end
+redis.call('HSET', KEYS[3], ARGV[3], ARGV[4] .. '\\n' .. ARGV[5])
+return {'OK'}
+""",
+    is_repeatable=True,
+)
+
+# KEYS: store, documents. ARGV: generation.
+DOCUMENTS = Script(
+    _SAME_STORE
+    + """
+local answer = redis.call('HGETALL', KEYS[2])
+table.insert(answer, 1, 'OK')
+return answer
+""",
+    is_repeatable=True,
+)
