@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 import typer
 
 from turpin.token import read_token
+from turpin.transport import tls_context
 
 EXIT_FAILED: Final = 1
 EXIT_BAD_INPUT: Final = 2
@@ -78,8 +79,9 @@ class Gateway(NamedTuple):
         headers |= {"Turpin-Reason": plain(reason)} if reason else {}
         request = urllib.request.Request(self.admin.rstrip("/") + path, data=raw, headers=headers, method=method)  # noqa: S310 the scheme is checked
         # No proxy: the admin port is near, and a token must not pass through one that nobody meant.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _Stay)
         try:
+            secure = [urllib.request.HTTPSHandler(context=tls_context())] if url.scheme == "https" else []
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _Stay, *secure)
             with opener.open(request, timeout=_TIMEOUT_S) as answer:
                 return Answer(answer.status, _object(answer.read()), answer.headers.get("ETag", ""))
         except urllib.error.HTTPError as error:

@@ -20,6 +20,7 @@ from router.backends import dispatchers, pools
 from router.call_counts import CallCounts
 from router.config import Config
 from router.config.fields import split_address
+from router.config.tls import grpc_of, https_of
 from router.decisions import Keyring
 from router.fronts.access import Access
 from router.fronts.decide import DecideRoute
@@ -170,9 +171,12 @@ class DataPlane:
             for dispatcher in self._dispatchers.values():
                 await stack.enter_async_context(dispatcher)
             await stack.enter_async_context(self._mirror)
-            runner, http = await serve_http(self._http.application(), host, port, is_shared=self._is_shared)
+            tls = self._config.tls
+            runner, http = await serve_http(
+                self._http.application(), host, port, is_shared=self._is_shared, tls=https_of(tls.http)
+            )
             stack.push_async_callback(runner.cleanup)
-            grpc = await self._grpc.server.start(self._config.listen.grpc)
+            grpc = await self._grpc.server.start(self._config.listen.grpc, credentials=grpc_of(tls.grpc))
             stack.push_async_callback(self._grpc.server.stop, DRAIN_S)
             async with asyncio.TaskGroup() as tasks:
                 sync = tasks.create_task(self._sync(), name="sync with the store")

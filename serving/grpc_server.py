@@ -81,15 +81,18 @@ class GrpcServer:
         self._server.add_generic_rpc_handlers(self._services(routes))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
-    async def start(self, address: str, *others: str) -> int:
+    async def start(self, address: str, *others: str, credentials: Any = None) -> int:
         """Listen on host:port, and return the port, the free one that was found when 0 was asked for. OSError.
 
-        `others` are more addresses, as `unix:/path/of/a/socket`.
+        `others` are more addresses, as `unix:/path/of/a/socket`. `credentials`: gRPC's, for TLS; None: plain.
         """
         ports = []
         for one in (address, *others):
             try:
-                ports.append(int(self._server.add_insecure_port(one)))
+                if credentials is None:
+                    ports.append(int(self._server.add_insecure_port(one)))
+                else:
+                    ports.append(int(self._server.add_secure_port(one, credentials)))
             except RuntimeError as error:
                 raise OSError(f"can't listen on {one} (gRPC): {error}") from error
         await self._server.start()

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import secrets
 import ssl
 import time
@@ -81,6 +82,22 @@ def idempotency_key() -> str:
     return secrets.token_urlsafe(16)
 
 
+def tls_context() -> ssl.SSLContext:
+    """Return what https needs; OSError that names TURPIN_CLIENT_CERT when that file can't be used.
+
+    Servers are believed whose CA the system knows, or the file in SSL_CERT_FILE. TURPIN_CLIENT_CERT, a PEM file with our
+    certificate and its key, is shown to those that ask for one.
+    """
+    context = ssl.create_default_context()
+    own = os.environ.get("TURPIN_CLIENT_CERT")
+    if own:
+        try:
+            context.load_cert_chain(own)
+        except OSError as error:
+            raise OSError(f"TURPIN_CLIENT_CERT={own} is no certificate with its key: {error}") from error
+    return context
+
+
 def send(url: Url, call: Call, *, token: str, timeout_s: float) -> Answer:
     """Make a call; TurpinError of the right kind when it fails. All tries together end by `timeout_s`."""
     deadline = time.monotonic() + timeout_s
@@ -104,8 +121,9 @@ def send(url: Url, call: Call, *, token: str, timeout_s: float) -> Answer:
 
 
 def _once(url: Url, call: Call, token: str, deadline: float) -> Answer:
-    connection = _connection(url, _left_s(deadline, url))
+    connection: http.client.HTTPConnection | None = None
     try:
+        connection = _connection(url, _left_s(deadline, url))
         try:
             _write(connection, url, call, token)
         except (BrokenPipeError, ConnectionResetError):
@@ -124,7 +142,8 @@ def _once(url: Url, call: Call, token: str, deadline: float) -> Answer:
         reason = str(error) or type(error).__name__
         raise Unreachable(f"no gateway answers at {url}: {reason}. Is `turpin serve` running there?") from error
     finally:
-        connection.close()
+        if connection is not None:
+            connection.close()
     headers = {name.lower(): value for name, value in response.getheaders()}
     return Answer(response.status, _json(bytes(content), response.status, url), headers)
 
@@ -132,7 +151,7 @@ def _once(url: Url, call: Call, token: str, deadline: float) -> Answer:
 def _connection(url: Url, timeout_s: float) -> http.client.HTTPConnection:
     # Proxies of the environment are not asked: the gateway is near, and a token must not pass through one nobody meant.
     if url.is_secure:
-        return http.client.HTTPSConnection(url.host, url.port, timeout=timeout_s, context=ssl.create_default_context())
+        return http.client.HTTPSConnection(url.host, url.port, timeout=timeout_s, context=tls_context())
     return http.client.HTTPConnection(url.host, url.port, timeout=timeout_s)
 
 

@@ -23,6 +23,7 @@ from router.admin.token import made_token
 from router.aggregate import Aggregate
 from router.config import Config
 from router.config.fields import split_address
+from router.config.tls import https_of
 from router.control.feeds import Feeds
 from router.deploy.uploads import Uploads
 from router.fronts.http import serve_http
@@ -70,11 +71,15 @@ async def listen(
     app = application(gate, *(part.handlers() for part in parts))
     tasks = await stack.enter_async_context(asyncio.TaskGroup())
     stack.callback(tasks.create_task(bypasses.run(), name="bypasses the store has not heard of").cancel)
-    runner, port = await serve_http(app, *split_address(config.listen.admin), is_shared=False)
+    tls = config.tls
+    runner, port = await serve_http(app, *split_address(config.listen.admin), is_shared=False, tls=https_of(tls.admin))
     stack.push_async_callback(runner.cleanup)
     if config.listen.metrics is not None:
         extra, _ = await serve_http(
-            health.metrics_application(gate), *split_address(config.listen.metrics), is_shared=False
+            health.metrics_application(gate),
+            *split_address(config.listen.metrics),
+            is_shared=False,
+            tls=https_of(tls.metrics),
         )
         stack.push_async_callback(extra.cleanup)
     return port

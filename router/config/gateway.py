@@ -15,6 +15,7 @@ from router.config.experiment import Experiment
 from router.config.experiment_files import backend_problems, model_problems, read_experiments, served_problems
 from router.config.fields import Name, Secret, hide_unless_revealed, is_loopback
 from router.config.settings import Admin, Backend, Journal, Limits, Listen, Rewards
+from router.config.tls import Tls
 from router.config.unused import unused_settings
 from router.decisions import KEY_BYTES_MIN, Keyring
 from router.store import redis_url
@@ -39,12 +40,6 @@ def _check_store(url: str) -> str:
     return url
 
 
-def _check_tls(tls: dict[str, Any]) -> dict[str, Any]:
-    if tls:
-        raise ValueError("not supported yet; put a proxy that ends TLS in front of the gateway")
-    return tls
-
-
 class Config(Document):
     """All settings of a gateway, checked; experiments from files are read in."""
 
@@ -63,7 +58,7 @@ class Config(Document):
     experiments: Annotated[tuple[Experiment, ...], Strict(False)] = ()
     admin: Admin = Admin()
     rewards: Rewards = Rewards()
-    tls: Annotated[dict[str, Any], AfterValidator(_check_tls)] = Field(default={})
+    tls: Tls = Tls()
     limits: Limits = Limits()
     journal: Journal = Journal()
 

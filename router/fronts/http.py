@@ -4,6 +4,7 @@ aiohttp's own traps, each measured (a compressed body stalls all others for 2.45
 bodies): hence the settings of the runner in `serve_http`, and the deadline around every body.
 """
 
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
@@ -81,7 +82,9 @@ async def _bulkhead(request: web.Request, handler: Handler) -> web.StreamRespons
         return json_response(rest.error_body("internal error of the gateway"), InternalError.code.http_status)
 
 
-async def serve_http(app: web.Application, host: str, port: int, *, is_shared: bool) -> tuple[web.AppRunner, int]:
+async def serve_http(
+    app: web.Application, host: str, port: int, *, is_shared: bool, tls: ssl.SSLContext | None = None
+) -> tuple[web.AppRunner, int]:
     """Listen, with the settings that make aiohttp fit for the open; OSError if the address can't be had."""
     runner = web.AppRunner(
         app,
@@ -93,7 +96,7 @@ async def serve_http(app: web.Application, host: str, port: int, *, is_shared: b
         shutdown_timeout=DRAIN_S,
     )
     await runner.setup()
-    site = web.TCPSite(runner, host, port, reuse_port=is_shared or None)
+    site = web.TCPSite(runner, host, port, reuse_port=is_shared or None, ssl_context=tls)
     try:
         await site.start()
     except OSError as error:

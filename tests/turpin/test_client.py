@@ -285,3 +285,10 @@ def test_importing_the_client_is_cheap() -> None:
 
     loaded = {name.split(".")[0] for name in ran.stdout.split()}
     assert loaded & {"router", "serving", "bandits", "aiohttp", "numpy", "grpc", "yaml", "pydantic", "rich"} == set()
+
+
+def test_client_certificate_that_cant_be_used_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TURPIN_CLIENT_CERT", f"{tmp_path}/gone.pem")
+
+    with pytest.raises(errors.Unreachable, match=r"TURPIN_CLIENT_CERT=.*gone\.pem is no certificate"):
+        client("https://127.0.0.1:1").experiments()

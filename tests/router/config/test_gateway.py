@@ -82,7 +82,7 @@ store: "foo:bar"
 workerz: 2
 workers: two
 listen: {grpc: "8500"}
-tls: {cert: x}
+tls: {grpc: {cert: x}}
 backends:
   tfs-a: {target: "tfs:8500", prise_usd_per_hour: 0.5, max_in_flight: 0}
   tfs-g: {target: [], price_usd_per_hour: -1, max_in_flight: many}
@@ -108,7 +108,8 @@ experiments:
         "experiments[0].objective.value_usd: must be more than 0; got 0",
         'experiments[0].objective.reward.window: must be a duration with a unit (ms, s, m, h or d) such as "30m";'
         " got 30",
-        "tls: not supported yet; put a proxy that ends TLS in front of the gateway",
+        "tls.grpc.cert: must be an absolute path; got 'x'",
+        "tls.grpc.key: is missing: the file of its key, without a passphrase",
         "workerz: unknown setting; did you mean 'workers'?",
         "experiments[0].arms[0].backend: no backend 'tfs-x'; there are tfs-a, tfs-g",
     ]
