@@ -127,7 +127,7 @@ def _control(config: Config, store: Store, control: Pools, metrics: Metrics) -> 
         feeds=feeds,
         metrics=metrics,
         unix_now=unix_now,
-        is_leading=lambda: leader.is_leading,
+        fence=lambda: leader.fence,
     )
     return leader, feeds, accounts
 

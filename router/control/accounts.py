@@ -8,6 +8,7 @@ import msgspec
 import structlog
 
 from router import heartbeat, snapshot
+from router.control.bill_book import BillBook
 from router.control.bills import Bills, Loaded, Place
 from router.control.feeds import Feeds
 from router.metrics import OTHER, Metrics
@@ -19,13 +20,15 @@ from serving.upstream import Upstream
 log = structlog.get_logger(__name__)
 
 _LOOK_S: Final = 1.0
+# A leader that is killed takes so much with it. One row a backend is written each time.
+_KEEP_S: Final = 10.0
 # A gateway silent for longer is gone.
 _SILENT_S: Final = 10.0
 _PICO: Final = 1e-12
 
 
 class Accounts:
-    """The bills since this process began, as `/admin/v1/costs` shows them. Mutable: they grow each second."""
+    """The bills since the store has known any, as `/admin/v1/costs` shows them. Mutable: they grow each second."""
 
     def __init__(
         self,
@@ -36,31 +39,37 @@ class Accounts:
         feeds: Feeds,
         metrics: Metrics,
         unix_now: Callable[[], float],
-        is_leading: Callable[[], bool],
+        fence: Callable[[], int | None],
     ) -> None:
         """`sights` returns what each replica of a backend said last, None for one without an answer. Of all gateways on a
-        store only the one that leads counts idle time in its metrics.
+        store only the one that leads, whose lease has this `fence`, counts idle time in its metrics and keeps the bills.
         """
         self._store, self._upstreams, self._feeds, self._metrics = store, upstreams, feeds, metrics
         self._sights = sights
-        self._unix_now, self._is_leading = unix_now, is_leading
+        self._unix_now, self._fence = unix_now, fence
         self._loaded: dict[Place, frozenset[Loaded]] = {}
         self._arms: dict[tuple[str, Loaded], tuple[str, str]] = {}
         self._told_pico: dict[tuple[str, Loaded], int] = {}
-        self._began_at = unix_now()
+        self._is_read, self._kept_at = False, 0.0
         self.bills = Bills()
+        self._book = BillBook(store, self.bills, fence, unix_now())
 
     async def run(self) -> None:
         """Look and count for ever; while the store is away the workers' counts wait."""
         loop = asyncio.get_running_loop()
         while True:
             try:
+                if not self._is_read:
+                    await self._resume()
                 await self._read_arms()
                 self._look()
                 raw = await self._store.heartbeats(self._unix_now(), _SILENT_S)
                 beats = {gateway: heartbeat.decode(one).replicas for gateway, one in raw.items() if one}
                 self.bills.observe(loop.time(), beats, self._loaded, self._feeds.prices_usd_per_hour())
                 self._tell_idle()
+                if loop.time() - self._kept_at >= _KEEP_S:
+                    self._kept_at = loop.time()
+                    await self._keep()
             except StoreError:
                 # The leader says it.
                 pass
@@ -68,11 +77,28 @@ class Accounts:
                 log.exception("accounts failed")
             await asyncio.sleep(_LOOK_S)
 
+    async def _resume(self) -> None:
+        """Go on from the bills that are kept; what they have in idle money was told by another process."""
+        await self._book.read()
+        self._all_told()
+        self._is_read = True
+
+    async def _keep(self) -> None:
+        """Keep the bills. What is folded, or taken over from another leader, is no news for the metrics."""
+        self.bills.fold(self._loaded)
+        try:
+            await self._book.write(sorted(self.bills.time_ns))
+        finally:
+            self._all_told()
+
+    def _all_told(self) -> None:
+        self._told_pico = {key: bill.idle_pico_usd for key, bill in self.bills.of.items()}
+
     def view(self) -> dict[str, Any]:
         """Return all bills as plain JSON values: dollars and seconds since `since` (unix s)."""
         bills = self.bills
         return {
-            "since": self._began_at,
+            "since": self._book.since,
             "backends": [
                 {
                     "backend": backend,
@@ -117,7 +143,7 @@ class Accounts:
         for key, bill in self.bills.of.items():
             more = bill.idle_pico_usd - self._told_pico.get(key, 0)
             self._told_pico[key] = bill.idle_pico_usd
-            if more and self._is_leading():
+            if more > 0 and self._fence() is not None:
                 experiment, arm = self._arms.get(key, ("", OTHER))
                 self._metrics.cost_usd.labels(experiment, arm, "idle").inc(more * _PICO)
 

@@ -20,6 +20,8 @@ _CARRIED_MAX_NS: Final = 2_000_000_000
 # A version on a backend: (model, version as text; "" where the request left it to the server).
 Loaded = tuple[str, str]
 Place = tuple[str, str]  # backend, replica
+# Whatever has no name of its own: requests that left the version to the server, and versions that went long ago.
+_FOLDED: Final = ("", "")
 
 
 @dataclass(slots=True)
@@ -39,6 +41,18 @@ class Bill:
     idle_ns: int = 0
     busy_pico_usd: int = 0
     idle_pico_usd: int = 0
+
+    def add(self, other: "Bill") -> None:
+        """Have this one pay for the other, too."""
+        self.busy_ns += other.busy_ns
+        self.idle_ns += other.idle_ns
+        self.busy_pico_usd += other.busy_pico_usd
+        self.idle_pico_usd += other.idle_pico_usd
+
+
+# So many versions of a backend have bills of their own. Of more, those that came first and are not loaded any more are
+# folded into one: years of deployments fill no memory, and the sum stays.
+VERSIONS_KEPT: Final = 200
 
 
 @dataclass(slots=True)
@@ -78,6 +92,15 @@ class Bills:
         for place in self._replicas.keys() - loaded.keys():
             del self._replicas[place]
         self._heard = {key: beat for key, beat in self._heard.items() if key[0] in beats and key[1] in loaded}
+
+    def fold(self, loaded: Mapping[Place, Iterable[Loaded]]) -> None:
+        """Put together what versions have cost that went long ago, where there are more than VERSIONS_KEPT."""
+        there = {(backend, version) for (backend, _), versions in loaded.items() for version in versions}
+        for backend in {backend for backend, _ in self.of}:
+            mine = [key for key in self.of if key[0] == backend]
+            gone = [key for key in mine if key not in there and key[1] != _FOLDED]
+            for key in gone[: max(0, len(mine) - VERSIONS_KEPT)]:
+                self.of[backend, _FOLDED].add(self.of.pop(key))
 
     def _charge(
         self,

@@ -77,11 +77,6 @@ class Leader:
         )
 
     @property
-    def is_leading(self) -> bool:
-        """Whether this process held the lease at its last turn."""
-        return self._fence is not None
-
-    @property
     def fence(self) -> int | None:
         """The fencing epoch of the lease this process held at its last turn; None when it held none."""
         return self._fence

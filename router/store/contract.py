@@ -10,41 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from bandits import delay_bins
-
-FIELDS = (
-    "decisions",
-    "unlearned_decisions",
-    "rows",
-    "errors",
-    "busy_ns",
-    "cost_pico_usd",
-    "rewards",
-    "reward_q",
-    "reward_q2",
-    "delay_ms",
-    "unlearned_rewards",
-    "unlearned_reward_q",
-    "late_rewards",
-    "assigned",
-    "cancelled",
-    "unlearned_errors",
-    "log_moment",
-    "calls",
-    "failed_calls",
-    "slow_calls",
-    *delay_bins.FIELDS,
-    "other_event_rewards",
-    "other_event_reward_q",
-)
-"""The names of what is added up in a cell, in the order in which stores keep them: new ones go to the end.
-
-Of what may be learned from, each drawn request ends once: `assigned` = `decisions` + `errors` + `cancelled` (its client
-left) + those in flight. The second try of a retried one is unlearned. `delay_bin_NN` counts conversions by when they
-came within the window. `other_event_…` are those of `unlearned_…` whose event is not the one that is learned from.
-`log_moment` stands in cells of its own, whose
-blocks are negative: see router/ledger.py.
-"""
+from router.store.fields import FIELDS as FIELDS
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
@@ -174,7 +140,7 @@ class Reward:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One experiment, backend, deployment or price as it is stored; `revision` counts its changes from 1."""
+    """One experiment, backend, deployment, price or bill as it is stored; `revision` counts its changes from 1."""
 
     name: str
     revision: int
@@ -271,6 +237,12 @@ class Store(Protocol):
         self, name: str, document: bytes, expected_revision: int, fence: int | None, entries: Sequence[Entry] = ()
     ) -> int:
         """Store what is held of a backend's price; as `save_experiment` does an experiment."""
+
+    async def bills(self) -> list[Record]:
+        """Return what model servers have cost so far, by name of the backend."""
+
+    async def save_bill(self, name: str, document: bytes, expected_revision: int, fence: int) -> int:
+        """Store what a backend has cost so far; as `save_experiment` does an experiment."""
 
     async def append_history(self, name: str, entry: bytes, fence: int) -> None:
         """Add an entry to an experiment's history, which keeps the last HISTORY_KEPT. Raises Fenced."""

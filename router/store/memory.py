@@ -41,6 +41,7 @@ class MemoryStore:
         self._backends: dict[str, Record] = {}
         self._deployments: dict[str, Record] = {}  # the one written longest ago first
         self._prices: dict[str, Record] = {}
+        self._bills: dict[str, Record] = {}
         self._history: dict[str, deque[tuple[int, bytes]]] = {}  # numbered from 1
         self._snapshots: dict[str, tuple[int, bytes]] = {}
         self._lease = ledger.Lease()
@@ -174,6 +175,15 @@ class MemoryStore:
         revision = self._save(self._prices, Record(name, expected_revision + 1, bytes(document)), fence)
         self._tell(entries)
         return revision
+
+    async def bills(self) -> list[Record]:
+        """Return what model servers have cost so far."""
+        self._require_open()
+        return [record for _, record in sorted(self._bills.items())]
+
+    async def save_bill(self, name: str, document: bytes, expected_revision: int, fence: int) -> int:
+        """Store what a backend has cost so far."""
+        return self._save(self._bills, Record(name, expected_revision + 1, bytes(document)), fence)
 
     async def append_history(self, name: str, entry: bytes, fence: int) -> None:
         """Add an entry to an experiment's history."""

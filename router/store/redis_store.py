@@ -199,6 +199,14 @@ class RedisStore:
         """Store what is held of a backend's price, and tell histories of it."""
         return await self._save("prices", name, document, expected_revision, fence, entries)
 
+    async def bills(self) -> list[Record]:
+        """Return what model servers have cost so far."""
+        return await self._documents("bills")
+
+    async def save_bill(self, name: str, document: bytes, expected_revision: int, fence: int) -> int:
+        """Store what a backend has cost so far."""
+        return await self._save("bills", name, document, expected_revision, fence)
+
     async def append_history(self, name: str, entry: bytes, fence: int) -> None:
         """Add an entry to an experiment's history."""
         await self._beside.change("experiments", name, None, None, fence, [Entry(name, entry)])

@@ -154,6 +154,17 @@ class SqliteStore:
             lambda transaction: transaction.save("prices", name, document, expected_revision, fence, tuple(entries))
         )
 
+    async def bills(self) -> list[Record]:
+        """Return what model servers have cost so far."""
+        rows = await self._rows("SELECT name, revision, document FROM bills ORDER BY name")
+        return [Record(*row) for row in rows]
+
+    async def save_bill(self, name: str, document: bytes, expected_revision: int, fence: int) -> int:
+        """Store what a backend has cost so far."""
+        return await self._write(
+            lambda transaction: transaction.save("bills", name, document, expected_revision, fence)
+        )
+
     async def append_history(self, name: str, entry: bytes, fence: int) -> None:
         """Add an entry to an experiment's history."""
         await self._write(lambda transaction: transaction.append_history(name, entry, fence))

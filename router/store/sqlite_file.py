@@ -19,8 +19,8 @@ from router.store.contract import (
 
 # "TURP" in ASCII: tells our files from those of other programs, as `file` does too.
 _APPLICATION_ID = 0x54555250
-# 2: more fields in sums. 3: backends. 4: deployments. 5: prices. 6: when sums changed.
-SCHEMA_VERSION = 7
+# 2 and 7: more fields in sums. 3: backends. 4: deployments. 5: prices. 6: when sums changed. 8: bills.
+SCHEMA_VERSION = 8
 # STRICT tables came with 3.37; without them SQLite would turn an overflowing integer into a float in silence.
 _SQLITE_MIN = (3, 37, 0)
 # Below CALL_TIMEOUT_S, so that a caller learns of the lock and not only that time ran out.
@@ -33,7 +33,7 @@ _NO_ACCESS = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_P
 # The tables of documents that came after the first version.
 _DOCUMENTS = " ".join(
     f"CREATE TABLE IF NOT EXISTS {table} (name TEXT PRIMARY KEY, revision INTEGER NOT NULL, document BLOB NOT NULL) STRICT;"
-    for table in ("backends", "deployments", "prices")
+    for table in ("backends", "deployments", "prices", "bills")
 )
 
 # By `changed` a reader finds what is new: it counts the writes of an epoch's sums.

@@ -89,7 +89,7 @@ class Transaction:
 
     def save(
         self,
-        table: Literal["experiments", "backends", "deployments", "prices"],
+        table: Literal["experiments", "backends", "deployments", "prices", "bills"],
         name: str,
         document: bytes,
         expected_revision: int,

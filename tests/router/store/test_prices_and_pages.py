@@ -1,4 +1,4 @@
-"""What every store promises of prices, and of pages of histories."""
+"""What every store promises of prices and bills, and of pages of histories."""
 
 import pytest
 
@@ -18,6 +18,21 @@ class TestPrices:
 
         assert await store.prices() == [Record("tfs", 2, b"accepted")]
         assert await store.history("/audit", 9) == [b"who"]
+
+
+class TestBills:
+    async def test_what_a_backend_has_cost_is_the_leader_s_to_write(self, store: Store) -> None:
+        fence = await store.lease("leader", NOW, 60.0)
+        assert fence is not None
+        assert await store.save_bill("tfs", b"1", 0, fence) == 1
+        assert await store.save_bill("tfs", b"2", 1, fence) == 2
+        with pytest.raises(RevisionConflict):
+            await store.save_bill("tfs", b"3", 1, fence)
+        with pytest.raises(Fenced):
+            await store.save_bill("tfs", b"4", 2, fence - 1)
+
+        assert await store.bills() == [Record("tfs", 2, b"2")]
+        assert await store.prices() == []
 
 
 class TestPages:

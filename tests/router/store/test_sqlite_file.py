@@ -238,6 +238,7 @@ def test_a_file_of_an_older_version_gets_the_fields_it_lacks_and_keeps_its_sums(
     connection.execute("DROP TABLE backends")
     connection.execute("DROP TABLE deployments")
     connection.execute("DROP TABLE prices")
+    connection.execute("DROP TABLE bills")
     connection.execute("PRAGMA user_version = 1")
     connection.close()
 
@@ -248,7 +249,7 @@ def test_a_file_of_an_older_version_gets_the_fields_it_lacks_and_keeps_its_sums(
         await store.flush("h", 1, {CELL: {"log_moment": -3, "rows": 1}}, b"", NOW)
         sums = await store.sums(CELL.epoch)
         assert (await store.sums_since(CELL.epoch, stamp)).cells == sums
-        assert (await store.backends(), await store.deployments(), await store.prices()) == ([], [], [])
+        assert [await of() for of in (store.backends, store.deployments, store.prices, store.bills)] == [[]] * 4
         await store.close()
         return sums[CELL.arm, CELL.block]
 
