@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bandits import drift, readiness, segmented, spreading, sprint
 from bandits.alarm import Alarm
+from bandits.draws import narrowed
 from bandits.evidence import GridCache
 from bandits.gate import Gate, claim_of, examine
 from bandits.question import ArmFacts, Assessment, Question, SegmentFacts, SprintFacts
@@ -25,10 +26,12 @@ Bools = NDArray[np.bool_]
 # A single arm may go when it is hardly ever best and dropping it costs next to nothing (bandit-science.md, Part II §3).
 RETIRE_P_BEST_MAX = 0.01
 RETIRE_DROP_MAX = 0.001
-# A sprint goes on until this many times the value is in doubt with which it began: estimates waver while it brings
-# evidence, and each change of shares costs a stratum. Measured at 5 % and 6 % under a daily rhythm with 60 runs each, K=5
-# ended after 59k requests without and 53k with it, K=3 after 27k and 26k, at the same regret; none ended wrong.
-SPRINT_HOLD = 3.0
+# A sprint begins before all is drained, at this many times the value that may be in doubt, and goes on until twice as
+# much is: estimates waver while it brings evidence, and each change of shares costs a stratum. Measured at 5 % and 6 %
+# under a daily rhythm, 100 runs each (begins at, ends at): (1, 3) ended after 16k requests, nine in ten by 32k; (3, 3)
+# after 15k and 25k; (3, 6) after 14k and 25k; (5, 10) after 14k and 25k; at the same regret; none ended wrong.
+SPRINT_AT = 3.0
+SPRINT_HOLD = 6.0
 _DAY_S = 86_400.0
 
 
@@ -57,7 +60,14 @@ def assess(question: Question, cache: GridCache | None = None, memory: SegmentMe
     is_over = is_drained and (None not in judged.serves if table.parts else is_confirmed)
     wants_sprint = is_drained or (not lacking.waits and _wants_sprint(table, scale))
     facts = _sprint(table, gate, is_wanted=wants_sprint and not is_over)
-    spread = _spread(table, gate, judged, is_confirmed=is_confirmed, is_sprint=facts.is_running)
+    spread = _spread(
+        table,
+        gate,
+        judged,
+        is_confirmed=is_confirmed,
+        is_sprint=facts.is_running,
+        is_hurried=not lacking.waits,
+    )
     value_usd = question.objective.value_usd
     leaving = _leaving(table, gate.refuted, judged.needed, scale, is_ready=not unready, is_over=is_over)
     return Assessment(
@@ -116,13 +126,15 @@ def _is_spent(table: Table) -> bool:
     question, leader = table.question, table.place.leader
     if not (question.stop.idle_counts and question.keeping_usd_day > 0.0 and table.is_live.any()):
         return False
-    shares = spreading.by_policy(question, table.is_live, table.steering, is_untried=False)
+    shares = spreading.by_policy(question, table.is_live, _steering(table, is_hurried=True), is_untried=False)
     given_up = sprint.given_up_usd(shares, table.earned, leader) * question.requests_per_day
     horizon_days = (question.stop.max_duration_s - question.age_s) / _DAY_S
     return not pays(lambda days: _worth_usd_day(table, shares, days), question.keeping_usd_day + given_up, horizon_days)
 
 
-def _spread(table: Table, gate: Gate, judged: segmented.Judged, *, is_confirmed: bool, is_sprint: bool) -> _Spread:
+def _spread(
+    table: Table, gate: Gate, judged: segmented.Judged, *, is_confirmed: bool, is_sprint: bool, is_hurried: bool
+) -> _Spread:
     """Return the shares of traffic: equal at first, then the policy's, then the sprint's; with floor and caps."""
     question, is_live, parts = table.question, table.is_live, table.parts
     is_untried = _is_untried(table)
@@ -138,12 +150,24 @@ def _spread(table: Table, gate: Gate, judged: segmented.Judged, *, is_confirmed:
         shares = (
             _sprint_shares(table, gate)
             if is_sprint
-            else spreading.by_policy(question, is_live, table.steering, is_untried=is_untried)
+            else spreading.by_policy(question, is_live, _steering(table, is_hurried=is_hurried), is_untried=is_untried)
         )
     given_up = sprint.given_up_usd(shares, table.earned, table.place.leader)
     if parts:
         given_up = segmented.lost_usd(parts, [part.traffic * one for part, one in zip(parts, split, strict=True)])
     return _Spread(shares, tuple(segmented.facts_of(question, parts, judged, split)), given_up)
+
+
+def _steering(table: Table, *, is_hurried: bool) -> Floats:
+    """Return the scores (draws, K) that weights follow.
+
+    What a wide belief explores beyond need is evidence, and ends an experiment sooner. One that waits for something
+    else, its age, a cycle, an alarm, or never ends, has no use for it.
+    """
+    drawn = table.belief.steering
+    if table.question.policy.kind == "thompson" and not is_hurried:
+        drawn = narrowed(drawn)
+    return table.aim.scores(drawn[:, table.models])
 
 
 def _is_untried(table: Table) -> bool:
@@ -163,7 +187,7 @@ def _wants_sprint(table: Table, scale: float) -> bool:
         return False
     sprints = table.question.is_sprint
     is_under_way = sprints is not None and bool(sprints[-1:].any())
-    return table.place.remaining <= (SPRINT_HOLD if is_under_way else 1.0) * table.question.stop.delta * scale
+    return table.place.remaining <= (SPRINT_HOLD if is_under_way else SPRINT_AT) * table.question.stop.delta * scale
 
 
 def _unless_scarce(gate: Gate, rivals: Sequence[int], leader: int, scarce: Sequence[int]) -> Gate:

@@ -29,9 +29,8 @@ class Proof:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """`models` says which model each arm is; outcomes are per model (T, G), of all traffic; `scores` (draws, K), those
-    that weights follow, `steering`, and `earned` (K,), dollars per prediction at the mean rewards `rate` (K,), are per
-    arm. `parts` are the segments'."""
+    """`models` says which model each arm is; outcomes are per model (T, G), of all traffic; `scores` (draws, K)
+    and `earned` (K,), dollars per prediction at the mean rewards `rate` (K,), are per arm. `parts` are the segments'."""
 
     question: Question
     models: list[int]
@@ -44,7 +43,6 @@ class Table:
     rate: Floats
     drawn: Floats
     scores: Floats
-    steering: Floats
     place: Standing
     earned: Floats
     parts: tuple[segmented.Part, ...] = ()
@@ -90,7 +88,6 @@ def lay_out(question: Question, cache: GridCache, memory: segmented.SegmentMemor
         rate,
         drawn,
         scores,
-        aim.scores(belief.steering[:, models]),
         place,
         aim.earned_usd(rate[None, :], place.leader)[0],
         segmented.parts_of(question, held.own, proof.own, lambda one: _aim(question, one, is_live), is_live),

@@ -168,8 +168,12 @@ def test_no_sprint_is_wasted_on_an_arm_that_is_never_rewarded() -> None:
     assert not found.is_over
 
 
-@pytest.mark.parametrize(("times", "goes_on"), [(1.1, True), (2.9, True), (3.1, False)])
-def test_a_sprint_goes_on_while_estimates_waver(times: float, goes_on: bool) -> None:
+@pytest.mark.parametrize(
+    ("times", "begins", "goes_on"), [(1.1, True, True), (2.9, True, True), (3.1, False, True), (6.1, False, False)]
+)
+def test_a_sprint_begins_before_all_is_drained_and_goes_on_while_estimates_waver(
+    times: float, begins: bool, goes_on: bool
+) -> None:
     asked = question([[900, 900]] * 5, [[882, 880]] * 5, costs=(0.0, 0.0))
     delta = assess(asked).remaining_q95 / times
     under_way, fresh = (
@@ -184,8 +188,22 @@ def test_a_sprint_goes_on_while_estimates_waver(times: float, goes_on: bool) -> 
     )
 
     assert not under_way.is_drained
-    assert not fresh.sprint.is_running
+    assert fresh.sprint.is_running == begins
     assert under_way.sprint.is_running == goes_on
+
+
+def test_weights_explore_less_where_evidence_ends_nothing() -> None:
+    ready = question([[600, 600]] * 5, [[36, 34]] * 5, costs=(0.0, 0.0))
+    waiting = replace(ready, stop=replace(ready.stop, min_age_s=1e9))
+
+    hurried, patient = assess(ready), assess(waiting)
+    assert hurried.p_best == pytest.approx(patient.p_best)
+    assert not hurried.sprint.is_running
+    leader = hurried.leader
+    assert patient.weights[leader] > hurried.weights[leader] + 0.005
+    # A policy that weighs information against regret gets the belief as it is.
+    ids = replace(ready.policy, kind="ids")
+    assert assess(replace(ready, policy=ids)).weights == pytest.approx(assess(replace(waiting, policy=ids)).weights)
 
 
 def test_a_share_is_capped() -> None:

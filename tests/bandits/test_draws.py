@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bandits.draws import normal_points, standing
+from bandits.draws import narrowed, normal_points, standing
 
 Floats = NDArray[np.float64]
 
@@ -87,3 +87,12 @@ def test_a_tie_favours_the_higher_mean_then_control() -> None:
     assert standing(even, everyone(3), 1).leader == 1
     assert standing(even, everyone(3), 2).leader == 0
     assert standing(even + np.array([[0.0, 0.0, 0.0], [0.0, 0.5, 0.0]]), everyone(3), 0).leader == 1
+
+
+def test_narrowed_draws_keep_their_means_and_lose_a_tenth_of_their_spread() -> None:
+    drawn = np.array([0.02, 0.05]) + np.array([0.003, 0.001]) * normal_points(2)
+
+    near = narrowed(drawn)
+    assert near.mean(axis=0) == pytest.approx(drawn.mean(axis=0))
+    assert near.std(axis=0) == pytest.approx(0.9 * drawn.std(axis=0))
+    assert np.corrcoef(near.T) == pytest.approx(np.corrcoef(drawn.T), abs=1e-9)
