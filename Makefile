@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo learn mutants bench-switching bench-costs bench-batching test conformance check lint types imports wheel lock clean
+.PHONY: setup demo learn mutants endurance bench-switching bench-costs bench-batching test conformance check lint types imports wheel lock clean
 
 setup: $(STAMP)
 
@@ -24,9 +24,13 @@ demo: setup
 learn: setup
 	$(BIN)/python -P -m load.learn $(if $(FULL),--full)
 
-# The figures of batching through a real gateway, in three minutes; on a machine that does nothing else.
+# The figures of batching through a real gateway, in four minutes; on a machine that does nothing else.
 bench-batching: setup
 	$(BIN)/python -P -m load.generate.bench
+
+# A million rows of which nobody may get another's, and memory over 600,000 cancelled requests; some minutes.
+endurance: setup
+	$(BIN)/python -P -m load.generate.endurance
 
 # Mutation testing of bandits/, hours; MODULES="bandits/readiness.py …" for some of it.
 mutants: setup

@@ -14,9 +14,11 @@ from typing import Any, Self
 
 import grpc
 import grpc.aio
+import numpy as np
 import uvloop
 
 from serving import wire
+from serving.arrays import to_numpy
 
 
 class StandIn:
@@ -25,8 +27,13 @@ class StandIn:
     A batch takes a + b·rows seconds, after those before it. Mutable: what has come, and when the device is free.
     """
 
-    def __init__(self, a_s: float, b_s: float, *, rows_max: int = 1_000_000) -> None:
+    def __init__(
+        self, a_s: float, b_s: float, *, rows_max: int = 1_000_000, poison_every: int = 0, away_every: int = 0
+    ) -> None:
+        """`poison_every`: rows whose number is a multiple of it are refused, with their batch; `away_every`: so many
+        calls, and one is answered UNAVAILABLE."""
         self.a_s, self.b_s, self.rows_max = a_s, b_s, rows_max
+        self.poison_every, self.away_every = poison_every, away_every
         self.sizes: Counter[int] = Counter()
         self.in_flight = self.in_flight_max = 0
         self.busy_s = 0.0
@@ -73,6 +80,10 @@ class StandIn:
             words = f"Task size {rows} is larger than maximum input batch size {self.rows_max}"
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, words)
         self.sizes[rows] += 1
+        if self.away_every and sum(self.sizes.values()) % self.away_every == 0:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "as it was told")
+        if self.poison_every and not np.all(to_numpy(request.inputs["x"]) % self.poison_every):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "poison")
         self.in_flight += 1
         self.in_flight_max = max(self.in_flight_max, self.in_flight)
         loop = asyncio.get_running_loop()
@@ -93,10 +104,10 @@ class StandIn:
         return bytes(answer.SerializeToString())
 
 
-async def _serve(a_s: float, b_s: float) -> None:
+async def _serve(server: StandIn) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    async with StandIn(a_s, b_s) as server:
+    async with server:
         sys.stdout.write(server.address + "\n")
         sys.stdout.flush()
         await stop.wait()
@@ -107,5 +118,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--a-ms", type=float, required=True, help="milliseconds of a call")
     parser.add_argument("--b-ms", type=float, required=True, help="milliseconds of a row")
+    parser.add_argument("--poison-every", type=int, default=0, help="refuse rows whose number is a multiple of this")
+    parser.add_argument("--away-every", type=int, default=0, help="answer each so manyth call UNAVAILABLE")
     given = parser.parse_args()
-    uvloop.run(_serve(given.a_ms / 1e3, given.b_ms / 1e3))
+    faults = {"poison_every": given.poison_every, "away_every": given.away_every}
+    uvloop.run(_serve(StandIn(given.a_ms / 1e3, given.b_ms / 1e3, **faults)))

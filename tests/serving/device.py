@@ -66,6 +66,7 @@ class Play:
             self._at(self.now + TURN_S, None)
         self._run(self.now + seconds)
         self.events = [event for event in self.events if event[2] is not None]
+        heapq.heapify(self.events)
 
     def open_loop(self, per_second: float, seconds: float) -> None:
         """Requests that come whatever becomes of the others."""

@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from load.generate import bench
+from load.generate import rig
 from load.generate.run import closed_loop
 
 
 @pytest.mark.timeout(60)
 async def test_requests_reach_the_stand_in_in_batches_through_a_real_gateway(tmp_path: Path) -> None:
     async with (
-        bench.stand_in(20.0, 0.25) as (backend, seen),
-        bench.gateway(tmp_path, backend, bench.Setting(in_flight=2, rows=16)) as address,
-        bench.clients(address, 2) as many,
+        rig.stand_in(20.0, 0.25) as (backend, seen),
+        rig.gateway(tmp_path, backend, rig.Setting(in_flight=2, rows=16)) as one,
+        rig.clients(one.address, 2) as many,
     ):
         tally = await closed_loop(many.send, in_flight=32, seconds=1.0)
 

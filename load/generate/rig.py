@@ -1,0 +1,203 @@
+"""What the benches run at: a gateway, a stand-in for a device or a model server, and clients, as real processes."""
+
+import asyncio
+import contextlib
+import json
+import os
+import platform
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+import yaml
+
+from load.demo.processes import turpin
+from load.generate.sender import GrpcSender, Many, body_of
+from serving import wire
+from serving.errors import ServingError
+from serving.upstream import GrpcUpstream
+
+MODEL: Final = "half"
+# A gateway is there within a second on a quiet machine, a model server within eight.
+_READY_S: Final = 20.0
+_SERVER_READY_S: Final = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a gateway is told of its backend; None: it is learned."""
+
+    in_flight: int | None = None
+    rows: int = 64
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A gateway that runs, all of it in one process."""
+
+    address: str
+    pid: int
+
+    def cpu_s(self) -> float:
+        """Return the processor time that it has used."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory_bytes(self) -> int:
+        """Return the memory that it holds."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@contextlib.asynccontextmanager
+async def stand_in(a_ms: float, b_ms: float, *more: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    """Run the stand-in, with more options; yield its address, and what it saw once it has ended."""
+    command = [sys.executable, "-P", "-m", "load.generate.stand_in", f"--a-ms={a_ms}", f"--b-ms={b_ms}", *more]
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    seen: dict[str, Any] = {}
+    assert process.stdout is not None  # noqa: S101 it was asked for
+    try:
+        async with asyncio.timeout(_READY_S):
+            address = (await process.stdout.readline()).decode().strip()
+        yield address, seen
+    finally:
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(_READY_S):
+            rest, _ = await process.communicate()
+        seen.update(json.loads(rest))
+
+
+@contextlib.asynccontextmanager
+async def timer_batcher(backend: str) -> AsyncIterator[str]:
+    """Run the usual policy (timer.py) in front of a backend; yield its address."""
+    command = [sys.executable, "-P", "-m", "load.generate.timer", backend]
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    assert process.stdout is not None  # noqa: S101 it was asked for
+    try:
+        async with asyncio.timeout(_READY_S):
+            address = (await process.stdout.readline()).decode().strip()
+        yield address
+    finally:
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(_READY_S):
+            await process.communicate()
+
+
+@contextlib.asynccontextmanager
+async def gateway(folder: Path, backend: str, setting: Setting, model: str = MODEL) -> AsyncIterator[Gateway]:
+    """Run a gateway in front of a backend, as one process."""
+    front, http, admin = _free_ports(3)
+    config = {
+        "store": "memory:",
+        "listen": {"grpc": f"127.0.0.1:{front}", "http": f"127.0.0.1:{http}", "admin": f"127.0.0.1:{admin}"},
+        "backends": {
+            "tfs": {
+                "target": backend,
+                "price_usd_per_hour": 0.5,
+                "max_batch_rows": setting.rows,
+                "max_in_flight": setting.in_flight or "auto",
+                "models": {model: {"base_path": f"/models/{model}", "versions": [1]}},
+            }
+        },
+    }
+    path = folder / "turpin.yaml"
+    path.write_text(yaml.safe_dump(config))
+    with (folder / "gateway.log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(*turpin("serve", "-c", str(path)), stdout=log, stderr=log)
+    try:
+        async with asyncio.timeout(_READY_S):
+            await _until(lambda: _is_serving(f"127.0.0.1:{front}"))
+        yield Gateway(f"127.0.0.1:{front}", process.pid)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(_READY_S):
+            await process.wait()
+
+
+@contextlib.asynccontextmanager
+async def model_server(folder: Path, model: str, base_path: Path) -> AsyncIterator[str]:
+    """Run the embedded model server with one model; yield its gRPC address once it is loaded."""
+    port, rest = _free_ports(2)
+    command = turpin(
+        "model-server",
+        "--host=127.0.0.1",
+        f"--port={port}",
+        f"--rest_api_port={rest}",
+        f"--model_name={model}",
+        f"--model_base_path={base_path}",
+    )
+    with (folder / "model-server.log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
+    try:
+        upstream = GrpcUpstream(f"127.0.0.1:{port}")
+        async with asyncio.timeout(_SERVER_READY_S):
+            await _until(lambda: _is_loaded(upstream, model))
+        await upstream.close()
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(_READY_S):
+            await process.wait()
+
+
+async def _until(is_so: Callable[[], Awaitable[bool]]) -> None:
+    while True:
+        if await is_so():
+            return
+        await asyncio.sleep(0.1)
+
+
+async def _is_loaded(upstream: GrpcUpstream, model: str) -> bool:
+    request = wire.GetModelStatusRequest(model_spec={"name": model}).SerializeToString()
+    try:
+        answer = wire.GetModelStatusResponse.FromString(await upstream.call(wire.GET_MODEL_STATUS, request, 1.0))
+    except ServingError:
+        return False
+    return any(one.state == wire.AVAILABLE for one in answer.model_version_status)
+
+
+async def _is_serving(address: str) -> bool:
+    async with grpc.aio.insecure_channel(address) as channel:
+        request = wire.GetModelStatusRequest(model_spec={"name": "nobody's"}).SerializeToString()
+        try:
+            await channel.unary_unary(wire.GET_MODEL_STATUS)(request, timeout=1.0)
+        except grpc.aio.AioRpcError as error:
+            return bool(error.code() is grpc.StatusCode.NOT_FOUND)
+    return True
+
+
+def clients(address: str, count: int, body: bytes | None = None) -> Many:
+    """Return so many clients that send this, or else one row of one number, at a time."""
+    sent = body or body_of(MODEL, "x", 1, 1)
+    return Many([GrpcSender(address, sent, 30.0) for _ in range(count)])
+
+
+def machine() -> dict[str, Any]:
+    """Say where and what was measured: processors, load, Python, and the commit where there is git."""
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        commit = None
+    load = [round(one, 2) for one in os.getloadavg()]
+    return {"cpus": os.cpu_count(), "load": load, "python": platform.python_version(), "commit": commit}
