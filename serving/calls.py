@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 CALL_TIMEOUT_MIN_S = 30.0
 # Errors that one rider's content can cause. The others ride again alone, so that only the guilty one fails.
 CLIENT_FAULTS = frozenset({Code.INVALID_ARGUMENT, Code.FAILED_PRECONDITION, Code.OUT_OF_RANGE})
+# Errors that speak against a replica where others have none: it is broken, hangs, or lacks the version. UNAVAILABLE is
+# not among them: a full queue says it too, and whether anybody is there is found out by asking.
+REPLICAS_FAULTS = frozenset({Code.UNKNOWN, Code.INTERNAL, Code.DATA_LOSS, Code.NOT_FOUND, Code.DEADLINE_EXCEEDED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class BatchRecord:
     pad_to: int | None
     error: str | None  # the error's label
     is_clients_fault: bool = False  # what a request contained was the error
+    is_replicas_fault: bool = False  # or the replica may be at fault, which the others' calls tell
     ended_ns: int = 0  # on the clock of costs
 
 
@@ -193,7 +197,7 @@ class Calls:
         upstream, meter = self._upstreams[batch.replica], self._meters[batch.replica]
         call_id = next(self._call_ids)
         label: str | None = InternalError.label
-        is_clients_fault = False
+        code: Code | None = None
         body = request.SerializeToString()
         sent_at = self._clock()
         timeout_s = max(CALL_TIMEOUT_MIN_S, max(waiter.rider.deadline for waiter in waiters) - sent_at)
@@ -204,7 +208,7 @@ class Calls:
             label = None
         except ServingError as error:
             label = error.label
-            is_clients_fault = error.code in CLIENT_FAULTS
+            code = error.code
             raise
         finally:
             ended_ns = self._clock_ns()
@@ -220,7 +224,8 @@ class Calls:
                 is_probe=batch.is_probe and is_first,
                 pad_to=group.pad_to,
                 error=label,
-                is_clients_fault=is_clients_fault,
+                is_clients_fault=code in CLIENT_FAULTS,
+                is_replicas_fault=code in REPLICAS_FAULTS,
                 ended_ns=ended_ns,
             )
             self._on_batch(record)

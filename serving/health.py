@@ -1,7 +1,7 @@
 """When a replica gets no more calls, and when it is asked again: a state machine without IO or clock.
 
-A call that finds nobody there makes a replica suspect at once; a small question of our own decides. What a server answers,
-however bad, is an answer: a full queue ejects nobody.
+A call that finds nobody there makes a replica suspect at once; a small question of our own decides. To that, what a server
+answers, however bad, is an answer: a full queue ejects nobody. Whose calls fail beyond the others' is told by outliers.py.
 """
 
 from dataclasses import dataclass
@@ -54,6 +54,10 @@ class Health:
         if has_others and self.timeouts + 1 >= _TIMEOUTS_MAX:
             return self._out(now)
         return Health(None, self.timeouts + 1, self.ejections, self.returned_at)
+
+    def failing(self, now: float) -> "Health":
+        """Return its health after its calls failed and those of others did not."""
+        return self._out(now)
 
     def _out(self, now: float, *, has_others: bool = True) -> "Health":
         if self.is_out and not has_others:

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from serving import wire
 from serving.errors import DeadlineExceeded, ServingError, Unavailable
 from serving.health import Health
+from serving.outliers import Outliers
 from serving.upstream import GrpcUpstream, Upstream
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class Replicas:
         self._on_ejection = on_ejection
         self._upstreams = {target: connect(target) for target in targets}
         self._health = {target: Health() for target in targets}
+        self._outliers = Outliers()
         self._misses: dict[str, int] = {}
         self._found: dict[str, tuple[str, ...]] = {}
         self._listeners: list[Listener] = []
@@ -94,6 +96,16 @@ class Replicas:
         """A call found nobody there: ask at once."""
         with contextlib.suppress(asyncio.QueueFull):
             self._suspects.put_nowait(address)
+
+    def ended(self, address: str, *, is_fault: bool) -> None:
+        """A call ended there; `is_fault`: by a fault that is not the request's. Where calls fail and do not elsewhere, no
+        more are sent for a while."""
+        health, now = self._health.get(address), asyncio.get_running_loop().time()
+        if health is None or health.is_out:
+            return
+        others = [one for one, of_it in self._health.items() if one != address and not of_it.is_out]
+        if self._outliers.ended(address, now, is_fault=is_fault, others=others):
+            self._set(address, health.failing(now))
 
     async def run(self) -> None:
         """Look after the replicas until cancelled."""
@@ -142,6 +154,7 @@ class Replicas:
         self._upstreams = {one: self._upstreams.get(one) or self._connect(one) for one in addresses}
         self._health = {one: self._health.get(one, Health()) for one in addresses}
         self._misses = {one: self._misses.get(one, 0) for one in addresses}
+        self._outliers.keep(self._health)
         for listener in self._listeners:
             listener.replace(self.upstreams)
 
@@ -192,18 +205,24 @@ class Replicas:
             after, took_s = before.answered(loop.time()), loop.time() - began
         if address not in self._health:
             return
-        self._health[address] = after
+        self._set(address, after)
+        if took_s is not None:
+            for listener in self._listeners:
+                listener.heard(address, took_s)
+        if after.timeouts > before.timeouts and others:
+            await self._ask(address)
+
+    def _set(self, address: str, after: Health) -> None:
+        """Take note of a replica's health, and tell whoever sends to it."""
+        before, self._health[address] = self._health[address], after
         if after.is_out and not before.is_out:
             self._on_ejection()
+            self._outliers.forget(address)
             log.warning("replica ejected", extra={"replica": address, "ejections": after.ejections})
         elif before.is_out and not after.is_out:
             log.info("replica is back", extra={"replica": address})
         for listener in self._listeners:
             listener.admit(address, is_open=not after.is_out)
-            if took_s is not None:
-                listener.heard(address, took_s)
-        if after.timeouts > before.timeouts and others:
-            await self._ask(address)
 
 
 class Pools(Mapping[str, tuple[Upstream, ...]]):

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from serving import wire
 from serving.batcher import BatchLimits
-from serving.dispatcher import Dispatcher
-from serving.errors import DeadlineExceeded, ServingError, Unavailable
+from serving.dispatcher import BatchRecord, Dispatcher
+from serving.errors import BackendError, Code, DeadlineExceeded, ServingError, Unavailable
 from serving.replicas import ASK_S, RESOLVE_S, Replicas, _resolve
 from serving.upstream import Upstream
-from tests.serving.replica import V1, Replica, request, values
+from tests.serving.replica import V1, Replica, identity, request, values
 from tests.simulated_loop import run_simulated
 
 LIMITS = BatchLimits(max_rows=1, max_in_flight=2, queue_rows=10_000, queue_bytes=1 << 30)
@@ -60,13 +60,16 @@ class Bench:
         self.ejections = 0
         self.replicas = Replicas(["tfs:8500"], resolve=names, connect=self._connect, on_ejection=self._count)
         self.dispatcher = Dispatcher(
-            self.replicas.upstreams, LIMITS, on_batch=lambda _: None, on_unreached=self.replicas.suspect
+            self.replicas.upstreams, LIMITS, on_batch=self._on_batch, on_unreached=self.replicas.suspect
         )
         self.replicas.tell(self.dispatcher)
 
     def _connect(self, address: str) -> Upstream:
         self.servers[address] = Server(address)
         return self.servers[address]
+
+    def _on_batch(self, record: BatchRecord) -> None:
+        self.replicas.ended(record.replica, is_fault=record.is_replicas_fault)
 
     def _count(self) -> None:
         self.ejections += 1
@@ -271,6 +274,38 @@ def test_server_that_answers_with_errors_is_not_ejected() -> None:
 
     def _full(_: wire.Message) -> bytes:
         raise Unavailable("The batch scheduling queue to which this task was submitted is full")
+
+    run(scenario, Names("10.0.0.1", "10.0.0.2"))
+
+
+def _broken(_: wire.Message) -> bytes:
+    raise BackendError(Code.INTERNAL, "CUDA error: an illegal memory access was encountered")
+
+
+def test_replica_whose_calls_fail_is_ejected_though_it_answers_questions_and_is_tried_again() -> None:
+    async def scenario(on: Bench) -> None:
+        sick = on.servers["10.0.0.2:8500"]
+        sick.answer = _broken
+        answered = await on.send(200)
+        assert on.ejections == 1
+        # The eighth is told, as all who wait there, that others may answer.
+        assert 7 <= answered.count("backend") < 30
+        assert set(await on.send(100)) == {"10.0.0.1:8500"}
+
+        sick.answer = identity
+        await asyncio.sleep(2.0)
+        assert set(await on.send(100)) == {"10.0.0.1:8500", "10.0.0.2:8500"}
+
+    run(scenario, Names("10.0.0.1", "10.0.0.2"))
+
+
+def test_model_that_fails_everywhere_ejects_no_replica() -> None:
+    async def scenario(on: Bench) -> None:
+        for server in on.servers.values():
+            server.answer = _broken
+        await on.send(200)
+
+        assert on.ejections == 0
 
     run(scenario, Names("10.0.0.1", "10.0.0.2"))
 
