@@ -138,6 +138,8 @@ class Reader:
 
     def end(self) -> None:
         """Say that nothing more comes; ArchiveRefused when something should have."""
+        if self._is_first and not self._buffer and not self._zeros:
+            raise ArchiveRefused("the archive is empty")
         if self._left or self._skip or self._zeros < 2 or self._buffer:
             raise ArchiveRefused("the archive ends in the middle: it must end with two blocks of zeros")
 

@@ -149,7 +149,7 @@ PLAIN = packed({"saved_model.pb": b"graph"})
         (b"PK\x03\x04".ljust(1024, b"z"), r"compressed \(zip\)"),
         (b"\x28\xb5\x2f\xfd".ljust(1024, b"z"), r"compressed \(zstd\)"),
         (b"<html>".ljust(1024), "no tar archive"),
-        (b"", "ends in the middle"),
+        (b"", "the archive is empty"),
         (PLAIN[:700], "ends in the middle"),
         (PLAIN[:-512], "ends in the middle"),
         (PLAIN[:-1024], "ends in the middle"),
