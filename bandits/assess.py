@@ -48,7 +48,7 @@ def assess(question: Question, cache: GridCache | None = None, memory: SegmentMe
     """Answer the question; cache and memory must belong to this experiment. The cache only saves time."""
     table = lay_out(question, cache or GridCache(), memory or SegmentMemory())
     belief, place, costs, models = table.belief, table.place, table.costs, table.models
-    leader, rivals = place.leader, question.rivals(place.leader)
+    leader, rivals, value_usd = place.leader, question.rivals(place.leader), question.objective.value_usd
     lacking = readiness.missing(question, table.proof.outcomes, table.proof.belief.rate)
     unready = lacking.words
     found = examine(table.proof.belief, table.proof.aim, models, rivals, leader, question.stop.alpha)
@@ -56,19 +56,12 @@ def assess(question: Question, cache: GridCache | None = None, memory: SegmentMe
     scale = table.aim.scale(leader)
     is_confirmed = len(question.arms) > 1 and bool(table.is_live.any() and gate.refuted[rivals].all())
     judged, is_spent = _judge(table, is_confirmed=is_confirmed, is_ready=not unready)
-    is_drained = judged.is_drained
-    is_over = is_drained and (None not in judged.serves if table.parts else is_confirmed)
-    wants_sprint = is_drained or (not lacking.waits and _wants_sprint(table, scale))
+    is_over = judged.is_drained and (None not in judged.serves if table.parts else is_confirmed)
+    wants_sprint = judged.is_drained or (not lacking.waits and _wants_sprint(table, scale))
     facts = _sprint(table, gate, is_wanted=wants_sprint and not is_over)
     spread = _spread(
-        table,
-        gate,
-        judged,
-        is_confirmed=is_confirmed,
-        is_sprint=facts.is_running,
-        is_hurried=not lacking.waits,
+        table, gate, judged, is_confirmed=is_confirmed, is_sprint=facts.is_running, is_hurried=not lacking.waits
     )
-    value_usd = question.objective.value_usd
     leaving = _leaving(table, gate.refuted, judged.needed, scale, is_ready=not unready, is_over=is_over)
     return Assessment(
         weights=spread.shares,
@@ -83,7 +76,7 @@ def assess(question: Question, cache: GridCache | None = None, memory: SegmentMe
         threshold=question.stop.delta,
         is_ready=not unready,
         not_ready=unready,
-        is_drained=is_drained,
+        is_drained=judged.is_drained,
         evidence_log=gate.log_evidence,
         evidence_bar_log=gate.bar,
         refuted=gate.refuted,
