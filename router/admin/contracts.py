@@ -72,6 +72,12 @@ CONTRACTS: Final[Mapping[str, Contract]] = {
     "openapi": Contract({200: (shapes.Wide,)}, ()),
     "version": Contract({200: (shapes.Version,)}, ()),
     "audit": _reading(shapes.Audit, Problem.INVALID, query=_PAGE),
+    "events": Contract(
+        {200: ()},
+        (Problem.BUSY, *_STORE),
+        query={"experiment": _NAME},
+        others=("text/event-stream",),
+    ),
     "backends": _reading(shapes.BackendList),
     "show_version": _reading(
         shapes.DeploymentShown, Problem.NOT_FOUND, Problem.INVALID, query={"backend": {"type": "string"}}

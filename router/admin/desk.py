@@ -15,6 +15,7 @@ import structlog
 
 from bandits.life import Note, Start
 from bandits.operate import Directed
+from router import events
 from router.admin.answers import Refused, unknown_experiment
 from router.admin.first_answers import first_answer, remembered
 from router.admin.reading import AUDIT, etag_of
@@ -244,8 +245,7 @@ def _edited(dossier: Dossier, now: float, why: str) -> Note:
 
 
 def _entries(name: str, notes: tuple[Note, ...], row: Row) -> tuple[Entry, ...]:
-    told = (Entry(name, msgspec.json.encode(note)) for note in notes)
-    return (*told, Entry(AUDIT, msgspec.json.encode(row)))
+    return (*events.told(name, notes), *events.asked(AUDIT, row))
 
 
 def _replay(dossier: Dossier, asked: Asked) -> Done | None:

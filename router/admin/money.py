@@ -7,6 +7,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from router import events
 from router.admin.answers import Refused, answer
 from router.admin.application import Handlers
 from router.admin.desk import Asked, Row
@@ -18,7 +19,7 @@ from router.control.dossier import FirstAnswer
 from router.control.feeds import Feeds
 from router.control.price_book import FedPrice, decode
 from router.problems import Problem
-from router.store import Entry, Record, RevisionConflict, Store, StoreUnavailable
+from router.store import Record, RevisionConflict, Store, StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -90,7 +91,7 @@ class Money:
             _prices_of(before),
             _prices_of(after),
         )
-        entries = (Entry(AUDIT, msgspec.json.encode(row)),)
+        entries = events.asked(AUDIT, row)
         await self._store.save_price(found.name, msgspec.json.encode(after), found.revision, None, entries)
 
 

@@ -35,6 +35,7 @@ _HEADERS: Final[Mapping[str, Mapping[str, Any]]] = {
         "description": "the first answer to this key is given again for a day",
         "schema": {"type": "string", "pattern": "^[ -~]{0,255}$"},
     },
+    "Last-Event-ID": {"description": "the id of the last event that was read", "schema": {"type": "string"}},
     "Turpin-Reason": {
         "description": "why, for history and audit; at most 1,000 characters are kept",
         "schema": {"type": "string"},
@@ -112,6 +113,7 @@ def _parameters(route: Route, contract: Contract) -> Iterator[dict[str, Any]]:
         "If-Match": contract.takes_if_match,
         "Idempotency-Key": contract.takes_key,
         "Turpin-Reason": route.is_writing,
+        "Last-Event-ID": route.name == "events",
     }
     for name, is_taken in taken.items():
         if is_taken:

@@ -42,6 +42,7 @@ _READING: Final = (
     Route("GET", "/openapi.json", Role.ANYBODY, "openapi", "this API in OpenAPI 3.1"),
     Route("GET", "/admin/v1/version", Role.ANYBODY, "version", "which version of Turpin answers"),
     Route("GET", "/admin/v1/audit", Role.VIEWER, "audit", "who changed what, why, and how it was before"),
+    Route("GET", "/admin/v1/events", Role.VIEWER, "events", "what happens, as it happens"),
     Route("GET", "/admin/v1/backends", Role.VIEWER, "backends", "what every model server has loaded, and is to have"),
     Route("GET", _V, Role.VIEWER, "show_version", "how far the deployment of a version is"),
     Route("GET", _E, Role.VIEWER, "list_experiments", "all experiments in brief"),

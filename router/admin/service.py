@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
+from aiohttp import web
 
 from router.admin.application import application
 from router.admin.backends import Backends
 from router.admin.bypass import Bypasses, Tell
 from router.admin.desk import Desk
 from router.admin.editing import Editing
+from router.admin.events import Events
 from router.admin.gate import Gate
 from router.admin.health import Health
 from router.admin.money import Money
@@ -67,22 +69,27 @@ async def listen(
     )
     orders = Orders(desk=desk, store=store, bypasses=bypasses, unix_now=unix_now)
     money = Money(feeds, costs, store=store, unix_now=unix_now)
-    parts = (OpenApi(), health, reading, reports, editing, orders, money, Backends(backends), versions)
+    events = Events(store)
+    parts = (events, OpenApi(), health, reading, reports, editing, orders, money, Backends(backends), versions)
     app = application(gate, *(part.handlers() for part in parts))
     tasks = await stack.enter_async_context(asyncio.TaskGroup())
+    app.on_shutdown.append(events.close)
+    stack.callback(tasks.create_task(events.run(), name="events").cancel)
     stack.callback(tasks.create_task(bypasses.run(), name="bypasses the store has not heard of").cancel)
-    tls = config.tls
-    runner, port = await serve_http(app, *split_address(config.listen.admin), is_shared=False, tls=https_of(tls.admin))
+    tls = https_of(config.tls.admin)
+    runner, port = await serve_http(app, *split_address(config.listen.admin), is_shared=False, tls=tls)
     stack.push_async_callback(runner.cleanup)
-    if config.listen.metrics is not None:
-        extra, _ = await serve_http(
-            health.metrics_application(gate),
-            *split_address(config.listen.metrics),
-            is_shared=False,
-            tls=https_of(tls.metrics),
-        )
-        stack.push_async_callback(extra.cleanup)
+    await _listen_for_scrapes(config, stack, health.metrics_application(gate))
     return port
+
+
+async def _listen_for_scrapes(config: Config, stack: contextlib.AsyncExitStack, app: web.Application) -> None:
+    """Listen on the port of the metrics, if there is to be one."""
+    if config.listen.metrics is None:
+        return
+    tls = https_of(config.tls.metrics)
+    runner, _ = await serve_http(app, *split_address(config.listen.metrics), is_shared=False, tls=tls)
+    stack.push_async_callback(runner.cleanup)
 
 
 def _token(config: Config, stack: contextlib.AsyncExitStack) -> tuple[str, str]:

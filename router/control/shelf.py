@@ -13,6 +13,7 @@ from bandits.evidence import GridCache
 from bandits.health import HealthCache
 from bandits.life import ArmLife, Note, Start, from_json
 from bandits.segmented import SegmentMemory
+from router import events
 from router.config import Config
 from router.config.document import BadInput
 from router.config.experiment import Experiment
@@ -134,4 +135,4 @@ def told(name: str, notes: tuple[Note, ...]) -> tuple[Entry, ...]:
     """Return the notes as lines of the experiment's history, and log them."""
     for note in notes:
         log.info("experiment changed", experiment=name, what=note.what, before=note.before, after=note.after)
-    return tuple(Entry(name, msgspec.json.encode(note)) for note in notes)
+    return events.told(name, notes)

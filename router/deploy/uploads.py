@@ -14,6 +14,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from router import events
 from router.admin import requests
 from router.admin.answers import Refused, answer
 from router.admin.application import Handlers
@@ -27,7 +28,7 @@ from router.deploy.place import Staging
 from router.deploy.publishing import Publishing, Spot
 from router.deploy.refusals import DeployRefused, UploadsBusy, VersionTaken
 from router.problems import Problem
-from router.store import Entry, Record, RevisionConflict, Store
+from router.store import Record, RevisionConflict, Store
 from turpin.tar import Limits
 
 log = structlog.get_logger(__name__)
@@ -189,7 +190,7 @@ class Uploads:
     async def _save(self, begun: Deployment, known: Record | None, asked: Asked) -> int:
         try:
             log.info("deployment begins", deployment=begun.key, arm=begun.arm, digest=begun.digest, who=begun.who)
-            revision, entries = known.revision if known else 0, (Entry(AUDIT, msgspec.json.encode(_row(begun, asked))),)
+            revision, entries = known.revision if known else 0, events.asked(AUDIT, _row(begun, asked))
             return await self._store.save_deployment(begun.key, encode(begun), revision, None, entries)
         except RevisionConflict as error:
             raise VersionTaken(begun.model, begun.version) from error

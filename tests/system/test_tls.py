@@ -40,7 +40,8 @@ async def encrypted(folder: Path, authority: Authority, *, is_mutual: bool) -> A
         document["listen"]["metrics"] = f"127.0.0.1:{_free_port()}"
         gateway = launched(folder, document)
         try:
-            ready = await until("a ready line", lambda: gateway.events("ready"))
+            # Three processes start, and the machine may be busy with others.
+            ready = await until("a ready line", lambda: gateway.events("ready"), patience_s=60)
             gateway.grpc, gateway.http, gateway.admin = (ready[-1][name] for name in ("grpc", "http", "admin"))
             yield gateway, int(document["listen"]["metrics"].rpartition(":")[2])
         finally:

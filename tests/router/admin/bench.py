@@ -17,6 +17,7 @@ from router.admin.backends import Backends
 from router.admin.bypass import Bypasses
 from router.admin.desk import Desk
 from router.admin.editing import Editing
+from router.admin.events import Events
 from router.admin.gate import Gate
 from router.admin.health import Health
 from router.admin.money import Money
@@ -163,9 +164,11 @@ async def bench(config: Config = CONFIG) -> AsyncIterator[Bench]:
     desk = Desk(store=store, backends=config.backends, unix_now=now)
     bypasses = Bypasses(desk=desk, tell=tell)
     health = Health(store=store, aggregate=Aggregate(), metrics=Metrics(), is_ready=lambda: True, unix_now=now)
+    events = Events(store, look_s=0.01)
     app = application(
         Gate(Admin(), made_token=TOKEN),
         OpenApi().handlers(),
+        events.handlers(),
         health.handlers(),
         Reading(store=store, unix_now=now).handlers(),
         Reports(store=store, unix_now=now).handlers(),
@@ -187,9 +190,12 @@ async def bench(config: Config = CONFIG) -> AsyncIterator[Bench]:
             unix_now=now,
         ).handlers(),
     )
+    app.on_shutdown.append(events.close)
     runner, port = await serve_http(app, "127.0.0.1", 0, is_shared=False)
+    looking = asyncio.create_task(events.run())  # noqa: TID251 - cancelled below
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
             yield Bench(store, session, bypasses, feeds, book, told, telling, clock)
     finally:
+        looking.cancel()
         await runner.cleanup()
