@@ -28,7 +28,7 @@ learn: setup
 bench-batching: setup
 	$(BIN)/python -P -m load.generate.bench
 
-# A million rows of which nobody may get another's, and memory over 600,000 cancelled requests; some minutes.
+# A million rows of which nobody may get another's, and memory over 300,000 cancelled requests, beside a bare gRPC server's; some minutes.
 endurance: setup
 	$(BIN)/python -P -m load.generate.endurance
 

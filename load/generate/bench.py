@@ -16,8 +16,9 @@ from typing import Any, Final
 
 import uvloop
 
+from load.generate.machine import machine
 from load.generate.push import generator, push
-from load.generate.rig import MODEL, Setting, clients, gateway, machine, model_server, stand_in, timer_batcher
+from load.generate.rig import MODEL, Setting, clients, gateway, model_server, stand_in, timer_batcher
 from load.generate.run import Tally, closed_loop, open_loop, poisson
 from load.generate.sender import body_of
 

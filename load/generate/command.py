@@ -3,9 +3,12 @@
 import asyncio
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from load.generate.phases import BadScenario, Phase, parse
 
 if TYPE_CHECKING:
     from load.generate.run import Tally
@@ -29,6 +32,13 @@ Width = Annotated[int, typer.Option("--width", min=1, help="Numbers in a row.")]
 TimeoutMs = Annotated[float, typer.Option("--timeout-ms", min=1.0, help="Each request's deadline.")]
 Connections = Annotated[int, typer.Option("--connections", min=1, max=1_000, help="Clients, each with a channel.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed sends at the same times.")]
+Scenario = Annotated[
+    Path | None,
+    typer.Option(
+        "--scenario", help="A file of YAML with phases, instead of --rate, --in-flight, --seconds, --warm-up."
+    ),
+]
+Plot = Annotated[Path | None, typer.Option("--plot", help="Draw how long requests took into this file, as SVG.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to stdout instead of words.")]
 
 
@@ -46,15 +56,19 @@ def app(
     timeout_ms: TimeoutMs = 30_000.0,
     connections: Connections = 1,
     seed: Seed = 0,
+    scenario: Scenario = None,
+    plot: Plot = None,
     as_json: AsJson = False,
 ) -> None:
     """Send Predict requests at a rate, and say how long they took from when each was meant to be sent."""
     if protocol not in ("grpc", "rest"):
         sys.stderr.write(f"turpin load: --protocol must be grpc or rest, got {protocol}\n")
         raise typer.Exit(_BAD_INPUT)
-    if not in_flight and rate <= 0:
-        sys.stderr.write(f"turpin load: --rate must be positive, got {rate:g}\n")
-        raise typer.Exit(_BAD_INPUT)
+    try:
+        phases = _phases(scenario, rate, in_flight, seconds, warm_up)
+    except (BadScenario, OSError) as error:
+        sys.stderr.write(f"turpin load: {error}\n")
+        raise typer.Exit(_BAD_INPUT) from None
     from load.generate.sender import GrpcSender, RestSender, body_of
 
     def sender() -> "Sender":
@@ -62,24 +76,52 @@ def app(
             return RestSender(target, model, rows, width, timeout_ms / 1e3)
         return GrpcSender(target, body_of(model, input_name, rows, width), timeout_ms / 1e3)
 
-    async def run() -> "Tally":
+    async def run() -> "list[Tally]":
         from load.generate.sender import Many
 
         async with Many([sender() for _ in range(connections)]) as many:
-            return await _run(many.send, rate, in_flight, seconds, warm_up, seed)
+            return [await _run(many.send, phase, seed + number) for number, phase in enumerate(phases)]
 
     import uvloop
 
-    tally = uvloop.run(run())
-    report = {"target": target, "protocol": protocol, "rows": rows, **_asked(rate, in_flight), **tally.report()}
+    tallies = uvloop.run(run())
+    about = {"target": target, "protocol": protocol, "rows": rows}
+    _write(about, list(zip(phases, tallies, strict=True)), plot, has_phases=scenario is not None, as_json=as_json)
+    raise typer.Exit(0 if any(tally.outcomes["ok"] for tally in tallies) else _FAILED)
+
+
+def _write(
+    about: dict[str, Any], found: "list[tuple[Phase, Tally]]", plot: Path | None, *, has_phases: bool, as_json: bool
+) -> None:
+    """Say what was found, and draw it."""
+    from load.generate.machine import machine
+    from load.generate.plot import draw
+
+    reports = [{"name": phase.name, **phase.asked, **tally.report()} for phase, tally in found]
     if as_json:
+        # Without a file there is one phase, and no need to name it.
+        only = {key: value for key, value in reports[0].items() if key != "name"}
+        report = {**about, "machine": machine(), **({"phases": reports} if has_phases else only)}
         sys.stdout.write(json.dumps(report, indent=2) + "\n")
     else:
-        sys.stdout.write(_words(report))
-    raise typer.Exit(0 if report["answered"] else _FAILED)
+        for one in reports:
+            sys.stdout.write((f"{one['name']}:\n" if has_phases else "") + _words(one))
+    if plot is not None:
+        try:
+            plot.write_text(draw([(phase.name, tally.latencies.curve()) for phase, tally in found]))
+        except OSError as error:
+            sys.stderr.write(f"turpin load: no picture: {error}\n")
 
 
-async def _run(send: Any, rate: float, in_flight: int, seconds: float, warm_up: float, seed: int) -> "Tally":
+def _phases(scenario: Path | None, rate: float, in_flight: int, seconds: float, warm_up: float) -> "tuple[Phase, ...]":
+    if scenario is not None:
+        return parse(scenario.read_text())
+    if not in_flight and rate <= 0:
+        raise BadScenario(f"--rate must be positive, got {rate:g}")
+    return (Phase("load", seconds, 0.0 if in_flight else rate, in_flight, warm_up),)
+
+
+async def _run(send: Any, phase: Phase, seed: int) -> "Tally":
     import random
     import time
 
@@ -91,21 +133,21 @@ async def _run(send: Any, rate: float, in_flight: int, seconds: float, warm_up: 
     # More requests under way than this are no load any more but a leak of the generator.
     in_flight_max = 20_000
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        bar = progress.add_task("sending", total=warm_up + seconds)
-        if not in_flight:
-            times = poisson(rate, warm_up + seconds, random.Random(seed))
+        bar = progress.add_task(f"sending {phase.name}", total=phase.warm_up + phase.seconds)
+        if not phase.in_flight:
+            times = poisson(phase.rate, phase.warm_up + phase.seconds, random.Random(seed))
             return await open_loop(
                 send,
                 times,
                 in_flight_max=in_flight_max,
-                warm_up_s=warm_up,
+                warm_up_s=phase.warm_up,
                 on_sent=lambda at: progress.update(bar, completed=at),
                 clock=time.perf_counter,
             )
         async with asyncio.TaskGroup() as tasks:
             ticking = tasks.create_task(_tick(progress, bar))
             tally = await closed_loop(
-                send, in_flight=in_flight, seconds=seconds, warm_up_s=warm_up, clock=time.perf_counter
+                send, in_flight=phase.in_flight, seconds=phase.seconds, warm_up_s=phase.warm_up, clock=time.perf_counter
             )
             ticking.cancel()
         return tally
@@ -115,10 +157,6 @@ async def _tick(progress: Any, bar: Any) -> None:
     while True:
         await asyncio.sleep(0.1)
         progress.advance(bar, 0.1)
-
-
-def _asked(rate: float, in_flight: int) -> dict[str, Any]:
-    return {"in_flight": in_flight} if in_flight else {"rate": rate}
 
 
 def _words(report: dict[str, Any]) -> str:

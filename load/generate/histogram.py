@@ -37,6 +37,15 @@ class Histogram:
                 return min(_upper_us(bucket) / 1e6, self.max_s)
         return self.max_s
 
+    def curve(self) -> list[tuple[float, float]]:
+        """Return (share, duration that it did not exceed), from the median on to the last of all, a step each time as
+        many are beyond it as three quarters before."""
+        points, beyond = [], 0.5
+        while self.count and beyond * self.count >= 1.0:
+            points.append((1.0 - beyond, self.quantile_s(1.0 - beyond)))
+            beyond *= 0.75
+        return points
+
 
 def _bucket(us: int) -> int:
     shift = max(0, us.bit_length() - _BITS - 1)

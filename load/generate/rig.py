@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import os
-import platform
 import signal
 import socket
 import subprocess
@@ -58,10 +57,10 @@ class Gateway:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def memory_bytes(self) -> int:
-        """Return the memory that it holds."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
+
+def memory_bytes(pid: int) -> int:
+    """Return the memory that a process holds."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @contextlib.asynccontextmanager
@@ -69,7 +68,7 @@ async def stand_in(a_ms: float, b_ms: float, *more: str) -> AsyncIterator[tuple[
     """Run the stand-in, with more options; yield its address, and what it saw once it has ended."""
     command = [sys.executable, "-P", "-m", "load.generate.stand_in", f"--a-ms={a_ms}", f"--b-ms={b_ms}", *more]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
-    seen: dict[str, Any] = {}
+    seen: dict[str, Any] = {"pid": process.pid}
     assert process.stdout is not None  # noqa: S101 it was asked for
     try:
         async with asyncio.timeout(_READY_S):
@@ -185,19 +184,3 @@ def clients(address: str, count: int, body: bytes | None = None) -> Many:
     """Return so many clients that send this, or else one row of one number, at a time."""
     sent = body or body_of(MODEL, "x", 1, 1)
     return Many([GrpcSender(address, sent, 30.0) for _ in range(count)])
-
-
-def machine() -> dict[str, Any]:
-    """Say where and what was measured: processors, load, Python, and the commit where there is git."""
-    try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        commit = None
-    load = [round(one, 2) for one in os.getloadavg()]
-    return {"cpus": os.cpu_count(), "load": load, "python": platform.python_version(), "commit": commit}

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 import typer
@@ -55,3 +56,26 @@ def test_bad_options_are_refused(bad: dict[str, object], capsys: pytest.CaptureF
 
     assert left.value.exit_code == 2
     assert "must be" in capsys.readouterr().err
+
+
+def test_a_scenario_is_sent_phase_by_phase_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scenario, plot = tmp_path / "load.yaml", tmp_path / "load.svg"
+    scenario.write_text("phases: [{name: calm, rate: 50, seconds: 0.2}, {in_flight: 2, seconds: 0.2}]")
+    with pytest.raises(typer.Exit):
+        app("127.0.0.1:9", "m", protocol="rest", timeout_ms=500.0, scenario=scenario, plot=plot, as_json=True)
+    report = json.loads(capsys.readouterr().out)
+
+    assert [(one["name"], one.get("rate"), one.get("in_flight")) for one in report["phases"]] == [
+        ("calm", 50.0, None),
+        ("phase 2", None, 2),
+    ]
+    assert {"cpus", "load", "python", "commit"} <= set(report["machine"])
+    assert plot.read_text().startswith("<svg")
+
+
+def test_a_scenario_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as left:
+        app("127.0.0.1:9", "m", scenario=tmp_path / "nowhere.yaml")
+
+    assert left.value.exit_code == 2
+    assert "nowhere.yaml" in capsys.readouterr().err
