@@ -65,6 +65,7 @@ class AsyncClient:
         experiment: str | None = None,
         backend: str | None = None,
         package: Package | None = None,
+        shadow: Mapping[str, Any] | None = None,
         progress: OnProgress | None = None,
         timeout_s: float = DEPLOY_S,
     ) -> Deployment:
@@ -84,6 +85,7 @@ class AsyncClient:
             experiment=experiment,
             backend=backend,
             package=package,
+            shadow=shadow,
             progress=tell,
             timeout_s=timeout_s,
         )

@@ -5,6 +5,7 @@ repeated only where the gateway would do it once all the same: reads, rewards, u
 an Idempotency-Key.
 """
 
+import json
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from turpin.deployment import Deployment, OnProgress, Progress, counted, version_of
+from turpin.deployment import STEPS, Deployment, OnProgress, Progress, counted, version_of
 from turpin.errors import DeploymentFailed, NotTurpin, Unreachable
 from turpin.package import Package
 from turpin.packing import pack
@@ -113,10 +114,14 @@ class Client:
         experiment: str | None = None,
         backend: str | None = None,
         package: Package | None = None,
+        shadow: Mapping[str, Any] | None = None,
         progress: OnProgress | None = None,
         timeout_s: float = DEPLOY_S,
     ) -> Deployment:
         """Make a SavedModel's folder a new arm, named `as_`, and return when it is one.
+
+        With `shadow`, such as `{"requests": 200, "min_agreement": 0.9}`, it is first sent copies of live requests, and
+        only joins if its answers agree so far with those that clients got; what was found is in `.comparison`.
 
         Its version is the number at the end of that name, or `version`. The experiment is the model's, the backend that
         which publishes the model; where there are several they must be named. Raises DeploymentFailed with the step and
@@ -126,14 +131,16 @@ class Client:
         archive = pack(Path(path), package)
         number = version_of(as_) if version is None else version
         tell = progress or _nobody
-        asked = {"arm": as_, "experiment": experiment, "backend": backend}
+        wanted = None if shadow is None else json.dumps(dict(shadow))
+        asked = {"arm": as_, "experiment": experiment, "backend": backend, "shadow": wanted}
+        steps = len(STEPS) + (shadow is not None)
         query = urlencode({name: value for name, value in asked.items() if value is not None})
         place = f"/admin/v1/models/{_part(model)}/versions/{number}"
         upload = Call(
             "PUT",
             f"{place}?{query}",
             headers={"Turpin-Digest": archive.sealed.digest},
-            upload=(archive.size_bytes, lambda: counted(archive.chunks(), archive.size_bytes, tell)),
+            upload=(archive.size_bytes, lambda: counted(archive.chunks(), archive.size_bytes, tell, steps=steps)),
             is_repeatable=True,
         )
         deadline = time.monotonic() + timeout_s

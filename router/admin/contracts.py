@@ -28,6 +28,8 @@ _REPORT: Final[Query] = {
     "plot": {"type": "boolean", "default": True, "description": "whether Markdown holds the plot"},
 }
 _NAME: Final = {"type": "string", "pattern": "^[a-z0-9-]{1,63}$"}
+# A JSON object in a query: what a comparison asks for, see docs/how-to/deploy.md.
+_JSON: Final = {"type": "string", "contentMediaType": "application/json"}
 
 _STORE: Final = (Problem.FAULT, Problem.STORE_AWAY)
 _BODY: Final = (Problem.MALFORMED, Problem.TIMEOUT, Problem.TOO_LARGE, Problem.MEDIA, Problem.INVALID)
@@ -130,7 +132,7 @@ CONTRACTS: Final[Mapping[str, Contract]] = {
             *(Problem.MALFORMED, Problem.NOT_FOUND, Problem.TIMEOUT, Problem.STATE, Problem.TOO_LARGE, Problem.ENCODED),
             *(Problem.INVALID, Problem.BUSY, Problem.NO_ROOM, *_STORE),
         ),
-        query={"arm": _NAME, "experiment": _NAME, "backend": _NAME},
+        query={"arm": _NAME, "experiment": _NAME, "backend": _NAME, "shadow": _JSON},
     ),
     "accept_price": Contract(
         {200: (shapes.PriceAccepted,)},

@@ -137,6 +137,31 @@ class ArmState(Wide):
     evidence_log: float | None
 
 
+class ShadowState(Wide):
+    """What copies to an arm, or to a version that is being deployed, came to."""
+
+    arm: str
+    version: int
+    backend: str
+    is_deployment: bool
+    share: float
+    against: list[str]
+    waits_for: str | None
+    since: UnixS
+    requests: int
+    mirrored: int
+    compared: int
+    agreed: int
+    differing: int
+    agreement: float | None
+    errors: dict[str, int]
+    dropped: dict[str, int]
+    answered_ms: dict[str, float | None]
+    shadow_ms: dict[str, float | None]
+    outputs: dict[str, dict[str, Any]]
+    cost_usd: float
+
+
 class State(Wide):
     """The numbers behind an experiment's decisions."""
 
@@ -154,6 +179,7 @@ class State(Wide):
     evidence_bar_log: float | None
     alarms: list[Any]
     arms: list[ArmState]
+    shadow: list[ShadowState]
 
 
 class Note(Shape):

@@ -134,7 +134,9 @@ class DeploymentShown(Shape):
     who: str
     began_at: UnixS
     changed_at: UnixS
-    step: Literal["publish", "load", "check", "warm", "join"]
+    step: Literal["publish", "load", "check", "warm", "shadow", "join"]
     state: Literal["running", "failing", "done", "failed"]
     detail: str
     error: str
+    shadow: Annotated[dict[str, Any] | None, Field(description="the comparison that was asked for")]
+    comparison: Annotated[dict[str, Any] | None, Field(description="what it showed")]

@@ -25,6 +25,12 @@ ArmName = Annotated[str, typer.Option("--as", help="The new arm's name; the numb
 Version = Annotated[int | None, typer.Option("--version", min=1, help="Its version, if the name ends with none.")]
 Experiment = Annotated[str | None, typer.Option("--experiment", help="Which one, if the model has several.")]
 Backend = Annotated[str | None, typer.Option("--backend", help="Where to, if several publish the model.")]
+Shadow = Annotated[
+    int | None, typer.Option("--shadow", min=1, metavar="N", help="First compare it on N live requests.")
+]
+Agreement = Annotated[
+    float | None, typer.Option("--min-agreement", min=0, max=1, help="Join only if its answers agree so far (0 to 1).")
+]
 Timeout = Annotated[float, typer.Option("--timeout", min=1.0, help="Seconds to wait; it goes on without us.")]
 To = Annotated[int | None, typer.Option("--to", min=1, metavar="REVISION", help="An earlier revision; else control.")]
 
@@ -36,6 +42,8 @@ def deploy(
     version: Version = None,
     experiment: Experiment = None,
     backend: Backend = None,
+    shadow: Shadow = None,
+    min_agreement: Agreement = None,
     timeout_s: Timeout = 900.0,
     admin: AdminUrl = ADMIN,
     token: Token = "",
@@ -43,7 +51,13 @@ def deploy(
 ) -> None:
     """Upload a SavedModel, have it loaded, checked and warmed, and add it to an experiment as an arm."""
     from turpin.client import Client
+    from turpin.deployment import compared_words
 
+    comparison: dict[str, Any] | None = None
+    if shadow is not None:
+        comparison = {"requests": shadow} | ({} if min_agreement is None else {"min_agreement": min_agreement})
+    elif min_agreement is not None:
+        leave("--min-agreement wants --shadow N: how many live requests to compare", EXIT_BAD_INPUT)
     with _refusals(), _shown() as progress:
         deployed = Client(admin, token=token or None).deploy(
             model,
@@ -52,6 +66,7 @@ def deploy(
             version=version,
             experiment=experiment,
             backend=backend,
+            shadow=comparison,
             progress=progress,
             timeout_s=timeout_s,
         )
@@ -59,6 +74,8 @@ def deploy(
         write_json(deployed.document)
     else:
         sys.stdout.write(plain(f"{arm} is version {deployed.version} of {model}, {deployed.digest}") + "\n")
+        if deployed.comparison is not None:
+            sys.stdout.write(plain(compared_words(deployed.comparison)) + "\n")
 
 
 def rollback(

@@ -3,7 +3,7 @@
 Its state is a document in the store, so any gateway that leads goes on where another stopped. Each step may be begun
 again at any time: it finds done what was done.
 
-    publish → load → check → warm → join → done
+    publish → load → check → warm → (shadow, where a comparison was asked for →) join → done
     any of them → failing (what was loaded is unloaded, what was published is withdrawn) → failed
 """
 
@@ -11,13 +11,15 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-Step = Literal["publish", "load", "check", "warm", "join"]
+Step = Literal["publish", "load", "check", "warm", "shadow", "join"]
 State = Literal["running", "failing", "done", "failed"]
 STEPS: Final[tuple[Step, ...]] = ("publish", "load", "check", "warm", "join")
+_COMPARED: Final[tuple[Step, ...]] = (*STEPS[:-1], "shadow", STEPS[-1])
 
 
 class Deployment(msgspec.Struct, frozen=True):
-    """One document. `who` began it; times in unix seconds; `error` is why it fails, in the server's own words."""
+    """One document. `who` began it; times in unix seconds; `error` is why it fails, in the server's own words; `shadow` is
+    the comparison that was asked for (router/deploy/comparing.py), `comparison` what came of it."""
 
     backend: str
     model: str
@@ -33,6 +35,8 @@ class Deployment(msgspec.Struct, frozen=True):
     state: State = "running"
     detail: str = ""
     error: str = ""
+    shadow: dict[str, Any] | None = None
+    comparison: dict[str, Any] | None = None
 
     @property
     def key(self) -> str:
@@ -47,8 +51,9 @@ class Deployment(msgspec.Struct, frozen=True):
     @property
     def after(self) -> Step | None:
         """The step after this one; None after the last."""
-        place = STEPS.index(self.step) + 1
-        return STEPS[place] if place < len(STEPS) else None
+        steps = STEPS if self.shadow is None else _COMPARED
+        place = steps.index(self.step) + 1
+        return steps[place] if place < len(steps) else None
 
 
 _ENCODER: Final = msgspec.json.Encoder()
@@ -71,6 +76,12 @@ def forward(deployment: Deployment, now: float) -> Deployment:
 def detailed(deployment: Deployment, detail: str, now: float) -> Deployment:
     """Say how far the step under way is."""
     return msgspec.structs.replace(deployment, detail=detail, changed_at=now)
+
+
+def compared(deployment: Deployment, found: dict[str, Any], refusal: str, now: float) -> Deployment:
+    """The version was compared on live requests: keep what was found, and clean up where it may not join."""
+    with_it = msgspec.structs.replace(deployment, comparison=found, changed_at=now)
+    return failing(with_it, refusal, now) if refusal else with_it
 
 
 def failing(deployment: Deployment, why: str, now: float) -> Deployment:

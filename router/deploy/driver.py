@@ -1,4 +1,4 @@
-"""Takes deployments to their end while this gateway leads: load, check, warm, join; or cleans up after one that failed.
+"""Takes deployments to their end while this gateway leads: load, check, warm, compare, join; or cleans up after a failure.
 
 Level-triggered, as the life of experiments is: what the store says is under way is begun, step by step, and each step
 finds done what was done. A crash, or another leader, goes on with the same step.
@@ -13,6 +13,7 @@ import structlog
 
 from router.control.loading import loaded
 from router.control.model_servers import ModelServers
+from router.deploy.comparing import Comparing
 from router.deploy.deployment import Deployment, decode, detailed, encode, failed, failing, forward
 from router.deploy.publishing import Publishing
 from router.deploy.refusals import DeployRefused
@@ -58,6 +59,7 @@ class Driver:
         upstreams: Mapping[str, tuple[Upstream, ...]],
         publishing: Publishing,
         experiments: Experiments,
+        comparing: Comparing,
         confirm: Callable[[], Awaitable[int | None]],
         unix_now: Callable[[], float],
     ) -> None:
@@ -67,6 +69,7 @@ class Driver:
         self._upstreams = upstreams
         self._publishing = publishing
         self._experiments = experiments
+        self._comparing = comparing
         self._confirm = confirm
         self._unix_now = unix_now
         self._under_way: set[str] = set()
@@ -146,6 +149,8 @@ class Driver:
                 await self._check(deployment, target)
             case "warm":
                 await self._warm(deployment, target)
+            case "shadow":
+                return await self._comparing.look(deployment)
             case "join":
                 await self._experiments.join(deployment)
         return forward(deployment, self._unix_now())

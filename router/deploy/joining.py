@@ -33,7 +33,7 @@ class Joining:
         self._store = store
         self._desk = desk
 
-    async def experiment_for(self, spot: Spot, version: int, arm: str, named: str | None) -> str:
+    async def experiment_for(self, spot: Spot, version: int, arm: str, named: str | None) -> Dossier:
         """Return the experiment that the arm is to join; DeployRefused when there is none, or it may not."""
         dossiers = await self._dossiers()
         if named is not None:
@@ -48,14 +48,19 @@ class Joining:
         if len(found) > 1:
             raise NoPlace(f"{spot.model} is in {', '.join(one.name for one in found)}: say which, experiment=…")
         _check(found[0], Servable(spot.backend, spot.model, version), arm)
-        return found[0].name
+        return found[0]
 
     async def control(self, deployment: Deployment) -> Servable:
         """Return the control of the experiment that it is to join."""
-        dossier = await self._find(deployment)
-        _check(dossier, _target(deployment), deployment.arm)
+        dossier = await self.experiment_of(deployment)
         arm = dossier.spec.arms[dossier.life.control]
         return Servable(arm.backend, arm.model, arm.version)
+
+    async def experiment_of(self, deployment: Deployment) -> Dossier:
+        """Return the experiment that it is to join; DeployRefused when it may not."""
+        dossier = await self._find(deployment)
+        _check(dossier, _target(deployment), deployment.arm)
+        return dossier
 
     async def join(self, deployment: Deployment) -> None:
         """Add the arm, unless it is there."""

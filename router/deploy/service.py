@@ -8,6 +8,7 @@ from router.config import Config
 from router.config.settings import Backend
 from router.control.desired import seeded
 from router.control.leader import Leader
+from router.deploy.comparing import Comparing
 from router.deploy.driver import Driver
 from router.deploy.joining import Joining
 from router.deploy.publishing import Publishing
@@ -46,6 +47,7 @@ def deploying(
             upstreams=upstreams,
             publishing=publishing,
             experiments=joining,
+            comparing=Comparing(book=leader.shadows, experiments=joining, unix_now=unix_now),
             confirm=leader.confirmed,
             unix_now=unix_now,
         ),

@@ -8,7 +8,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -21,7 +21,10 @@ from router.admin.application import Handlers
 from router.admin.desk import Row
 from router.admin.gate import Caller
 from router.admin.reading import AUDIT
+from router.config.document import BadInput
+from router.config.document import Problem as Wrong
 from router.config.fields import NAME
+from router.deploy.comparing import Comparison, check_against
 from router.deploy.deployment import Deployment, decode, encode, forward, key_of, view
 from router.deploy.joining import Joining
 from router.deploy.place import Staging
@@ -36,7 +39,7 @@ log = structlog.get_logger(__name__)
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 # The largest number that TF Serving takes has 19 digits.
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,17}")
-_QUERY: Final = frozenset({"arm", "experiment", "backend"})
+_QUERY: Final = frozenset({"arm", "experiment", "backend", "shadow"})
 # Between two pieces of an upload; a connection that is silent for longer is gone.
 _SILENCE_S: Final = 30.0
 # All of an upload: 16 GiB at 5 MB/s.
@@ -59,6 +62,7 @@ class Asked:
     who: str
     role: str
     why: str
+    shadow: Comparison | None = None
 
     @property
     def key(self) -> str:
@@ -103,6 +107,8 @@ class Uploads:
             return await self._deploy(request, self._asked(request, caller))
         except DeployRefused as error:
             raise Refused(error.problem, str(error)) from error
+        except BadInput as error:
+            raise Refused.of(BadInput(Wrong(("shadow", *one.place), one.message) for one in error.problems)) from error
 
     def _asked(self, request: web.Request, caller: Caller) -> Asked:
         query = request.query
@@ -115,7 +121,10 @@ class Uploads:
             raise Refused(Problem.INVALID, "Turpin-Digest must be sha256: and 64 hex digits")
         person = requests.asked(request, caller, "", None)
         spot = self._publishing.find(request.match_info["model"], query.get("backend"))
-        return Asked(_version(request), arm, query.get("experiment"), spot, digest, person.who, person.role, person.why)
+        shadow = Comparison.from_json(query["shadow"].encode()) if "shadow" in query else None
+        return Asked(
+            _version(request), arm, query.get("experiment"), spot, digest, person.who, person.role, person.why, shadow
+        )
 
     async def _deploy(self, request: web.Request, asked: Asked) -> web.Response:
         known = await self._known(asked)
@@ -126,7 +135,10 @@ class Uploads:
                 return _accepted(before)
             if before.state == "running":
                 raise VersionTaken(asked.spot.model, asked.version)
-        experiment = await self._joining.experiment_for(asked.spot, asked.version, asked.arm, asked.experiment)
+        dossier = await self._joining.experiment_for(asked.spot, asked.version, asked.arm, asked.experiment)
+        if asked.shadow is not None:
+            check_against(asked.shadow.against, dossier)
+        experiment = dossier.name
         if there is not None:
             # Published by somebody, or by a gateway that died before it could say so.
             if not there or there != asked.digest:
@@ -139,6 +151,8 @@ class Uploads:
     async def _is_there(self, before: Deployment, asked: Asked) -> bool:
         """Say whether what is asked for is under way or done; what was dropped since joins once more."""
         is_same = (asked.digest, asked.arm) == (before.digest, before.arm)
+        # What is over was compared, or was not; while it goes on, another comparison is another deployment.
+        is_same = is_same and (before.is_over or _document(asked.shadow) == before.shadow)
         if not is_same or asked.experiment not in (None, before.experiment) or before.state == "failed":
             return False
         return before.state != "done" or await self._joining.has(before)
@@ -185,6 +199,7 @@ class Uploads:
             who=asked.who,
             began_at=now,
             changed_at=now,
+            shadow=_document(asked.shadow),
         )
 
     async def _save(self, begun: Deployment, known: Record | None, asked: Asked) -> int:
@@ -223,6 +238,10 @@ def _row(begun: Deployment, asked: Asked) -> Row:
     what, after = f"deploy {begun.arm}", msgspec.to_builtins(begun)
     # Not None before: that is how the row of a new experiment begins.
     return Row(begun.began_at, asked.who, asked.role, what, begun.experiment, 0, asked.why, {}, after)
+
+
+def _document(asked: Comparison | None) -> dict[str, Any] | None:
+    return None if asked is None else asked.model_dump(mode="json")
 
 
 def _version(request: web.Request) -> int:

@@ -104,6 +104,16 @@ def test_deployment_shows_its_step_and_why_it_failed() -> None:
     assert "other signatures" in page
 
 
+def test_deployment_shows_what_its_comparison_showed() -> None:
+    document = {"model": "digits", "version": 7, "step": "join", "state": "done", "shadow": {"requests": 9}}
+    document |= {"comparison": {"compared": 9, "agreement": 1.0, "errors": {}}}
+
+    page = Deployment(document)._repr_html_()
+
+    lines = [element.text for element in parsed(page).iter() if element.tag == "li"]
+    assert lines[-2:] == ["✔ shadow 9 requests compared, agreement 1", "✔ join "]
+
+
 def test_state_in_words_controls_nothing_of_the_terminal() -> None:
     state = State({"name": "\x1b[31mred", "phase": "running", "arms": [{"name": "v1\x9b2J", "weight": 1.0}]})
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -41,9 +42,23 @@ def test_deploy_says_in_words_what_came_of_it(model: Path) -> None:
     assert result.stdout == "candidate is version 7 of digits, sha256:ab\n"
 
 
+def test_deploy_asks_for_a_comparison_and_says_what_it_showed(model: Path) -> None:
+    compared = {"compared": 50, "agreement": 0.98, "errors": {"backend": 2}}
+    shadow = {"shadow": {"requests": 50}}
+    with scripted(Script(202, RUNNING | shadow), Script(200, DONE | shadow | {"comparison": compared})) as port:
+        result = run(port, "deploy", "digits", model, "--as", "v7", "--shadow", "50", "--min-agreement", "0.9")
+
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[1] == "50 requests compared, agreement 0.98, 2 not answered"
+    assert result.stderr.splitlines() == ["1/7 upload", "3/7 load", "7/7 join"]
+    query = parse_qs(urlsplit(port.asked[0].path).query)
+    assert json.loads(query["shadow"][0]) == {"requests": 50, "min_agreement": 0.9}
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
+        (["--as", "v7", "--min-agreement", "0.9"], "--min-agreement wants --shadow N"),
         (["--as", "eight"], "say which version it is to be, version=7 (--version 7)"),
         (["--as", "v7", "--version", "0"], "greater than or equal to 1"),
         ([], "Missing option '--as'"),

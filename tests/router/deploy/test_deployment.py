@@ -1,5 +1,6 @@
 """A deployment goes forward step by step, or is cleaned up; each way ends."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +28,14 @@ def test_steps_follow_each_other_to_the_end() -> None:
 
     assert [(one.step, one.state) for one in seen] == [*((step, "running") for step in STEPS), ("join", "done")]
     assert [one.changed_at for one in seen] == [1, 2, 3, 4, 5, 6]
+
+
+def test_comparison_comes_before_the_version_joins() -> None:
+    seen = [msgspec.structs.replace(BEGUN, shadow={"requests": 200})]
+    while not seen[-1].is_over:
+        seen.append(forward(seen[-1], 2.0))
+
+    assert [one.step for one in seen] == ["publish", "load", "check", "warm", "shadow", "join", "join"]
 
 
 @given(st.integers(0, len(STEPS) - 1))

@@ -3,23 +3,31 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from router.config.document import validate
 from router.config.settings import Backend
+from router.control.dossier import Dossier
 from router.control.model_servers import ModelServers
+from router.control.shadows import ShadowBook
+from router.deploy.comparing import Comparing
 from router.deploy.deployment import STEPS, Deployment, decode, encode
 from router.deploy.driver import Driver
 from router.deploy.publishing import Publishing
 from router.deploy.refusals import DeployRefused
+from router.shadow.sums import ShadowSums
+from router.snapshot import ShadowRoute
 from router.store.memory import MemoryStore
 from serving import wire
+from serving.comparison import Difference
 from serving.errors import BackendError, Code
 from serving.upstream import Servable
 from tests.hurried_loop import run_hurried
 from tests.router.control.servers import DISK, Direct, fake_tfs, signature
+from tests.router.control.world import EPOCH, seeded, spec
 from tests.router.deploy.test_deployment import BEGUN
 from tests.serving.fake_tfs import FakeTfs
 from tests.turpin import models
@@ -32,6 +40,7 @@ MODELS = {
 }
 CONTROL = Servable(NAME, "digits", 1)
 NOW = 1_000.0
+SHADOW = {"requests": 20, "min_agreement": 0.9, "timeout": "1m"}
 
 
 class Experiment:
@@ -53,8 +62,28 @@ class Experiment:
             self.arms.append(target)
             self.joined += 1
 
+    async def experiment_of(self, deployment: Deployment) -> Dossier:
+        return seeded(spec())
+
     async def needs(self, deployment: Deployment) -> bool:
         return Servable(deployment.backend, deployment.model, deployment.version) in self.arms
+
+
+class Copied(ShadowBook):
+    """Has twenty copies answered at once, where they are asked for. Mutable: how far they agree; None: nobody answers."""
+
+    agreement: float | None = 1.0
+
+    def __init__(self) -> None:
+        super().__init__(NOW)
+
+    def attempt(self, experiment: str, route: ShadowRoute, now: float) -> None:
+        super().attempt(experiment, route, now)
+        if self.agreement is not None:
+            sums = ShadowSums(requests=20)
+            for _ in range(20):
+                sums.compare({"scores": Difference(self.agreement)}, 0.01, 0.01)
+            self.hear({"a": {EPOCH: {route.key: sums}}}, [EPOCH])
 
 
 class Bench:
@@ -74,6 +103,7 @@ class Bench:
         self.upstreams = {NAME: upstreams}
         self.place = folder / "publish" / "digits" / "4"
         self.store, self.experiment = MemoryStore(), Experiment()
+        self.book = Copied()
         self.fence: int | None = 1
         self.now = NOW
         self.begun = msgspec.structs.replace(
@@ -92,6 +122,7 @@ class Bench:
             upstreams=self.upstreams,
             publishing=Publishing({NAME: self.settings}, {NAME: {"digits": "/models/digits"}}),
             experiments=self.experiment,
+            comparing=Comparing(book=self.book, experiments=self.experiment, unix_now=lambda: self.now),
             confirm=self.confirm,
             unix_now=lambda: self.now,
         )
@@ -282,6 +313,43 @@ def test_gateway_that_does_not_lead_does_nothing(tmp_path: Path) -> None:
     assert fake.serves("digits") == [1, 2, 3]
 
 
+@pytest.mark.parametrize("is_alike", [True, False], ids=["alike", "other"])
+def test_version_is_compared_before_it_is_an_arm_and_unloaded_if_it_differs(tmp_path: Path, is_alike: bool) -> None:
+    fake = server()
+    on = Bench(tmp_path, Direct(fake))
+    on.book.agreement = float(is_alike)
+
+    async def scenario(on: Bench) -> None:
+        over = await on.over()
+
+        assert (over.state, over.step) == (("done", "join") if is_alike else ("failed", "shadow"))
+        assert over.comparison is not None
+        assert (over.comparison["compared"], over.comparison["agreement"]) == (20, float(is_alike))
+        assert ("0.9 was asked for" in over.error) == (not is_alike)
+
+    run(on, scenario, msgspec.structs.replace(on.begun, shadow=SHADOW))
+    assert (on.place.exists(), on.experiment.joined) == (is_alike, is_alike)
+    assert fake.serves("digits") == ([1, 2, 3, 4] if is_alike else [1, 2, 3])
+
+
+def test_version_that_nobody_asks_for_is_refused_in_time(tmp_path: Path) -> None:
+    on = Bench(tmp_path, Direct(server()))
+    on.book.agreement = None
+
+    async def scenario(on: Bench) -> None:
+        while (await on.found()).step != "shadow":  # noqa: ASYNC110 the store tells nobody
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(1.0)
+        on.now += 61.0
+        over = await on.over()
+
+        assert (over.state, over.step) == ("failed", "shadow")
+        assert "only 0 of 20 live requests were compared within 1m" in over.error
+
+    run(on, scenario, msgspec.structs.replace(on.begun, shadow=SHADOW))
+    assert (on.place.exists(), on.experiment.joined) == (False, 0)
+
+
 class Counted:
     """Counts steps that leave the process. Mutable: how many there were, and whether the one to end at has come."""
 
@@ -324,6 +392,8 @@ async def crashed(on: Bench, counted: Counted) -> Deployment:
             come = tasks.create_task(counted.has_come.wait())
             await asyncio.wait((ended, come), return_when=asyncio.FIRST_COMPLETED)
             first.cancel()
+            # A process that is gone writes nothing after its successor has read.
+            await asyncio.wait((first,))
             on.gateway(tasks)
             over = await ended
             come.cancel()
@@ -334,14 +404,18 @@ async def crashed(on: Bench, counted: Counted) -> Deployment:
     return over
 
 
+@pytest.mark.parametrize("shadow", [None, SHADOW], ids=["", "compared"])
 @pytest.mark.parametrize("is_broken", [False, True], ids=["well", "broken"])
-def test_process_that_ends_at_any_step_only_delays_the_same_end(tmp_path: Path, is_broken: bool) -> None:
+def test_process_that_ends_at_any_step_only_delays_the_same_end(
+    tmp_path: Path, is_broken: bool, shadow: dict[str, Any] | None
+) -> None:
     ends = 0
     while True:
         counted = Counted(ends + 1)
         fake = server()
         fake.broken = {("digits", 4)} if is_broken else ()
         on = Bench(tmp_path / str(ends), CountedUpstream(fake, counted))
+        on.begun = msgspec.structs.replace(on.begun, shadow=shadow)
 
         over = run_hurried(crashed(on, counted))
 

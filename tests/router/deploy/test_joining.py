@@ -27,7 +27,7 @@ def join(folder: Path, phase: Phase, model: str = "digits") -> str:
     async def found() -> str:
         await store.open()
         await store.save_experiment(dossier.name, encode(dossier.document), 0, None, ())
-        return await joining.experiment_for(Spot(BACKEND, model, Place(folder), model), 7, "v7", None)
+        return (await joining.experiment_for(Spot(BACKEND, model, Place(folder), model), 7, "v7", None)).name
 
     return asyncio.run(found())
 

@@ -6,6 +6,7 @@ import tarfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -184,7 +185,7 @@ REFUSED: dict[str, tuple[Any, int, str]] = {
     "too many": (archive([file(str(number)) for number in range(21)]), 422, "more than 20 entries"),
     "no package": (archive([file("saved_model.pb")]), 422, "there is no turpin-package.yaml"),
     "half": (archive([file("saved_model.pb", bytes(2000))])[:1500], 422, "ends in the middle"),
-    "nothing": (b"", 422, "ends in the middle"),
+    "nothing": (b"", 422, "the archive is empty"),
     "html": (b"<html>".ljust(4096), 422, "no tar archive"),
 }
 
@@ -228,6 +229,42 @@ async def test_request_that_makes_no_sense_is_refused_unread(tmp_path: Path, pat
         assert word in answer.body["detail"]
         assert await stored(on) == []
     assert list((tmp_path / "publish").rglob("saved_model.pb")) == []
+
+
+async def test_comparison_is_kept_with_the_deployment_and_shown(tmp_path: Path) -> None:
+    made = packed(tmp_path / "model")
+    path = f"{PLACE}?arm=v7&shadow=" + quote('{"requests": 50, "against": ["v1"]}')
+    async with publishing(tmp_path) as on:
+        answer = await put(on, content(made), path, Turpin_Digest=made.sealed.digest)
+        again = await put(on, content(made), path, Turpin_Digest=made.sealed.digest)
+        other = await put(on, content(made), Turpin_Digest=made.sealed.digest)
+
+    assert answer.status == 202
+    shadow = answer.body["shadow"]
+    assert (shadow["requests"], shadow["against"], shadow["min_agreement"], shadow["timeout"]) == (
+        50,
+        ["v1"],
+        0.0,
+        "10m",
+    )
+    assert answer.body["comparison"] is None
+    assert (again.status, other.status) == (202, 409)
+
+
+async def test_comparison_that_makes_no_sense_is_refused_with_every_error(tmp_path: Path) -> None:
+    made = packed(tmp_path / "model")
+    async with publishing(tmp_path) as on:
+        bad = await put(on, content(made), f"{PLACE}?arm=v7&shadow=" + quote('{"requests": 0, "share": 2}'))
+        nobody = await put(on, content(made), f"{PLACE}?arm=v7&shadow=" + quote('{"against": ["v9"]}'))
+        text = await put(on, content(made), f"{PLACE}?arm=v7&shadow=much")
+        stored_now = await stored(on)
+
+    assert [one.status for one in (bad, nobody, text)] == [422] * 3
+    assert [error["field"] for error in bad.body["errors"]] == ["shadow.requests", "shadow.share"]
+    (error,) = nobody.body["errors"]
+    assert (error["field"], "there are v1, v2" in error["message"]) == ("shadow.against[0]", True)
+    assert "is not JSON" in text.body["errors"][0]["message"]
+    assert stored_now == []
 
 
 async def test_digest_and_encoding_are_checked(tmp_path: Path) -> None:
