@@ -39,6 +39,7 @@ from router.predict import Predictor
 from router.rewards import RewardDesk
 from router.routes import Live, Routes
 from router.shadow.mirror import Mirror
+from router.spool import spool_of
 from router.store import Store, StoreUnavailable
 from router.trials import Trials
 from serving.dispatcher import BatchRecord
@@ -94,6 +95,7 @@ class DataPlane:
         self._mirror = Mirror(
             self._dispatchers, metrics, self._measurements.charge, time.perf_counter, egress_usd_per_gib
         )
+        self._spool = spool_of(config, store=store, metrics=metrics, unix_now=unix_now)
         self._predictor = Predictor(
             routes=self._routes,
             dispatchers=self._dispatchers,
@@ -143,6 +145,7 @@ class DataPlane:
                     ledger=self._ledger,
                     calls=self._measurements.reward_calls,
                     journal=self._journal,
+                    spool=self._spool,
                 ),
                 access=access,
                 message_bytes=config.limits.message_bytes,
@@ -167,6 +170,9 @@ class DataPlane:
             if self._journal is not None:
                 self._journal.start()
                 stack.push_async_callback(self._journal.close)
+            if self._spool is not None:
+                await self._spool.open()
+                stack.push_async_callback(self._spool.close)
             stack.push_async_callback(self._upstreams.close)
             await self._upstreams.look_up()
             for dispatcher in self._dispatchers.values():
@@ -181,7 +187,8 @@ class DataPlane:
             stack.push_async_callback(self._grpc.server.stop, DRAIN_S)
             async with asyncio.TaskGroup() as tasks:
                 sync = tasks.create_task(self._sync(), name="sync with the store")
-                looking = tasks.create_task(self._upstreams.run(), name="replicas")
+                beside = [sync, tasks.create_task(self._upstreams.run(), name="replicas")]
+                beside += [tasks.create_task(one.run(), name="spool") for one in (self._spool,) if one]
                 await self._set_ready(is_ready=True)
                 on_ready(Ports(grpc, http))
                 await stop.wait()
@@ -190,8 +197,8 @@ class DataPlane:
                 async with asyncio.TaskGroup() as fronts:
                     fronts.create_task(self._grpc.server.stop(DRAIN_S), name="drain gRPC")
                     fronts.create_task(runner.cleanup(), name="drain HTTP")
-                sync.cancel()
-                looking.cancel()
+                for task in beside:
+                    task.cancel()
         # Twice: the first may be the parcel whose answer was still awaited when `sync` was cancelled.
         if await self._flush(is_last=True):
             await self._flush(is_last=True)
@@ -228,9 +235,8 @@ class DataPlane:
                 for servable, rows in dispatcher.rows_max().items():
                     self._metrics.batch_limit(servable, rows)
             for live in self._routes.by_model.values():
-                self._metrics.snapshot_age_seconds.labels(live.snapshot.name).set(
-                    max(0.0, self._unix_now() - live.snapshot.published_at)
-                )
+                age_s = max(0.0, self._unix_now() - live.snapshot.published_at)
+                self._metrics.snapshot_age_seconds.labels(live.snapshot.name).set(age_s)
                 if live.mode.is_learned:
                     self._measurements.ask_for_probes(live, self._dispatchers)
 
@@ -255,7 +261,8 @@ class DataPlane:
         busy_ns = {name: dispatcher.busy_ns() for name, dispatcher in self._dispatchers.items()}
         beat = self._measurements.heartbeat(lives, self._predictor.in_flight, busy_ns)
         away = tuple(name for name, replicas in self._upstreams.replicas.items() if not replicas.is_any_in)
-        return msgspec.structs.replace(beat, away=away, shadows=self._mirror.beat(lives))
+        waits = self._spool is not None and not self._spool.is_empty
+        return msgspec.structs.replace(beat, away=away, is_spooling=waits, shadows=self._mirror.beat(lives))
 
     async def _flush(self, *, is_last: bool = False) -> bool:
         lives = list(self._routes.by_model.values())

@@ -112,6 +112,8 @@ TABLE: Final[Mapping[str, Declared]] = {
         _counter("backend_ejections_total", "Replicas that got no more calls, as they did not answer.", "backend"),
         _counter("retries_total", "Requests sent a second time.", "experiment"),
         _counter("journal_dropped_total", "Lines the journal lost, by why.", "reason"),
+        _counter("spool_rewards_total", "Rewards that left the spool, by what became of them in the store.", "result"),
+        _gauge("spool_bytes", "Rewards that wait for the store, in files of this machine.", merge="sum"),
         _gauge("store_up", "1 while the store answers.", merge="min"),
         _gauge("snapshot_age_seconds", "Age of the weights in use.", "experiment", merge="max"),
     )
@@ -158,6 +160,8 @@ class Metrics:
         self.backend_ejections = self._make(Counter, "backend_ejections_total")
         self.retries = self._make(Counter, "retries_total")
         self.journal_dropped = self._make(Counter, "journal_dropped_total")
+        self.spool_rewards = self._make(Counter, "spool_rewards_total")
+        self.spool_bytes = self._make(Gauge, "spool_bytes")
         self.store_up = self._make(Gauge, "store_up")
         # Not a number until it is known: the control process of several workers never asks the store for them.
         self.store_up.set(math.nan)

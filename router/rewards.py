@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -17,6 +17,8 @@ from router.problems import Problem
 from router.reward_calls import OTHER_EVENT, RewardCalls
 from router.routes import Live, Routes
 from router.snapshot import EVENT_CHARS_MAX
+from router.spool import SPOOL_AGE_S, Spool, Spooled
+from router.spool.counting import settled
 from router.store import Reward, RewardResult, Store, StoreUnavailable
 from router.trials import trial_of
 
@@ -24,6 +26,7 @@ from router.trials import trial_of
 _SKEW_S: Final = 300.0
 # Dedupe outlives the window by as much again, so that a clock that jumps by less can't make a reward count twice.
 _DEDUPE_WINDOWS: Final = 2.0
+_LABELS: Final = {(202, False): "recorded", (202, True): "spooled", (200, False): "duplicate"}
 # One request may carry this many rewards; more is split by the client. Bounds the memory of one call.
 REWARDS_PER_CALL_MAX: Final = 10_000
 
@@ -43,6 +46,8 @@ class Outcome:
 
     status: int
     is_learned: bool = False
+    # Safe in a file of this machine, until the store is back.
+    is_spooled: bool = False
     problem: Problem | None = None
     detail: str = ""
 
@@ -57,10 +62,10 @@ class _Checked:
     # Sticky: the claim that the decision is its unit's trial.
     trial: Reward | None = None
 
-    def apart(self) -> "_Checked":
-        """Return the claim as one that is kept, and not learned from."""
-        fields = {"unlearned_rewards": 1, "unlearned_reward_q": self.reward.fields["reward_q"]}
-        return replace(self, reward=replace(self.reward, fields=fields))
+    @property
+    def entry(self) -> Spooled:
+        """What is to be counted."""
+        return Spooled(self.reward, self.trial)
 
 
 class RewardDesk:
@@ -77,7 +82,10 @@ class RewardDesk:
         ledger: Ledger,
         calls: RewardCalls,
         journal: Journal | None = None,
+        spool: Spool | None = None,
     ) -> None:
+        """Without a `spool` rewards are refused while the store is away."""
+        self._spool = spool
         self._ledger = ledger
         self._calls = calls
         self._journal = journal
@@ -98,21 +106,14 @@ class RewardDesk:
             item if isinstance(item, Outcome) else self._check(claim, *item)
             for claim, item in zip(claims, found, strict=True)
         ]
-        results: list[RewardResult] = []
-        away = ""
-        try:
-            checked = await self._set_trials_apart(checked)
-            rewards = [item.reward for item in checked if isinstance(item, _Checked)]
-            results = await self._store.add_rewards(rewards) if rewards else []
-        except StoreUnavailable as error:
-            away = str(error)
+        entries = [item.entry for item in checked if isinstance(item, _Checked)]
+        results, away = await self._count(entries)
         remaining = iter(results)
         outcomes = [
-            item if isinstance(item, Outcome) else self._outcome(item, None if away else next(remaining), away)
-            for item in checked
+            item if isinstance(item, Outcome) else self._outcome(item, next(remaining), away) for item in checked
         ]
         for claim, item, outcome in zip(claims, found, outcomes, strict=True):
-            label = outcome.problem.label if outcome.problem else ("recorded" if outcome.status == 202 else "duplicate")
+            label = outcome.problem.label if outcome.problem else _LABELS[outcome.status, outcome.is_spooled]
             self._metrics.rewards.labels(label).inc()
             if not isinstance(item, Outcome):
                 decision, live = item
@@ -120,18 +121,25 @@ class RewardDesk:
                 self._calls.count(decision.epoch, decision.arm, OTHER_EVENT if is_other else label, self._unix_now())
         return outcomes
 
-    async def _set_trials_apart(self, checked: list[_Checked | Outcome]) -> list[_Checked | Outcome]:
-        """Learn only from decisions that are their unit's trial: whoever comes second is kept apart."""
-        trials = [item.trial for item in checked if isinstance(item, _Checked) and item.trial is not None]
-        if not trials:
-            return checked
-        results = iter(await self._store.add_rewards(trials))
-        return [
-            item.apart()
-            if isinstance(item, _Checked) and item.trial is not None and next(results) is RewardResult.CONFLICT
-            else item
-            for item in checked
-        ]
+    async def _count(self, entries: Sequence[Spooled]) -> tuple[list[tuple[Reward, RewardResult | None]], str]:
+        """Count rewards in the store, or keep them in the spool while it is away (None); with neither say why.
+
+        Learned is only from decisions that are their unit's trial: whoever comes second is kept apart.
+        """
+        if not entries:
+            return [], ""
+        try:
+            rewards = await settled(self._store, entries)
+            return list(zip(rewards, await self._store.add_rewards(rewards), strict=True)), ""
+        except StoreUnavailable as error:
+            away = str(error)
+        if self._spool is not None:
+            try:
+                await self._spool.put(entries)
+                away = ""
+            except StoreUnavailable as error:
+                away = f"{away}; {error}"
+        return [(entry.reward, None) for entry in entries], away
 
     def _find(self, claim: Claim) -> tuple[Decision, Live] | Outcome:
         """Return the decision that the claim's token proves, and its experiment."""
@@ -187,20 +195,20 @@ class RewardDesk:
             event=claim.event,
             value=value,
             fields=fields,
-            expires_at=int(decision.time_us * 1e-6 + _DEDUPE_WINDOWS * snapshot.window_s + _SKEW_S),
+            expires_at=int(decision.time_us * 1e-6 + _DEDUPE_WINDOWS * snapshot.window_s + _SKEW_S + SPOOL_AGE_S),
         )
 
-    def _outcome(self, checked: _Checked, result: RewardResult | None, away: str) -> Outcome:
-        reward = checked.reward
+    def _outcome(self, checked: _Checked, found: tuple[Reward, RewardResult | None], away: str) -> Outcome:
+        reward, result = found
         is_learned = "rewards" in reward.fields
         match result:
-            case None:
+            case None if away:
                 return _refused(Problem.STORE_AWAY, away)
-            case RewardResult.RECORDED:
+            case None | RewardResult.RECORDED:
                 self._metrics.reward_delay_seconds.labels(checked.experiment).observe(max(0.0, checked.age_s))
                 if self._journal is not None:
                     self._journal.rewarded(reward, checked.experiment, self._unix_now(), checked.age_s)
-                return Outcome(202, is_learned=is_learned)
+                return Outcome(202, is_learned=is_learned, is_spooled=result is None)
             case RewardResult.DUPLICATE:
                 return Outcome(200, is_learned=is_learned)
             case RewardResult.CONFLICT:

@@ -12,6 +12,7 @@ from typing import Final
 
 from router.decisions import Decision, Keyring
 from router.snapshot import Snapshot
+from router.spool.entries import SPOOL_AGE_S
 from router.store import Cell, Reward, RewardResult
 
 TAG_BYTES: Final = 8
@@ -42,7 +43,9 @@ def trial_of(decision: Decision, snapshot: Snapshot) -> Reward:
         event=_EVENT,
         value=float(int.from_bytes(decision.nonce[:-TAG_BYTES]) >> (64 - _MARK_BITS)),
         fields={"decisions": 1},
-        expires_at=int(decision.time_us * 1e-6 + snapshot.unit_memory_s + 2 * snapshot.window_s + _SKEW_S),
+        expires_at=int(
+            decision.time_us * 1e-6 + snapshot.unit_memory_s + 2 * snapshot.window_s + _SKEW_S + SPOOL_AGE_S
+        ),
     )
 
 

@@ -18,6 +18,8 @@ from typing import Final
 import pytest
 
 PATIENCE_S: Final = 20.0
+# As a store that keeps what it acknowledged is to be set up.
+AOF: Final = ("--save", "", "--appendonly", "yes", "--appendfsync", "everysec")
 _POLL_S: Final = 0.01
 
 

@@ -14,13 +14,14 @@ from router.config.document import BadInput, Document, Place, Problem, read_yaml
 from router.config.experiment import Experiment
 from router.config.experiment_files import backend_problems, model_problems, read_experiments, served_problems
 from router.config.fields import Name, Secret, hide_unless_revealed, is_loopback
-from router.config.settings import Admin, Backend, Journal, Limits, Listen, Rewards
+from router.config.settings import Admin, Backend, Journal, Limits, Listen, Rewards, Spool
 from router.config.tls import Tls
 from router.config.unused import unused_settings
 from router.decisions import KEY_BYTES_MIN, Keyring
 from router.store import redis_url
 
 STORE_SCHEMES: Final = ("memory", "sqlite", *redis_url.SCHEMES)
+_SPOOL_FOLDER: Final = "/var/lib/turpin/spool"
 _KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 
 
@@ -61,6 +62,7 @@ class Config(Document):
     tls: Tls = Tls()
     limits: Limits = Limits()
     journal: Journal = Journal()
+    spool: Spool = Spool()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -70,6 +72,15 @@ class Config(Document):
     def keys(self, environ: Mapping[str, str] = os.environ) -> tuple[tuple[str, bytes], ...]:
         """Return (id, secret) of `decision_keys`, the signing one first; BadInput when one is missing or too short."""
         return _keys([key.get_secret_value() for key in self.decision_keys], environ)
+
+    def spool_folder(self) -> Path | None:
+        """Return where rewards wait while the store is away; None where they are refused instead."""
+        if self.durability == "strict" or self.store == "memory:":
+            return None
+        if self.spool.folder is not None:
+            return Path(self.spool.folder)
+        scheme, _, rest = self.store.partition(":")
+        return Path("/" + rest.lstrip("/") + ".spool" if scheme == "sqlite" else _SPOOL_FOLDER)
 
     def unused(self) -> tuple[str, ...]:
         """Return a line for each setting that was changed from its default and does nothing in this version."""

@@ -245,3 +245,12 @@ class Journal(Document):
     sample: float = Field(default=1.0, ge=0, le=1)
     # 1 GiB: the last two million decisions and their rewards, of all workers together; the oldest go first.
     max_bytes: int = Field(default=2**30, ge=2**20)
+
+
+class Spool(Document):
+    """Where rewards wait while the store is away."""
+
+    # Beside the SQLite file; with Redis in /var/lib/turpin/spool. It must be there again after a restart.
+    folder: Annotated[str, AfterValidator(_check_folder)] | None = None
+    # 64 MiB: half a million rewards, of all workers together; then clients are asked to come again.
+    max_bytes: int = Field(default=64 * 2**20, ge=2**20)

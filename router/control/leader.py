@@ -5,6 +5,7 @@ snapshot, begin what the life asks for. Every write carries the fencing epoch of
 """
 
 import asyncio
+import math
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -43,7 +44,7 @@ _REFRESH_TRIES: Final = 4
 
 
 class Leader:
-    """The learner's loop. Mutable: the fence it holds, the shelf of its dossiers, since when all gateways are heard."""
+    """The learner's loop. Mutable: the fence it holds, the shelf of its dossiers, since when all gateways are heard and the store is back."""
 
     def __init__(
         self,
@@ -67,6 +68,7 @@ class Leader:
         self._away: frozenset[str] = frozenset()
         # In loop time: from then on the heartbeats are complete.
         self._heard_at = 0.0
+        self._back_since = -math.inf  # when the store was last found away: spools are emptied soon after
         self._lifecycle: Lifecycle | None = None
         self.shadows = ShadowBook(unix_now())
         self.servers = ModelServers(
@@ -115,6 +117,7 @@ class Leader:
                 if not is_store_away:
                     log.warning("store unavailable: learning and retiring wait", reason=str(error))
                 is_store_away = True
+                self._back_since = loop.time()
                 self._heard_at = loop.time() + GATEWAY_HEARD_S
             except StoreError:
                 log.exception("the store refused what the leader wrote")
@@ -225,6 +228,7 @@ class Leader:
             },
             events=events,
             is_complete=asyncio.get_running_loop().time() >= self._heard_at,
+            is_spooling=self._is_back() or any(beat.is_spooling for beat in beats),
             alone_on=self._alone_on(dossier),
             shadowing=self.shadows.of(name, epoch, self._unix_now()),
         )
@@ -251,6 +255,9 @@ class Leader:
         if saved.document.epoch != epoch:
             self._shelf.forget(epoch)
         self._lifecycle.pursue(saved, done.commands)
+
+    def _is_back(self) -> bool:
+        return asyncio.get_running_loop().time() < self._back_since + GATEWAY_HEARD_S
 
     def _alone_on(self, dossier: Dossier) -> dict[str, int]:
         """Return the replicas of each backend that serves nothing but this experiment's arms."""

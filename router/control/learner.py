@@ -27,7 +27,7 @@ from router.control.prices import follow
 from router.control.questions import question_of
 from router.control.reopen import begun_anew, watched
 from router.control.report import numbers_of, state_view
-from router.control.seen import Seen, unreliable_prices
+from router.control.seen import Seen, unreliable
 from router.control.shadows import shadow_routes
 from router.control.splits import Splits, splits_of
 from router.control.tally import Counted, Tally
@@ -104,7 +104,7 @@ def refresh(
     if mode(life) == "experiment":
         question = question_of(dossier, life, counted, seen, now, laws)
         alarms = _ringing(dossier, life, counted, question, now, health)
-        question = replace(question, alarms=(*(alarm.words for alarm in alarms), *unreliable_prices(dossier, seen)))
+        question = replace(question, alarms=(*(alarm.words for alarm in alarms), *unreliable(dossier, seen)))
         assessment = assess(question, cache, memory)
         life = _step(life, _assessed(assessment, now), notes)
         dossier = dossier.with_changes(

@@ -29,6 +29,8 @@ class Seen:
     calibrated: Mapping[str, ArmCost]
     events: Sequence[Event]
     is_complete: bool = True
+    # Rewards that were acknowledged wait in some gateway's spool: what is counted is not all there is.
+    is_spooling: bool = False
     price_warnings: Mapping[str, str] = field(default_factory=dict)
     capacities_rps: Mapping[str, float] = field(default_factory=dict)
     alone_on: Mapping[str, int] = field(default_factory=dict)
@@ -62,3 +64,9 @@ def unreliable_prices(dossier: Dossier, seen: Seen) -> list[str]:
     """Say in words which prices of this experiment can't be relied on."""
     backends = {arm.backend for arm in dossier.spec.arms}
     return [words for name, words in sorted(seen.price_warnings.items()) if name in backends]
+
+
+def unreliable(dossier: Dossier, seen: Seen) -> list[str]:
+    """Say in words why nothing may be ended on what was seen: prices, or rewards that are not counted yet."""
+    waiting = ["rewards wait in the spool of a gateway"] if seen.is_spooling else []
+    return unreliable_prices(dossier, seen) + waiting

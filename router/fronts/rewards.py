@@ -104,7 +104,8 @@ class RewardRoutes:
         return problem(kind, detail)
 
     def _accepted(self, outcome: Outcome) -> dict[str, object]:
-        result: dict[str, object] = {"durability": self._durability, "learned": outcome.is_learned}
+        durability = "spooled" if outcome.is_spooled else self._durability
+        result: dict[str, object] = {"durability": durability, "learned": outcome.is_learned}
         return result | {"duplicate": True} if outcome.status == 200 else result
 
 

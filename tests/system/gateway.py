@@ -21,6 +21,8 @@ import yaml
 from tests.system.model_server import CONFIG, MODEL
 
 COMMAND: Final = Path(sys.executable).with_name("turpin")
+# What gateways with a Redis must be given.
+KEYS: Final = ["k1:not-a-secret-not-a-secret"]
 # What takes longer than this hangs, however busy the machine is.
 PATIENCE_S: Final = 20.0
 _POLL_S: Final = 0.02

@@ -1,23 +1,36 @@
 """Two gateways on one store: one of them leads; when it is killed the other takes over where it stood."""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from serving import wire
+from tests.redis_server import AOF, redis_server
 from tests.system.client import Client
-from tests.system.gateway import configuration, is_alive, serving, until
+from tests.system.gateway import KEYS, configuration, is_alive, serving, until
 from tests.system.model_server import BYSTANDER, MODEL, DigitsServer
 from tests.system.test_kill import LASTING
 from tests.system.test_whole_line import LINES, RATES
 from tests.system.traffic import Nature, Traffic, counted
 
 
+@pytest.fixture(params=["sqlite", "redis"])
+def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """The settings by which two gateways share a store of each kind."""
+    if request.param == "sqlite":
+        yield {}
+        return
+    with redis_server(tmp_path / "redis", *AOF) as redis:
+        yield {"store": redis.url, "decision_keys": KEYS, "spool": {"folder": f"{tmp_path}/spool"}}
+
+
 @pytest.mark.timeout(180)
-async def test_second_gateway_takes_over_and_ends_the_experiment(tmp_path: Path) -> None:
+async def test_second_gateway_takes_over_and_ends_the_experiment(tmp_path: Path, shared: dict[str, Any]) -> None:
     async with DigitsServer(LINES) as server:
-        settings = configuration(tmp_path, server.address, experiments=[LASTING])
+        settings = configuration(tmp_path, server.address, experiments=[LASTING], **shared)
         async with (
             serving(tmp_path, settings) as first,
             serving(tmp_path, settings) as second,
