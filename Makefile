@@ -71,6 +71,7 @@ conformance: setup
 lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/base.txt
 	uv pip compile pyproject.toml --extra local --group dev --constraints requirements/base.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/dev.txt
+	uv pip compile --group build --constraints requirements/dev.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/build.txt
 
 clean:
 	rm -rf $(VENV) dist build .coverage

@@ -6,11 +6,16 @@ import pytest
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say loudly that the Redis store was not tested; `-q` hides why tests were skipped."""
+    """Say loudly what was not tested for want of a program; `-q` hides why tests were skipped."""
     missing = [name for name in ("redis-server", "redis-sentinel") if shutil.which(name) is None]
     if missing:
         terminalreporter.write_line(
             f"NOT TESTED: the Redis store, for want of {' and '.join(missing)} (Debian: apt-get install redis-server "
             "redis-sentinel)",
+            red=True,
+        )
+    if shutil.which("prometheus") is None or shutil.which("promtool") is None:
+        terminalreporter.write_line(
+            "NOT TESTED: metrics, dashboards and rules with a real Prometheus (Debian: apt-get install prometheus)",
             red=True,
         )

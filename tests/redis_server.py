@@ -52,6 +52,7 @@ class RedisServer:
     port: int = field(default_factory=free_port)
     arguments: tuple[str, ...] = ("--save", "", "--appendonly", "no")
     program: str = "redis-server"
+    config: Path | None = None
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -65,11 +66,13 @@ class RedisServer:
         command = [redis_command(self.program)]
         if self.program == "redis-sentinel":
             command.append(str(self.folder / "sentinel.conf"))
+        if self.config is not None:
+            command.append(str(self.config))
         command += ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), *self.arguments]
         with (self.folder / "redis.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         give_up_at = time.monotonic() + PATIENCE_S
-        while self._ping() != "PONG":
+        while not self._ping().startswith(("PONG", "-NOAUTH")):
             assert self.process.poll() is None, (self.folder / "redis.log").read_text()
             assert time.monotonic() < give_up_at, "redis-server does not answer"
             time.sleep(_POLL_S)

@@ -31,15 +31,14 @@ say "building"
     { cat "$work/build.log" >&2; fail "the build"; }
 wheel=$(echo "$work"/dist/turpin-*.whl)
 
-say "installing $(basename "$wheel") and requirements/base.txt into an empty environment"
-"$python" -m venv --without-pip "$work/venv"
+say "installing $(basename "$wheel") and requirements/base.txt into an empty environment, as the image does"
 empty=$work/venv/bin
-pip=("$python" -m pip --python "$empty/python" --disable-pip-version-check)
-# -qq: a machine's own pip settings may warn for pages; errors still come through. --no-compile: most of numpy and scipy
-# is never imported; what the gateway imports is compiled by the import after it, so that no start pays for that.
-"${pip[@]}" install -qq --no-compile --require-hashes --requirement "$root/requirements/base.txt"
-"${pip[@]}" install -qq --no-deps --no-index "$wheel"
-"${pip[@]}" check >"$work/check.log" || { cat "$work/check.log" >&2; fail "pip check"; }
+PYTHON=$python "$root/deploy/install.sh" "$work/venv" "$root/requirements/base.txt" "$wheel" || fail "deploy/install.sh"
+
+# The last stage of Dockerfile copies this tree; its base image comes to it.
+tree_mb=$(du --summarize --apparent-size --bytes "$work/venv" | awk '{print int($1 / 1000000 + 0.5)}')
+say "the tree of the image has $tree_mb MB"
+((tree_mb < 250)) || fail "the tree of the image has $tree_mb MB; it must stay below 250"
 
 # From here on nothing of the source tree is in reach, but for the stand-in model server.
 mkdir "$work/empty"

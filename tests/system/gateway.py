@@ -210,6 +210,11 @@ def launched(
     return Gateway(config, log, arguments, process, environ=environ or {})
 
 
+def launched_from(config: Path, log: Path, environ: Mapping[str, str]) -> Gateway:
+    """Start the gateway from a file that is there and return at once; the caller ends it."""
+    return Gateway(config, log, (), _spawn(config, log, (), environ), environ=environ)
+
+
 def end(gateway: Gateway) -> None:
     """Kill the process if it is still there; its workers follow by themselves."""
     if gateway.process.poll() is None:
