@@ -192,6 +192,20 @@ def test_a_sprint_begins_before_all_is_drained_and_goes_on_while_estimates_waver
     assert under_way.sprint.is_running == goes_on
 
 
+def test_no_sprint_starves_a_refuted_arm_while_something_is_in_doubt() -> None:
+    # Refuted as better by more than a margin of half its value, and still 2 % better with 5 %.
+    asked = question([[600, 600]] * 5, [[60, 54]] * 5, costs=(0.0, 0.0))
+    wide = StopRule(cycle_s=None, margin=0.5, delta=assess(asked).remaining_q95 / 2.0)
+    found, narrow = assess(replace(asked, stop=wide)), assess(replace(asked, stop=replace(wide, margin=0.002)))
+
+    assert narrow.sprint.is_running
+    assert not found.is_drained
+    assert found.refuted[1]
+    assert not found.sprint.is_running
+    assert found.weights[1] == pytest.approx(found.p_best[1], abs=0.02)
+    assert found.weights[1] > 0.02
+
+
 def test_weights_explore_less_where_evidence_ends_nothing() -> None:
     ready = question([[600, 600]] * 5, [[36, 34]] * 5, costs=(0.0, 0.0))
     waiting = replace(ready, stop=replace(ready.stop, min_age_s=1e9))
