@@ -63,7 +63,7 @@ def serve(config: Config, *, workers: int, is_single: bool) -> int:
 async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
     stop = _stop_of(asyncio.get_running_loop())
     keys = decision_keys(config)
-    store = open_store(config.store, durability=config.durability)
+    store = open_store(config.store, durability=config.durability, memory=config.memory_folder())
     await store.open()
     try:
         async with contextlib.AsyncExitStack() as stack:

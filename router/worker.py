@@ -35,7 +35,7 @@ async def work(link: Link) -> int:
     metrics = Metrics()
     stop = asyncio.Event()
     reason = ""
-    store = open_store(config.store)
+    store = open_store(config.store, memory=config.memory_folder())
     try:
         await store.open()
         plane = DataPlane(

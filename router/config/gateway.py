@@ -75,8 +75,11 @@ class Config(Document):
 
     def spool_folder(self) -> Path | None:
         """Return where rewards wait while the store is away; None where they are refused instead."""
-        if self.durability == "strict" or self.store == "memory:":
-            return None
+        return None if self.durability == "strict" or self.store == "memory:" else self.memory_folder()
+
+    def memory_folder(self) -> Path:
+        """Return the folder for what must outlive a restart of this machine's processes: the spool, and which store is
+        known."""
         if self.spool.folder is not None:
             return Path(self.spool.folder)
         scheme, _, rest = self.store.partition(":")

@@ -1,6 +1,7 @@
 """The state that gateways share, behind one Protocol: in memory, in an SQLite file, or in Redis."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from router.clock import unix_now as clock
 from router.store.contract import (
@@ -53,12 +54,19 @@ __all__ = [
 ]
 
 
-def open_store(url: str, *, durability: str | None = None, unix_now: Callable[[], float] = clock) -> Store:
+def open_store(
+    url: str,
+    *,
+    durability: str | None = None,
+    memory: Path | None = None,
+    unix_now: Callable[[], float] = clock,
+) -> Store:
     """Return the store that a URL names, not yet opened; `open` connects it. Raises ValueError for any other URL.
 
     `memory:` is a new and empty store at every call: whoever shares it passes the object on.
     `sqlite:///PATH` is a file, with an absolute path. `redis://…` and its kin are in redis_url.py.
     `durability` of a Redis is looked at unless it is None: what it loses is said, and "strict" refuses to lose anything.
+    `memory` is the folder where it is remembered which Redis is known, so that another one is noticed after a restart.
     """
     scheme, _, rest = url.partition(":")
     if url == "memory:":
@@ -69,6 +77,6 @@ def open_store(url: str, *, durability: str | None = None, unix_now: Callable[[]
         # 9 MB that only those load who use it.
         from router.store.redis_store import RedisStore
 
-        return RedisStore(url, durability=durability, unix_now=unix_now)
+        return RedisStore(url, durability=durability, memory=memory, unix_now=unix_now)
     # Only the scheme is shown: the rest of a store's address may hold a password.
     raise ValueError(f"a store is memory:, sqlite:///ABSOLUTE/PATH or redis://…, got {scheme}:…")

@@ -24,6 +24,14 @@ class Beat:
     beat_at: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A store as it was known last."""
+
+    generation: str
+    beat: Beat
+
+
 class Lineage:
     """Mutable: the generation and the beat that are known, why calls are refused ("": they are not), how often a change
     was taken over."""
@@ -38,6 +46,19 @@ class Lineage:
     def know(self, generation: str, beat: Beat) -> None:
         """Begin with what is known."""
         self.generation, self.last = generation, beat
+
+    def begin(self, generation: str, beat: Beat, *, is_accepted: bool, remembered: "Known | None") -> None:
+        """Begin with what the store says ("": it is empty), held against what was remembered of it."""
+        if remembered is None:
+            self.know(generation, beat)
+            return
+        self.know(remembered.generation, remembered.beat)
+        if generation != remembered.generation:
+            self.met_other(generation, beat, is_accepted=is_accepted)
+        elif beat.beats < remembered.beat.beats:
+            self.met_older(beat)
+        else:
+            self.saw(beat)
 
     def saw(self, beat: Beat) -> None:
         """Take note of a beat; answers may come in any order."""

@@ -39,12 +39,14 @@ local beats = string.format('%.0f', redis.call('HINCRBY', KEYS[1], 'beats', 1))
 redis.call('HSET', KEYS[1], 'beat_at', beat_at)
 """
 
+# ARGV[1]: the generation that an empty store gets; '': it stays empty, for its caller knew it with something in it.
 OPEN = Script(
     """
-local fresh = redis.call('HSETNX', KEYS[1], 'generation', ARGV[1])
-if fresh == 1 then redis.call('HSET', KEYS[1], 'schema', ARGV[2], 'accepted', '0', 'beats', '0', 'beat_at', '0') end
-local store = redis.call('HMGET', KEYS[1], 'generation', 'schema', 'beats', 'beat_at')
-return {'OK', store[1], store[2] or '0', store[3] or '0', store[4] or '0', tostring(fresh)}
+if ARGV[1] ~= '' and redis.call('HSETNX', KEYS[1], 'generation', ARGV[1]) == 1 then
+  redis.call('HSET', KEYS[1], 'schema', ARGV[2], 'accepted', '0', 'beats', '0', 'beat_at', '0')
+end
+local store = redis.call('HMGET', KEYS[1], 'generation', 'schema', 'beats', 'beat_at', 'accepted')
+return {'OK', store[1] or '', store[2] or '0', store[3] or '0', store[4] or '0', store[5] or '0'}
 """,
     is_repeatable=True,
 )

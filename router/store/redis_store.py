@@ -9,6 +9,7 @@ loses what had not reached the replica, also what was acknowledged.
 
 import secrets
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 from router.clock import unix_now as clock
@@ -44,6 +45,7 @@ from router.store.redis_documents import (
 )
 from router.store.redis_lineage import Beat, Lineage
 from router.store.redis_link import RedisLink
+from router.store.redis_memory import StoreMemory
 from router.store.redis_rewards import RedisSums
 from router.store.redis_scripts import (
     ACCEPT,
@@ -66,8 +68,16 @@ class RedisStore:
     """A Store in Redis. Mutable: the link, the lineage, the time it was last told, and whether a lease is to be given
     back because the store was changed under it."""
 
-    def __init__(self, url: str, *, durability: str | None = None, unix_now: Callable[[], float] = clock) -> None:
-        """`durability`: say how durable the server is; "strict": refuse one that is not. ValueError for a bad address."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        durability: str | None = None,
+        memory: Path | None = None,
+        unix_now: Callable[[], float] = clock,
+    ) -> None:
+        """`durability`: say how durable the server is; "strict": refuse one that is not. `memory`: the folder where it is
+        remembered which store is known; None: nowhere. ValueError for a bad address."""
         self._link = RedisLink(read_address(url))
         self._lineage = Lineage(self._link.shown)
         self._sums = RedisSums(self._link, self._lineage)
@@ -76,28 +86,36 @@ class RedisStore:
         self._unix_now = unix_now
         self._told_now = 0.0
         self._changes_led = 0
+        self._memory = None if memory is None else StoreMemory(memory, self._link.shown)
 
     async def open(self) -> None:
         """Connect, make what is missing, and say how durable the server is."""
+        remembered = None if self._memory is None else await self._memory.recall()
+        made = secrets.token_hex(8) if remembered is None else ""
         await self._link.open()
         try:
-            _, generation, schema, beats, beat_at, _ = await self._link.run(
-                OPEN, [STORE_KEY], [secrets.token_hex(8), str(SCHEMA_VERSION)]
+            _, generation, schema, beats, beat_at, accepted = await self._link.run(
+                OPEN, [STORE_KEY], [made, str(SCHEMA_VERSION)]
             )
             if int(schema) > SCHEMA_VERSION:
                 raise SchemaTooNew(
                     f"{self._link.shown} has schema {int(schema)}, this version of Turpin knows up to "
                     f"{SCHEMA_VERSION}: install the version that wrote it; nothing was changed"
                 )
-            self._lineage.know(generation.decode(), Beat(int(beats), float(beat_at)))
+            beat = Beat(int(beats), float(beat_at))
+            self._lineage.begin(generation.decode(), beat, is_accepted=accepted == b"1", remembered=remembered)
             if self._durability is not None:
                 await self._check_durability()
+            if self._memory is not None:
+                await self._memory.follow(self._lineage)
         except BaseException:
             await self._link.close()
             raise
 
     async def close(self) -> None:
         """Let go of all connections."""
+        if self._memory is not None:
+            await self._memory.keep()
         await self._link.close()
 
     async def accept(self) -> None:
@@ -242,6 +260,8 @@ class RedisStore:
         """Take or renew the lease on leading; after the store was changed under its holder, in a new epoch."""
         while True:
             answer = await self._beside.beat(LEASE, [LEASE_KEY], [owner, repr(now), repr(now + ttl_s)])
+            if self._memory is not None:
+                await self._memory.keep_now_and_then()
             if self._changes_led == self._lineage.changes:
                 return int(answer[3]) if answer[0] == b"OK" else None
             # Who led before knows sums that the store has not: it is to begin anew.
