@@ -4,6 +4,7 @@ A worker counts since its start; the leader adds up the workers. All of it is so
 """
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
@@ -20,6 +21,8 @@ OTHER: Final = "other"
 # Four bins an octave: a quantile is within 9 %. From 1 µs to 68 minutes.
 _BINS_PER_OCTAVE: Final = 4
 _BIN_MIN, _BIN_MAX = -80, 48
+# Infinity would be null in a heartbeat's JSON, which the leader can't read: outputs are the model's, and may be anything.
+_LARGEST: Final = sys.float_info.max
 
 
 class Times(msgspec.Struct):
@@ -76,7 +79,7 @@ class OutputSums(msgspec.Struct):
         if found.max_abs is not None:
             self.measured += 1
             self.max_abs = max(self.max_abs, found.max_abs)
-            self.mean_abs_sum += found.mean_abs or 0.0
+            self.mean_abs_sum = min(self.mean_abs_sum + (found.mean_abs or 0.0), _LARGEST)
             self.max_relative = max(self.max_relative, found.max_relative or 0.0)
 
     def merge(self, other: "OutputSums") -> None:
@@ -87,7 +90,7 @@ class OutputSums(msgspec.Struct):
         self.faults = dict(Counter(self.faults) + Counter(other.faults))
         self.measured += other.measured
         self.max_abs = max(self.max_abs, other.max_abs)
-        self.mean_abs_sum += other.mean_abs_sum
+        self.mean_abs_sum = min(self.mean_abs_sum + other.mean_abs_sum, _LARGEST)
         self.max_relative = max(self.max_relative, other.max_relative)
 
     def view(self) -> dict[str, Any]:

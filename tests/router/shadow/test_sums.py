@@ -1,5 +1,7 @@
 """What workers count of copies adds up, however it is divided among them, and stays small."""
 
+import sys
+
 import msgspec
 import numpy as np
 import pytest
@@ -88,3 +90,15 @@ def test_outputs_are_bounded() -> None:
 
     assert len(sums.outputs) == 17
     assert sums.outputs[OTHER].compared == 184
+
+
+def test_differences_too_large_to_add_up_leave_a_heartbeat_that_can_be_read() -> None:
+    largest = sys.float_info.max
+    sums = ShadowSums()
+    for _ in range(3):
+        sums.compare({"scores": Difference(0.0, max_abs=largest, mean_abs=largest, max_relative=1.0)}, 0.01, 0.01)
+    sums.merge(msgspec.convert(msgspec.to_builtins(sums), ShadowSums, strict=False))
+
+    beat = Heartbeat(experiments={}, shadows={1: {"v2": sums}})
+
+    assert heartbeat.decode(heartbeat.encode(beat)) == beat
