@@ -20,6 +20,7 @@ _BATCHING_DEFAULT: Final = Batching()
 
 def pools(config: Config, metrics: Metrics) -> Pools:
     """Open a channel to every replica of every backend, as far as they are known."""
+    metrics.expect(one.name for one in config.experiments)
     return Pools(
         {
             name: Replicas(backend.target, on_ejection=metrics.backend_ejections.labels(name).inc)

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from router.version import installed_version
 from serving.calls import BatchRecord
-from serving.errors import DeadlineExceeded, QueueFull, ServingError
+from serving.errors import DeadlineExceeded, Overloaded, QueueFull, ServingError
 from serving.upstream import Servable
 
 PREFIX: Final = "turpin_"
@@ -172,6 +172,13 @@ class Metrics:
         assert declared.kind == kind.__name__.lower()  # noqa: S101 a mistake in the table above, seen at every start
         options: dict[str, Any] = {"buckets": declared.buckets} if declared.buckets else {}
         return kind(declared.name, declared.help, declared.labels, registry=self.registry, **options)
+
+    def expect(self, experiments: Iterable[str]) -> None:
+        """Show what may happen to these at 0: a counter that begins with its first event hides that from `rate`."""
+        for experiment in experiments:
+            self.retries.labels(experiment)
+        for reason in (QueueFull.label, Overloaded.label):
+            self.shed.labels(reason)
 
     def batch(self, record: BatchRecord) -> None:
         """Count one upstream call that ended, well or ill."""

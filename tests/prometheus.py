@@ -65,9 +65,9 @@ class Prometheus:
 
 @contextlib.asynccontextmanager
 async def prometheus(folder: Path, targets: dict[str, list[str]]) -> AsyncIterator[Prometheus]:
-    """Run one with the configuration of deploy/, but each job's own targets here and a second between scrapes."""
+    """Run one with the configuration of deploy/, but each job's own targets here and two seconds between scrapes."""
     document = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
-    document["global"] |= {"scrape_interval": "1s", "evaluation_interval": "1s", "scrape_timeout": "1s"}
+    document["global"] |= {"scrape_interval": "2s", "evaluation_interval": "2s", "scrape_timeout": "2s"}
     document["rule_files"] = [str(DEPLOY / pattern) for pattern in document["rule_files"]]
     for job in document["scrape_configs"]:
         job["static_configs"] = [{"targets": targets.get(job["job_name"], [])}]

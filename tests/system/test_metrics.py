@@ -60,7 +60,7 @@ async def test_scrape_holds_every_metric_with_the_clients_sums(tmp_path: Path) -
                 await until("some traffic", lambda: len(traffic.acknowledged) >= PREDICTIONS)
                 # Behind the gateway's back the model server lets go of a version: control answers for it.
                 server.states[MODEL][2] = (wire.END, "")
-                await until("a retry", lambda: _has(gateway, "turpin_retries_total"))
+                await until("a retry", lambda: has(gateway, "turpin_retries_total"))
                 server.states[MODEL][2] = (wire.AVAILABLE, "")
                 traffic.stop.set()
             again, worth = next(iter(traffic.acknowledged.items()))
@@ -106,7 +106,8 @@ async def test_scrape_holds_every_metric_with_the_clients_sums(tmp_path: Path) -
     assert missing == {name for name in TABLE if name.startswith("turpin_segment_")}
 
 
-async def _has(gateway: Gateway, name: str) -> bool:
+async def has(gateway: Gateway, name: str) -> bool:
+    """Say whether a metric is above 0."""
     return total(await gateway.scrape(), name) > 0
 
 
