@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo learn mutants endurance bench-switching bench-costs bench-batching test conformance check lint types imports wheel lock clean
+.PHONY: setup demo learn mutants endurance bench-switching bench-costs bench-batching bench-store test conformance check lint types imports wheel lock clean
 
 setup: $(STAMP)
 
@@ -43,6 +43,10 @@ bench-switching: setup
 # Whether the arms come in the same order of cost saturated, at 150 requests/s, and beside a busy neighbour; four minutes.
 bench-costs: setup
 	$(BIN)/python -P -m load.costs
+
+# Acknowledged rewards/s into Redis and SQLite, and the bytes of a remembered one; a minute. Needs redis-server.
+bench-store: setup
+	$(BIN)/python -P -m load.store
 
 check: lint types imports
 

@@ -66,7 +66,7 @@ class StoreMemory:
         """Have on the disk what is known now; a store that is refused is not."""
         self._keep_at = self._now() + _REMEMBER_S
         lineage = self._lineage
-        if lineage is None or lineage.refusal or (found := Known(lineage.generation, lineage.last)) == self._kept:
+        if lineage is None or (found := Known(lineage.generation, lineage.last)) == self._kept:
             return
         try:
             async with asyncio.timeout(_WRITE_S):

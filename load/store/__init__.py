@@ -1,0 +1,1 @@
+"""What the store takes: rewards that it acknowledges per second, and what remembering one costs in Redis."""
