@@ -110,7 +110,7 @@ async def _fast(folder: Path) -> dict[str, Any]:
 
 
 async def _embedded(folder: Path) -> dict[str, Any] | None:
-    """Measure 64 clients of the largest digits network, directly and through a gateway; None without TensorFlow."""
+    """Measure 64 clients of a large digits network, directly and through a gateway; None without TensorFlow."""
     if importlib.util.find_spec("tensorflow") is None:
         return None
     base_path = folder / "digits"
