@@ -150,7 +150,7 @@ STOP: Final = Part(
         _clear(3, 27_000, 0.01, 80, 200),
         _clear(5, 60_000, 0.01, 60, 200),
         _clear(10, 170_000, 0.0, 16, 60),
-        _close("stop-k2-5", 2, 100),
+        _close("stop-k2-5", 2, 240),
         _close("stop-k3-5", 3, 60),
         _demo(),
         *(_cost_grid(rate, runs) for rate, runs in ((0.05, 12), (0.30, 20), (0.70, 20), (0.97, 20))),
