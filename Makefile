@@ -69,7 +69,7 @@ test: setup check
 #   docker run -p 8500:8500 -v /tmp/turpin-conformance:/tmp/turpin-conformance tensorflow/serving --model_config_file=/tmp/turpin-conformance/empty.config
 #   make conformance TFS_ADDR=localhost:8500
 conformance: setup
-	TFS_ADDR=$(TFS_ADDR) TFS_MODELS=$(TFS_MODELS) TURPIN_TEST_DOWNLOADS=1 $(BIN)/python -m pytest tests/conformance
+	TFS_ADDR=$(TFS_ADDR) TFS_MODELS=$(TFS_MODELS) TEST_DOWNLOADS=1 $(BIN)/python -m pytest tests/conformance
 
 # Needs uv. Writes no addresses: only names, versions and hashes.
 lock:

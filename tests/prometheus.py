@@ -1,6 +1,6 @@
 """Prometheus and its tool for tests: a real server on a free port, with the rules of deploy/, asked over HTTP.
 
-Where they are not installed the tests that want them are skipped, unless TURPIN_TEST_PROMETHEUS=required.
+Where they are not installed the tests that want them are skipped, unless TEST_PROMETHEUS=required.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ def program(name: str) -> str:
     found = shutil.which(name)
     if found is None:
         reason = f"{name} is not installed (Debian: apt-get install prometheus): the metrics are not tested with it"
-        if os.environ.get("TURPIN_TEST_PROMETHEUS") == "required":
+        if os.environ.get("TEST_PROMETHEUS") == "required":
             pytest.fail(reason)
         pytest.skip(reason)
     return found

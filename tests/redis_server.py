@@ -1,6 +1,6 @@
 """Real Redis servers for tests: each on a free port of loopback, in a folder of its own, ended by its process id.
 
-Where there is no redis-server the tests that want one are skipped, loudly, unless TURPIN_TEST_REDIS=required.
+Where there is no redis-server the tests that want one are skipped, loudly, unless TEST_REDIS=required.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ def redis_command(name: str = "redis-server") -> str:
     found = shutil.which(name)
     if found is None:
         reason = f"{name} is not installed (Debian: apt-get install redis-server): the Redis store is not tested"
-        if os.environ.get("TURPIN_TEST_REDIS") == "required":
+        if os.environ.get("TEST_REDIS") == "required":
             pytest.fail(reason)
         pytest.skip(reason)
     return found

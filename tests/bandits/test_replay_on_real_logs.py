@@ -1,6 +1,6 @@
 """Replay on the small Open Bandit Dataset (in the wheel of `obp` 0.4.1, Apache-2.0), against sums written out by hand.
 
-Asked for by TURPIN_TEST_DOWNLOADS=1, since it fetches 1.3 MB: no dependency of ours.
+Asked for by TEST_DOWNLOADS=1, since it fetches 1.3 MB: no dependency of ours.
 """
 
 import csv
@@ -20,7 +20,7 @@ import pytest
 from bandits.replay import Everywhere, Log, evaluate
 
 pytestmark = [
-    pytest.mark.skipif(not os.environ.get("TURPIN_TEST_DOWNLOADS"), reason="downloads: set TURPIN_TEST_DOWNLOADS=1"),
+    pytest.mark.skipif(not os.environ.get("TEST_DOWNLOADS"), reason="downloads: set TEST_DOWNLOADS=1"),
     pytest.mark.timeout(120),
 ]
 

@@ -32,9 +32,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(
             "CONFORMANCE: not run against the C++ tensorflow_model_server: TFS_ADDR=host:port is not set"
         )
-    if not os.environ.get("TURPIN_TEST_DOWNLOADS"):
+    if not os.environ.get("TEST_DOWNLOADS"):
         terminalreporter.write_line(
-            "CONFORMANCE: ovmsclient and grpc-js not run: they are downloaded with TURPIN_TEST_DOWNLOADS=1"
+            "CONFORMANCE: ovmsclient and grpc-js not run: they are downloaded with TEST_DOWNLOADS=1"
         )
 
 

@@ -69,8 +69,8 @@ client.Predict(spec("nope"), refused =>
 
 def downloads(what: str) -> None:
     """Skip unless the network may be used for a client."""
-    if not os.environ.get("TURPIN_TEST_DOWNLOADS"):
-        pytest.skip(f"{what} is to be downloaded: set TURPIN_TEST_DOWNLOADS=1, as `make conformance` does")
+    if not os.environ.get("TEST_DOWNLOADS"):
+        pytest.skip(f"{what} is to be downloaded: set TEST_DOWNLOADS=1, as `make conformance` does")
 
 
 def output(*command: str | Path, folder: Path | None = None, stdin: str | None = None) -> str:
