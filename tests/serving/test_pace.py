@@ -13,6 +13,9 @@ from tests.serving.device import V1, Device, Play
 
 # The stand-in: 20 ms a batch and 0.25 ms a row, one batch at a time; 64 rows in 36 ms.
 CEILING = 64 / 0.036
+# Seconds of simulated traffic, a call of Python for each answer: 3 s, and 19 under coverage.
+pytestmark = pytest.mark.timeout(120)
+
 LIMITS = BatchLimits(
     max_rows=64, max_in_flight=8, queue_rows=10_000, queue_bytes=10**9, latency_s=0.08, is_in_flight_learned=True
 )
