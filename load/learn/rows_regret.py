@@ -26,8 +26,8 @@ _PARITY: Final = (
     "regret, and splitting equally until each arm has 200 outcomes, with a delay of 1,000, about 1.4 %."
 )
 _STARVED: Final = (
-    "Half of the runs follow within 5,000 requests even when all rewards are pooled, as they may be in this world: the "
-    "arm that was dearer is starved until the flip, and what is known of it then decides."
+    "The arm that was dearer is starved until the flip, and what is known of it then decides: the median of few runs "
+    "says little."
 )
 _LOSER: Final = {"rate": 0.05, "delay_mean": 1000}
 _NEEDLE: Final = {"rate": 0.06, "delay_mean": 1000}
