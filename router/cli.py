@@ -15,6 +15,7 @@ from router import arithmetic_commands, commands, experiments_command, prices_co
 from router.deploy.command import deploy, rollback
 from router.guard import PACKAGES
 from router.replay.command import replay
+from router.top.command import top
 from router.version import installed_version
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ app.add_typer(store_command.app, name="store")
 app.command("decide", epilog="Example: turpin decide cases.json --json")(arithmetic_commands.decide)
 app.command("evidence", epilog="Example: turpin evidence cases.json --json")(arithmetic_commands.evidence)
 app.command("replay", epilog="Example: turpin replay log.jsonl --json")(replay)
+app.command("top", epilog="Example: turpin top digits")(top)
 app.command("deploy", epilog="Example: turpin deploy digits exported/7 --as v7")(deploy)
 app.command("rollback", epilog="Example: turpin rollback digits --to 3")(rollback)
 
