@@ -1,0 +1,118 @@
+"""`make chaos`: real processes are killed, stopped, cut off and restarted, and every acknowledged reward must count once.
+
+Prints each case with its figures and whether all laws held, and writes them, with the machine and the commit, to
+load/results/chaos.json. Exit code 1 when a law is broken.
+"""
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from load.chaos.case import Case, Row
+from load.chaos.playing import play
+from load.chaos.table import CASES
+from load.generate.machine import machine
+
+_ROOT = Path(__file__).parents[2]
+
+Short = Annotated[bool, typer.Option("--short", help="The form that the tests play.")]
+Only = Annotated[str, typer.Option("--only", help="Cases whose name or numbers have this in them.")]
+Seed = Annotated[int, typer.Option("--seed", help="Of the moments and the rewards.")]
+Keep = Annotated[Path | None, typer.Option("--keep", help="Folder for logs and books, instead of one that goes.")]
+Results = Annotated[Path, typer.Option("--results", help="Folder for chaos.json, written when all cases were played.")]
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """What is written."""
+
+    machine: dict[str, Any]
+    seed: int
+    took_s: float
+    kills: int
+    cases: list[Row]
+
+
+def main(
+    short: Short = False,
+    only: Only = "",
+    seed: Seed = 1,
+    keep: Keep = None,
+    results: Results = _ROOT / "load" / "results",
+) -> None:
+    """Play the cases one after the other."""
+    chosen = [case for case in CASES if only in case.name or only in case.numbers.split(", ")]
+    if short:
+        chosen = [case for case in chosen if case.is_in_short]
+    if not chosen:
+        raise typer.BadParameter(f"no case has {only!r} in its name or among its numbers", param_hint="--only")
+    with tempfile.TemporaryDirectory(prefix="turpin-chaos-") as folder:
+        rows = asyncio.run(_play_all(chosen, (keep or Path(folder)).resolve(), is_short=short, seed=seed))
+    measured = measured_of(rows, seed)
+    sys.stdout.write(summary(measured) + "\n")
+    if not short and not only:
+        results.mkdir(parents=True, exist_ok=True)
+        written = msgspec.json.format(msgspec.json.encode(measured), indent=2)
+        (results / "chaos.json").write_bytes(written + b"\n")
+    if not all(row.holds for row in rows):
+        raise typer.Exit(1)
+
+
+def measured_of(rows: Sequence[Row], seed: int) -> Measured:
+    """Put the rows together."""
+    kills = sum(int(row.figures.get("kills", 0)) for row in rows)
+    return Measured(machine(), seed, round(sum(row.took_s for row in rows), 1), kills, list(rows))
+
+
+async def _play_all(cases: Sequence[Case], root: Path, *, is_short: bool, seed: int) -> list[Row]:
+    columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    rows = []
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("", total=len(cases))
+        for case in cases:
+            progress.update(bar, description=case.name)
+
+            def tell(words: str, case: Case = case) -> None:
+                progress.update(bar, description=f"{case.name}: {words}")
+
+            row = await play(case, root, is_short=is_short, seed=seed, tell=tell)
+            sys.stdout.write(shown(row) + "\n")
+            sys.stdout.flush()
+            rows.append(row)
+            progress.advance(bar)
+    return rows
+
+
+def shown(row: Row) -> str:
+    """Say what a case found."""
+    mark = "SKIPPED" if row.skipped else "held" if row.holds else "BROKEN"
+    figures = ", ".join(f"{name} {value}" for name, value in row.figures.items())
+    lines = [
+        f"{mark:8}{row.name} ({row.numbers}), {row.took_s:.0f} s",
+        f"        wanted: {row.wanted}",
+        f"        found:  {row.skipped or figures}",
+    ]
+    return "\n".join(lines + [f"        BROKEN: {law[:500]}" for law in row.broken])
+
+
+def summary(measured: Measured) -> str:
+    """Say how many cases held."""
+    rows = measured.cases
+    held = sum(row.holds and not row.skipped for row in rows)
+    skipped = [row.name for row in rows if row.skipped]
+    lines = [
+        f"{measured.machine}",
+        f"{held} of {len(rows)} cases held, {measured.kills} SIGKILLs with rewards in flight, {measured.took_s:.0f} s",
+    ]
+    return "\n".join(lines + [f"NOT PLAYED: {name}" for name in skipped])
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,123 @@
+"""Clients of the gateways: predictions at a fixed rate whatever comes back, each answer held against its request."""
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+
+from load.chaos.books import read_token
+from load.chaos.model_server import BY, INPUT, MODEL
+from load.switching.open_loop import Call
+from serving import wire
+
+_TIMEOUT_S: Final = 10.0
+# Beyond, the sender itself is what is slow: 10 s of 400 requests/s.
+_UNDER_WAY_MAX: Final = 4_000
+# Decisions that wait for their reward; older ones never get any.
+_STOCK_MAX: Final = 20_000
+# Connections: as many as a few applications have, so that all workers get some.
+_CHANNELS: Final = 8
+
+
+class Predictions:
+    """Mutable: the calls so far, decisions that nobody has rewarded yet, and what was wrong with answers."""
+
+    def __init__(self, targets: Sequence[str], rate: float) -> None:
+        """`targets`: the gRPC addresses of the gateways, used in turn as long as they serve; `rate` in requests/s."""
+        options = [
+            ("grpc.lb_policy_name", "round_robin"),
+            ("grpc.enable_http_proxy", 0),
+            # Each a connection of its own.
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 200),
+        ]
+        self._channels = [
+            grpc.aio.insecure_channel(f"ipv4:{','.join(targets)}", options=options) for _ in range(_CHANNELS)
+        ]
+        self._calls: list[Any] = [channel.unary_unary(wire.PREDICT) for channel in self._channels]
+        self._rate = rate
+        self._numbers = itertools.count(1)
+        self._under_way = 0
+        self._now = asyncio.get_running_loop().time
+        self.calls: list[Call] = []
+        self.stock: deque[str] = deque(maxlen=_STOCK_MAX)
+        self.wrong: list[str] = []
+        self.is_over = False
+        # The exact share of each arm by snapshot version: all gateways must say the same.
+        self.shares: dict[tuple[int, int, int], set[int]] = {}
+
+    async def run(self) -> None:
+        """Send at even distances until `is_over` is set, and wait for what is under way."""
+        began, sent = self._now(), 0
+        async with asyncio.TaskGroup() as tasks:
+            while not self.is_over:
+                while (due_at := began + sent / self._rate) <= self._now():
+                    sent += 1
+                    if self._under_way < _UNDER_WAY_MAX:
+                        self._under_way += 1
+                        tasks.create_task(self._one(due_at))
+                    else:
+                        self.calls.append(Call(due_at, 0.0, "", "not sent: too many under way"))
+                await asyncio.sleep(due_at - self._now())
+
+    async def close(self) -> None:
+        """Drop the connections."""
+        for channel in self._channels:
+            await channel.close()
+
+    @property
+    def failed(self) -> list[Call]:
+        """The calls that were not answered."""
+        return [call for call in self.calls if call.error]
+
+    def answered_after(self, since: float) -> float | None:
+        """Return when the first call that was due after `since` was answered, None: none was yet."""
+        ends = [call.due_at + call.seconds for call in self.calls if call.due_at >= since and not call.error]
+        return min(ends, default=None)
+
+    async def _one(self, due_at: float) -> None:
+        number = next(self._numbers)
+        call = self._calls[number % _CHANNELS](_request(number), timeout=_TIMEOUT_S)
+        arm, error = "", ""
+        try:
+            body = await call
+            trailers = dict(await call.trailing_metadata() or ())
+            arm = str(trailers.get("turpin-arm", ""))
+            self._take(number, body, str(trailers.get("turpin-decision", "")), arm)
+        except grpc.aio.AioRpcError as refused:
+            error = f"{refused.code().name}: {refused.details()}"
+        self.calls.append(Call(due_at, self._now() - due_at, arm, error))
+        self._under_way -= 1
+
+    def _take(self, number: int, body: bytes, decision: str, arm: str) -> None:
+        """Hold the answer against its request and its token, and keep the decision."""
+        answer = wire.PredictResponse.FromString(body)
+        row, by = answer.outputs[INPUT], answer.outputs[BY]
+        found = list(row.int64_val) or [int.from_bytes(row.tensor_content, "little")]
+        version = list(by.float_val)
+        if found != [number]:
+            self.wrong.append(f"asked with {number}, answered with {found}")
+            return
+        if not decision:
+            return
+        token = read_token(decision)
+        if version != [float(token.arm + 1)] or arm != f"v{token.arm + 1}":
+            self.wrong.append(f"answered by version {version}, arm {arm!r}, the token says arm {token.arm}")
+            return
+        if token.is_learned:
+            self.shares.setdefault((token.epoch, token.version, token.arm), set()).add(token.parts)
+        self.stock.append(decision)
+
+
+def _request(number: int) -> bytes:
+    request = wire.PredictRequest(model_spec={"name": MODEL})
+    tensor = request.inputs[INPUT]
+    tensor.dtype = 9
+    tensor.tensor_shape.dim.add(size=1)
+    tensor.tensor_content = number.to_bytes(8, "little")
+    return bytes(request.SerializeToString())
