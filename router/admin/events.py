@@ -30,8 +30,9 @@ ALIVE_S: Final = 15.0
 STREAMS_MAX: Final = 32
 # An experiment that ends tells ten events in a second. A reader behind by more has gone to sleep.
 WAITING_MAX: Final = 2 * events.CAUGHT_UP_MAX
-# What a socket doesn't take within this is not read.
+# What a socket doesn't take within this is not read; when the port closes nobody waits for it that long.
 _WRITE_S: Final = 10.0
+_LAST_WRITE_S: Final = 0.5
 _HEADERS: Final = {
     "Content-Type": "text/event-stream",
     "Cache-Control": "no-store",
@@ -43,12 +44,22 @@ Numbered = tuple[int, bytes]
 
 
 class _Stream:
-    """One reader. Mutable: the number of the last event it was given, what waits (None: the end), whether it is cut off."""
+    """One reader. Mutable: the number of the last event it was given, what waits (None: the end), whether it is cut off,
+    and the deadline of what is being written."""
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.waiting: asyncio.Queue[Numbered | None] = asyncio.Queue(WAITING_MAX)
         self.is_cut = False
+        self._writing: asyncio.Timeout | None = None
+
+    async def write(self, response: web.StreamResponse, raw: bytes) -> None:
+        """Send bytes; TimeoutError when its reader does not take them."""
+        try:
+            async with asyncio.timeout(_WRITE_S) as self._writing:
+                await response.write(raw)
+        finally:
+            self._writing = None
 
     def give(self, found: Iterable[Numbered]) -> None:
         """Have events sent; where they find no room the stream is cut off, and its reader comes again for them."""
@@ -60,6 +71,12 @@ class _Stream:
     def end(self) -> None:
         """Have it end after what it was given."""
         self._put(None)
+
+    def close(self) -> None:
+        """Have it end now: what its reader does not take at once it gets when it comes again."""
+        self.end()
+        if self._writing is not None and not self._writing.expired():
+            self._writing.reschedule(asyncio.get_running_loop().time() + _LAST_WRITE_S)
 
     def _put(self, item: Numbered | None) -> None:
         try:
@@ -110,16 +127,19 @@ class Events:
         """End all streams, so that the port can close: readers come again, to whoever serves then."""
         self._is_closed = True
         for stream in self._streams:
-            stream.end()
+            stream.close()
 
     async def _show(self, request: web.Request, caller: Caller) -> web.StreamResponse:
         if request.method == "HEAD":
             return web.Response(headers=_HEADERS)
-        if self._is_closed or len(self._streams) + self._opening >= STREAMS_MAX:
+        if len(self._streams) + self._opening >= STREAMS_MAX:
             raise Refused(Problem.BUSY, f"{STREAMS_MAX} streams of events are open: close one, or come again")
         self._opening += 1
         try:
             stream, first = await self._begun(request)
+            if self._is_closed:
+                # Perhaps since it was begun: nobody would end it.
+                raise Refused(Problem.BUSY, "this gateway ends: come again")
             self._streams.add(stream)
         finally:
             self._opening -= 1
@@ -150,24 +170,19 @@ class Events:
         return _Stream(number), hello + b"id: %d\nevent: reset\ndata: {}\n\n" % number
 
     async def _serve(self, response: web.StreamResponse, stream: _Stream, first: bytes, experiment: str | None) -> None:
-        await _write(response, first)
+        await stream.write(response, first)
         while not stream.is_cut:
             try:
                 async with asyncio.timeout(self._alive_s):
                     item = await stream.waiting.get()
             except TimeoutError:
-                await _write(response, b": alive\n\n")
+                await stream.write(response, b": alive\n\n")
                 continue
             if item is None:
                 return
             sent = _sent(*item, experiment)
             if sent:
-                await _write(response, sent)
-
-
-async def _write(response: web.StreamResponse, raw: bytes) -> None:
-    async with asyncio.timeout(_WRITE_S):
-        await response.write(raw)
+                await stream.write(response, sent)
 
 
 def _sent(number: int, event: bytes, experiment: str | None) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -198,3 +199,52 @@ async def test_reader_that_does_not_read_is_cut_off_and_holds_up_nobody() -> Non
 
         assert events.readers == 1
         assert route.WAITING_MAX < given < 10_000
+
+
+async def test_reader_that_does_not_read_holds_up_no_end() -> None:
+    store = await opened()
+    events = Events(store, look_s=0.01)
+    long = msgspec.json.encode({"kind": "history", "experiment": "x", "at": 0.0, "what": "y" * 20_000, "why": ""})
+    loop = asyncio.get_running_loop()
+    async with listening(events) as (url, runner), aiohttp.ClientSession(url) as session, session.get(PATH):
+        async with asyncio.timeout(30):
+            for given in itertools.count():
+                await store.save_experiment("x", b"{}", given, None, [Entry(EVENTS, long)] * 100)
+                await asyncio.sleep(0.01)  # it looks as often
+                if not events.readers:
+                    break
+        began = loop.time()
+        await runner.cleanup()
+        took_s = loop.time() - began
+
+    # It would be given ten seconds for what it does not take, and the gateway as long for its end.
+    assert took_s < 5
+
+
+class _Slow(MemoryStore):
+    """A store that answers a reader only when it is let. Mutable: whether it is asked, and whether it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_asked, self.is_let = asyncio.Event(), asyncio.Event()
+
+    async def page(self, whose: str, limit: int, before: int | None) -> tuple[list[bytes], int | None]:
+        self.is_asked.set()
+        await self.is_let.wait()
+        return await super().page(whose, limit, before)
+
+
+async def test_reader_that_comes_while_the_gateway_ends_is_sent_away() -> None:
+    store = _Slow()
+    await store.open()
+    events = Events(store)
+    async with listening(events) as (url, runner), aiohttp.ClientSession(url) as session:
+        async with asyncio.TaskGroup() as tasks:
+            asking = tasks.create_task(session.get(PATH))
+            await store.is_asked.wait()
+            assert runner.app is not None
+            await events.close(runner.app)
+            store.is_let.set()
+        async with asking.result() as got:
+            # A stream that nobody ends would stay as long as the port takes to close.
+            assert got.status == 429
