@@ -231,9 +231,7 @@ class DataPlane:
             is_up = await self._flush() and await self._read_snapshots()
             self._metrics.store_up.set(int(is_up))
             for backend, dispatcher in self._dispatchers.items():
-                self._metrics.batches_in_flight.labels(backend).set(dispatcher.batches)
-                for servable, rows in dispatcher.rows_max().items():
-                    self._metrics.batch_limit(servable, rows)
+                self._measurements.show(backend, dispatcher)
             for live in self._routes.by_model.values():
                 age_s = max(0.0, self._unix_now() - live.snapshot.published_at)
                 self._metrics.snapshot_age_seconds.labels(live.snapshot.name).set(age_s)

@@ -46,6 +46,14 @@ class Measurements:
         if not record.is_probe:
             self._sizes.setdefault(record.servable, deque(maxlen=_BATCHES_KEPT)).append(record.rows)
 
+    def show(self, backend: str, dispatcher: Dispatcher) -> None:
+        """Set the gauges of a backend's batches."""
+        under_way, slots = dispatcher.batches()
+        self._metrics.batches_in_flight.labels(backend).set(under_way)
+        self._metrics.batch_slots.labels(backend).set(slots)
+        for servable, rows in dispatcher.rows_max().items():
+            self._metrics.batch_limit(servable, rows)
+
     def ask_for_probes(self, live: Live, dispatchers: Mapping[str, Dispatcher]) -> None:
         """Let the next batch of the arm whose turn it is run as a probe, if its backend's budget allows."""
         for backend, schedule in self._schedules.items():

@@ -104,6 +104,7 @@ TABLE: Final[Mapping[str, Declared]] = {
         _histogram("batch_rows", "Rows per upstream call.", _ROWS, "backend"),
         _histogram("batch_wait_seconds", "Time of requests in the queue.", _OVERHEAD_S, "backend"),
         _gauge("batches_in_flight", "Upstream calls under way.", "backend", merge="sum"),
+        _gauge("batch_slots", "Upstream calls that may be under way at once, as learned.", "backend", merge="sum"),
         _gauge(
             "batch_limit_rows", "Rows that a batch may have, as learned.", "backend", "model", "version", merge="min"
         ),
@@ -154,6 +155,7 @@ class Metrics:
         self.batch_rows = self._make(Histogram, "batch_rows")
         self.batch_wait_seconds = self._make(Histogram, "batch_wait_seconds")
         self.batches_in_flight = self._make(Gauge, "batches_in_flight")
+        self.batch_slots = self._make(Gauge, "batch_slots")
         self.batch_limit_rows = self._make(Gauge, "batch_limit_rows")
         self.shed = self._make(Counter, "shed_total")
         self.deadline_exceeded = self._make(Counter, "deadline_exceeded_total")

@@ -200,10 +200,9 @@ class Dispatcher:
         """Return how many rows a batch may have now, by servables used lately, on the replica that takes most."""
         return self._batcher.rows_max_by_servable()
 
-    @property
-    def batches(self) -> int:
-        """How many batches are upstream now."""
-        return len(self._running)
+    def batches(self) -> tuple[int, int]:
+        """Return how many batches are upstream now, and how many may be at once, as learned."""
+        return len(self._running), self._batcher.replicas.bearable
 
     def busy_ns(self) -> dict[str, int]:
         """Return each replica's busy time so far, in ns, by address; calls under way are in it up to now."""

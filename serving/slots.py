@@ -49,6 +49,11 @@ class Slots:
         """How many replicas take batches."""
         return sum(slot.is_open for slot in self._slots)
 
+    @property
+    def bearable(self) -> int:
+        """How many calls those that take batches bear at once, together."""
+        return sum(slot.pace.slots for slot in self._slots if slot.is_open)
+
     def pace(self, index: int) -> Pace:
         """Return what a replica bears."""
         return self._slots[index].pace

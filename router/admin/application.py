@@ -60,5 +60,6 @@ async def _refusals(
         log.exception("admin call failed", path=request.path)
         response = Refused(Problem.FAULT, "an unforeseen fault; the log says more").response()
     if not response.prepared:
-        response.headers.update(_HEADERS)
+        for name, value in _HEADERS.items():
+            response.headers.setdefault(name, value)
     return response

@@ -56,9 +56,8 @@ def _reading(model: type[BaseModel], *problems: Problem, **more: Any) -> Contrac
 def _order(body: type[BaseModel] = OrderBody, *, may_be_here: bool = False) -> Contract:
     here = {202: (experiment_shapes.AppliedHere,)} if may_be_here else {}
     problems = (*_BODY, Problem.NOT_FOUND, Problem.STATE, Problem.STALE, *_STORE)
-    return Contract(
-        {200: (experiment_shapes.Changed,), **here}, problems, body, has_etag=True, takes_if_match=True, takes_key=True
-    )
+    answers = {200: (experiment_shapes.Changed, experiment_shapes.Foreseen), **here}
+    return Contract(answers, problems, body, _DRY, has_etag=True, takes_if_match=True, takes_key=True)
 
 
 def _edit(body: type[BaseModel] | None) -> Contract:
@@ -73,6 +72,7 @@ CONTRACTS: Final[Mapping[str, Contract]] = {
     "metrics": Contract({200: ()}, (Problem.FAULT,), others=("text/plain", "application/openmetrics-text")),
     "openapi": Contract({200: (shapes.Wide,)}, ()),
     "version": Contract({200: (shapes.Version,)}, ()),
+    "whoami": _reading(shapes.WhoAmI),
     "audit": _reading(shapes.Audit, Problem.INVALID, query=_PAGE),
     "events": Contract(
         {200: ()},
@@ -98,6 +98,7 @@ CONTRACTS: Final[Mapping[str, Contract]] = {
     "costs": _reading(shapes.Costs),
     "prices": _reading(shapes.PriceList),
     "list_arms": _reading(experiment_shapes.ArmList, Problem.NOT_FOUND),
+    "list_orders": _reading(experiment_shapes.OrderList, Problem.NOT_FOUND),
     "create_experiment": Contract(
         {200: (experiment_shapes.Changed, experiment_shapes.Forecast), 201: (experiment_shapes.Changed,)},
         (*_BODY, Problem.STATE, *_STORE),

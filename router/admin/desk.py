@@ -18,6 +18,7 @@ from bandits.operate import Directed
 from router import events
 from router.admin.answers import Refused, unknown_experiment
 from router.admin.first_answers import first_answer, remembered
+from router.admin.foresight import foreseen
 from router.admin.reading import AUDIT, etag_of
 from router.admin.shown import brief, life_of, seen
 from router.config.document import BadInput
@@ -60,6 +61,7 @@ class Asked:
     key: str = ""
     fingerprint: str = ""
     if_match: str | None = None
+    is_dry: bool = False  # only what it would do is asked for
 
     @property
     def signed(self) -> str:
@@ -202,6 +204,9 @@ class Desk:
                 raise Refused(Problem.STATE, str(error)) from error
             except BadInput as error:
                 raise Refused.of(error) from error
+            if asked.is_dry:
+                shares = (await self._store.snapshots()).get(name)
+                return _foreseen(dossier, document, notes, None if shares is None else shares[1])
             if document is dossier.document:
                 return _told(dossier)
             document = msgspec.structs.replace(document, revision=document.revision + 1)
@@ -236,6 +241,12 @@ class Desk:
 def _told(dossier: Dossier) -> Done:
     """Return the answer to a change that changes nothing."""
     body = msgspec.Raw(msgspec.json.encode(brief(dossier.name, dossier.document)))
+    return Done(200, body, etag_of(dossier.document), dossier.document.revision)
+
+
+def _foreseen(dossier: Dossier, after: Document, notes: tuple[Note, ...], published: bytes | None) -> Done:
+    """Return the answer to a change that is not to be made."""
+    body = msgspec.Raw(msgspec.json.encode(foreseen(dossier, after, notes, published)))
     return Done(200, body, etag_of(dossier.document), dossier.document.revision)
 
 

@@ -10,6 +10,18 @@ from router.config.experiment import Experiment
 Epoch = Annotated[str, Field(pattern="^[0-9a-f]{16}$", description="the experiment's random id, of this epoch")]
 
 
+class MoneyEarned(Shape):
+    """What the epoch's requests earned, what control alone would have, and the difference with its 95 % interval; by the
+    arms' estimated values, null where one of them is not known."""
+
+    requests: int
+    earned_usd: float | None
+    always_control_usd: float | None
+    difference_usd: float | None
+    difference_usd_low: float | None
+    difference_usd_high: float | None
+
+
 class ExperimentRow(Shape):
     """An experiment in brief."""
 
@@ -20,6 +32,10 @@ class ExperimentRow(Shape):
     leader: str | None
     winner: str | None
     outcome: str | None
+    bypassed: bool
+    alarms: Annotated[int, Field(ge=0, description="how many ring")]
+    shares: Annotated[dict[str, float], Field(description="each arm's share of the traffic; empty before the first")]
+    money: MoneyEarned | None
 
 
 class ExperimentList(Shape):
@@ -57,6 +73,35 @@ class Changed(Shape):
     outcome: str | None
     bypassed: bool
     arms: list[ArmBrief]
+
+
+class Standing(Changed):
+    """Where an experiment stands, and each arm's share of the traffic."""
+
+    shares: dict[str, float]
+
+
+class Foreseen(Shape):
+    """What an order would do: where the experiment stands, where it would, and what its history would tell."""
+
+    before: Standing
+    after: Standing
+    notes: list["Note"]
+
+
+class OrderRow(Shape):
+    """An order, to the experiment or to one of its arms, and why it would be refused now (empty: it would not)."""
+
+    order: str
+    arm: str | None
+    refusal: str
+
+
+class OrderList(Shape):
+    """All orders, and the role that they want."""
+
+    role: Literal["operator"]
+    orders: list[OrderRow]
 
 
 class AppliedHere(Shape):
@@ -180,6 +225,7 @@ class State(Wide):
     alarms: list[Any]
     arms: list[ArmState]
     shadow: list[ShadowState]
+    money: MoneyEarned
 
 
 class Note(Shape):

@@ -46,6 +46,7 @@ class Health:
             "healthz": self._healthz,
             "readyz": self._readyz,
             "version": self._version,
+            "whoami": self._whoami,
         }
 
     def metrics_application(self, gate: Gate) -> web.Application:
@@ -74,3 +75,7 @@ class Health:
         """Tell the version, and whom it concerns where the made token lies: only its owner can read that file."""
         where = {"token_file": self._token_file} if self._token_file else {}
         return answer({"version": installed_version(), **where})
+
+    async def _whoami(self, request: web.Request, caller: Caller) -> web.Response:
+        """Tell the name of the caller's token, empty without one, and its role."""
+        return answer({"name": caller.name, "role": caller.role.name.lower()})

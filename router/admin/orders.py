@@ -8,16 +8,18 @@ from aiohttp import web
 
 from bandits.life import Archive, Drain, Pause, Promote, Restore, Resume, Retire, Start
 from bandits.operate import Directed
-from bandits.operation import Rollback, Stop
+from bandits.operation import Bypass, Rollback, Stop
 from router.admin.answers import Refused, answer
 from router.admin.application import Handlers
 from router.admin.bypass import Bypasses
 from router.admin.desk import Asked, Desk
 from router.admin.editing import respond
+from router.admin.foresight import refusals
 from router.admin.gate import Caller
 from router.admin.reading import state_of
 from router.admin.requests import OrderBody, PromoteBody, RollbackBody, asked, json_of, read
 from router.admin.revisions import held_at
+from router.admin.routes import Role
 from router.control.dossier import Dossier
 from router.problems import Problem
 from router.snapshot import PARTS, decode
@@ -46,6 +48,7 @@ class Orders:
         arms = {f"{verb}_arm": self._of_arm(verb) for verb in _OF_ARMS}
         return {
             "list_arms": self._list_arms,
+            "list_orders": self._list_orders,
             **plain,
             "resume": self._resume,
             "stop": self._stop,
@@ -73,6 +76,11 @@ class Orders:
             for number, (arm, life) in enumerate(zip(dossier.spec.arms, dossier.life.arms, strict=True))
         ]
         return answer({"arms": arms})
+
+    async def _list_orders(self, request: web.Request, caller: Caller) -> web.Response:
+        dossier = await self._desk.find(request.match_info["name"])
+        rows = [{"order": verb, "arm": arm, "refusal": refused} for verb, arm, refused in refusals(dossier)]
+        return answer({"role": Role.OPERATOR.name.lower(), "orders": rows})
 
     def _plain(self, verb: str) -> Callable[[web.Request, Caller], Awaitable[web.StreamResponse]]:
         async def handle(request: web.Request, caller: Caller) -> web.StreamResponse:
@@ -114,7 +122,7 @@ class Orders:
         name = request.match_info["name"]
         state = {} if body.arm else await state_of(self._store, name, self._unix_now())
         arm = body.arm or state.get("leader")
-        wanted = asked(request, caller, f"promote {arm or ''}".strip(), raw, why=body.reason)
+        wanted = asked(request, caller, f"promote {arm or ''}".strip(), raw, why=body.reason, has_dry_run=True)
 
         def order(dossier: Dossier, now: float) -> Directed:
             if arm is None:
@@ -127,7 +135,7 @@ class Orders:
         raw = await json_of(request)
         body = read(RollbackBody, raw)
         what = "rollback" if body.revision is None else f"rollback to {body.revision}"
-        wanted = asked(request, caller, what, raw, why=body.reason)
+        wanted = asked(request, caller, what, raw, why=body.reason, has_dry_run=True)
         if body.revision is not None:
             name = request.match_info["name"]
             held = await held_at(self._store, await self._desk.find(name), body.revision)
@@ -137,6 +145,8 @@ class Orders:
     async def _bypass(self, request: web.Request, caller: Caller) -> web.Response:
         wanted = await self._asked(request, caller, "bypass")
         name = request.match_info["name"]
+        if wanted.is_dry:
+            return await self._do(request, wanted, lambda _, now: Bypass(now, wanted.signed))
         done = await self._bypasses.begin(name, wanted)
         return (
             _here(name, "the store is away: bypassed on this gateway, on all when it is back")
@@ -147,7 +157,7 @@ class Orders:
     async def _resume(self, request: web.Request, caller: Caller) -> web.Response:
         wanted = await self._asked(request, caller, "resume")
         name = request.match_info["name"]
-        was_here = await self._bypasses.cancel(name)
+        was_here = False if wanted.is_dry else await self._bypasses.cancel(name)
         try:
             return await self._do(request, wanted, lambda _, now: Resume(now, wanted.signed))
         except (Refused, StoreError):
@@ -157,7 +167,7 @@ class Orders:
 
     async def _asked(self, request: web.Request, caller: Caller, what: str) -> Asked:
         raw: Any = await json_of(request)
-        return asked(request, caller, what, raw, why=read(OrderBody, raw).reason)
+        return asked(request, caller, what, raw, why=read(OrderBody, raw).reason, has_dry_run=True)
 
     async def _do(
         self, request: web.Request, wanted: Asked, order: Callable[[Dossier, float], Directed]

@@ -10,6 +10,7 @@ from router.admin.answers import answer, unknown_experiment
 from router.admin.application import Handlers
 from router.admin.gate import Caller
 from router.admin.paging import page_of
+from router.admin.report_facts import money
 from router.control.dossier import Document, dossier_of
 from router.snapshot import decode
 from router.store import Store
@@ -26,6 +27,7 @@ async def state_of(store: Store, name: str, now: float) -> dict[str, Any]:
     published = decode(found[1])
     view: dict[str, Any] = msgspec.json.decode(published.view)
     return view | {
+        "money": money(view["arms"], view["control"]),
         "snapshot_version": published.version,
         "snapshot_age_s": max(0.0, now - published.published_at),
     }
@@ -74,6 +76,10 @@ class Reading:
                     "leader": view.get("leader"),
                     "winner": None if life.winner is None else life.arms[life.winner].name,
                     "outcome": life.outcome,
+                    "bypassed": life.is_bypassed,
+                    "alarms": len(view.get("alarms", ())),
+                    "shares": {arm["name"]: arm["weight"] for arm in view.get("arms", ())},
+                    "money": money(view["arms"], view["control"]) if view else None,
                 }
             )
         return answer({"experiments": listed})

@@ -65,7 +65,9 @@ def read(model: type[Body], value: Any) -> Body:
         raise Refused.of(error) from error
 
 
-def asked(request: web.Request, caller: Caller, what: str, body: Any, *, why: str = "") -> Asked:
+def asked(
+    request: web.Request, caller: Caller, what: str, body: Any, *, why: str = "", has_dry_run: bool = False
+) -> Asked:
     """Return who asks for what; `body` is the request's, which together with its path a key stands for."""
     key = request.headers.get("Idempotency-Key", "").strip()
     if len(key) > _KEY_CHARS_MAX or not key.isprintable():
@@ -80,6 +82,7 @@ def asked(request: web.Request, caller: Caller, what: str, body: Any, *, why: st
         key=f"{caller.name}:{key}" if key else "",
         fingerprint=hashlib.sha256(whole).hexdigest(),
         if_match=request.headers.get("If-Match"),
+        is_dry=has_dry_run and is_dry(request),
     )
 
 

@@ -41,6 +41,7 @@ _READING: Final = (
     Route("GET", "/metrics", Role.VIEWER, "metrics", "metrics of all processes of this gateway"),
     Route("GET", "/openapi.json", Role.ANYBODY, "openapi", "this API in OpenAPI 3.1"),
     Route("GET", "/admin/v1/version", Role.ANYBODY, "version", "which version of Turpin answers"),
+    Route("GET", "/admin/v1/whoami", Role.VIEWER, "whoami", "who calls, and what that token may do"),
     Route("GET", "/admin/v1/audit", Role.VIEWER, "audit", "who changed what, why, and how it was before"),
     Route("GET", "/admin/v1/events", Role.VIEWER, "events", "what happens, as it happens"),
     Route("GET", "/admin/v1/backends", Role.VIEWER, "backends", "what every model server has loaded, and is to have"),
@@ -53,6 +54,7 @@ _READING: Final = (
     Route("GET", "/admin/v1/costs", Role.VIEWER, "costs", "what each loaded version has cost, busy and idle"),
     Route("GET", "/admin/v1/prices", Role.VIEWER, "prices", "what each backend costs an hour, and what feeds say"),
     Route("GET", f"{_E}/{{name}}/arms", Role.VIEWER, "list_arms", "the arms, their states and why"),
+    Route("GET", f"{_E}/{{name}}/orders", Role.VIEWER, "list_orders", "which orders it would obey now, and why not"),
 )
 
 _A: Final = f"{_E}/{{name}}/arms"

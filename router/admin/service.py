@@ -26,6 +26,7 @@ from router.aggregate import Aggregate
 from router.config import Config
 from router.config.fields import split_address
 from router.config.tls import https_of
+from router.console.files import add_console
 from router.control.feeds import Feeds
 from router.deploy.uploads import Uploads
 from router.fronts.http import serve_http
@@ -70,8 +71,11 @@ async def listen(
     orders = Orders(desk=desk, store=store, bypasses=bypasses, unix_now=unix_now)
     money = Money(feeds, costs, store=store, unix_now=unix_now)
     events = Events(store)
-    parts = (events, OpenApi(), health, reading, reports, editing, orders, money, Backends(backends), versions)
+    loaded = Backends(backends, aggregate=aggregate, metrics=metrics)
+    parts = (events, OpenApi(), health, reading, reports, editing, orders, money, loaded, versions)
     app = application(gate, *(part.handlers() for part in parts))
+    if config.admin.console:
+        add_console(app)
     tasks = await stack.enter_async_context(asyncio.TaskGroup())
     app.on_shutdown.append(events.close)
     stack.callback(tasks.create_task(events.run(), name="events").cancel)

@@ -58,6 +58,13 @@ class Version(Shape):
     token_file: str | None = None
 
 
+class WhoAmI(Shape):
+    """Who calls: the name of the token, empty where reading is open and none was sent, and its role."""
+
+    name: str
+    role: Literal["viewer", "operator", "admin"]
+
+
 class AuditRow(Shape):
     """One change that somebody asked for."""
 

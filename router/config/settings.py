@@ -192,6 +192,7 @@ class Admin(Document):
     # Names other than these in the Host header are refused: a web page elsewhere could point its name at us. The address
     # a call comes in on, and loopback, are always ours.
     hosts: Annotated[tuple[str, ...], Strict(False)] = ("localhost",)
+    # The page at `/`. It shows nothing that a token does not allow.
     console: bool = True
 
     @model_validator(mode="after")

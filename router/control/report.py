@@ -124,6 +124,7 @@ def state_view(dossier: Dossier, seen: Seen, counted: Counted, splits: Splits, n
         "model": dossier.spec.model,
         "phase": life.phase,
         "reason": life.reason,
+        "bypassed": life.is_bypassed,
         "outcome": life.outcome,
         "winner": None if life.winner is None else life.arms[life.winner].name,
         "epoch": f"{dossier.document.epoch:016x}",

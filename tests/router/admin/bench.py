@@ -180,7 +180,7 @@ async def bench(config: Config = CONFIG) -> AsyncIterator[Bench]:
             unix_now=now,
         ).handlers(),
         Money(feeds, dict, store=store, unix_now=now).handlers(),
-        Backends(list).handlers(),
+        Backends(list, aggregate=Aggregate(), metrics=Metrics()).handlers(),
         Orders(desk=desk, store=store, bypasses=bypasses, unix_now=now).handlers(),
         Uploads(
             store=store,

@@ -64,7 +64,7 @@ class Bench:
             reading,
             Reports(store=self.store, unix_now=self.now),
             Money(Feeds({}, now=self.now), dict, store=self.store, unix_now=self.now),
-            Backends(lambda: [{"name": "tfs-a"}]),
+            Backends(lambda: [{"name": "tfs-a"}], aggregate=self.aggregate, metrics=self.metrics),
         )
         handlers = [part.handlers() for part in parts]
         names = {name for part in handlers for name in part}
@@ -136,7 +136,10 @@ def test_experiments_are_listed_in_brief() -> None:
 
     (one,) = listed["experiments"]
     assert (one["name"], one["model"], one["phase"], one["control"]) == ("digits", "digits", "running", "v1")
-    assert set(one) == {"name", "model", "phase", "control", "leader", "winner", "outcome"}
+    brief = {"name", "model", "phase", "control", "leader", "winner", "outcome"}
+    assert set(one) == brief | {"bypassed", "alarms", "shares", "money"}
+    assert sum(one["shares"].values()) == pytest.approx(1.0)
+    assert one["money"]["requests"] > 0
 
 
 def test_experiment_is_shown_as_the_store_has_it_with_its_revision_as_etag() -> None:
@@ -263,4 +266,21 @@ async def test_port_of_its_own_for_metrics_shows_nothing_else() -> None:
 def test_backends_are_shown_as_the_control_process_sees_them() -> None:
     status, body, _ = ask("/admin/v1/backends")
 
-    assert (status, body) == (200, {"backends": [{"name": "tfs-a"}]})
+    nothing: dict[str, Any] = {"in_flight": None, "slots": None, "batches": 0, "rows": 0, "limits": []}
+    assert (status, body) == (200, {"backends": [{"name": "tfs-a", "batching": nothing}]})
+
+
+def test_backends_show_how_requests_are_batched_by_all_workers() -> None:
+    on = Bench()
+    for source in ("0:1", "1:2"):
+        worker = Metrics()
+        worker.batch_rows.labels("tfs-a").observe(4)
+        worker.batch_slots.labels("tfs-a").set(2)
+        worker.batches_in_flight.labels("tfs-a").set(1)
+        worker.batch_limit_rows.labels("tfs-a", "digits", "2").set(16)
+        on.aggregate.update(source, snapshot(worker.registry))
+
+    (shown,) = ask("/admin/v1/backends", on=on)[1]["backends"]
+
+    limits = [{"model": "digits", "version": "2", "rows_max": 16}]
+    assert shown["batching"] == {"in_flight": 2, "slots": 4, "batches": 2, "rows": 8, "limits": limits}

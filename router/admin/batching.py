@@ -1,0 +1,43 @@
+"""How requests are batched for each backend, out of what all processes of this gateway have counted."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any, Final
+
+from prometheus_client.metrics_core import Metric
+
+from router.metrics import PREFIX
+
+_UNDER_WAY: Final = f"{PREFIX}batches_in_flight"
+_SLOTS: Final = f"{PREFIX}batch_slots"
+_LIMIT: Final = f"{PREFIX}batch_limit_rows"
+_ROWS: Final = f"{PREFIX}batch_rows"
+
+
+def batching(families: Iterable[Metric]) -> dict[str, dict[str, Any]]:
+    """Return by backend: calls under way, how many may be (`slots`), batches and their rows since the processes began, and
+    how many rows a batch of each version may have. Null while nothing was sent."""
+    found: defaultdict[str, dict[str, Any]] = defaultdict(nothing)
+    for family in families:
+        for sample in family.samples:
+            if "backend" not in sample.labels:
+                continue
+            backend = found[sample.labels["backend"]]
+            match sample.name:
+                case name if name == _UNDER_WAY:
+                    backend["in_flight"] = int(sample.value)
+                case name if name == _SLOTS:
+                    backend["slots"] = int(sample.value)
+                case name if name == f"{_ROWS}_count":
+                    backend["batches"] = int(sample.value)
+                case name if name == f"{_ROWS}_sum":
+                    backend["rows"] = int(sample.value)
+                case name if name == _LIMIT:
+                    model, version = sample.labels["model"], sample.labels["version"]
+                    backend["limits"].append({"model": model, "version": version, "rows_max": int(sample.value)})
+    return dict(found)
+
+
+def nothing() -> dict[str, Any]:
+    """Return what is known of a backend that was sent nothing."""
+    return {"in_flight": None, "slots": None, "batches": 0, "rows": 0, "limits": []}

@@ -1,0 +1,81 @@
+// When it ends and why: what experimenting on could still find, the evidence against each challenger, and what it waits for.
+import { html } from "../vendor/standalone.module.js";
+import { colourOf } from "../colours.js";
+import { sentence } from "../states.js";
+import { count, digits, duration, fine, Num, seconds, share, usd } from "../units.js";
+import { Meter } from "./meter.js";
+import { Swatch } from "./shares.js";
+
+const OVER = ["draining", "concluded", "archived"];
+
+export function Decision({ state, spec }) {
+  const isOver = OVER.includes(state.phase);
+  return html`
+    <div class="cards two">
+      <article aria-labelledby="remaining"><${Remaining} state=${state} /></article>
+      <article aria-labelledby="end">${isOver ? html`<${Ended} state=${state} spec=${spec} />` : html`<${Ending} state=${state} spec=${spec} />`}</article>
+    </div>
+    <${Evidence} state=${state} />
+  `;
+}
+
+function Remaining({ state }) {
+  const { q95, threshold, drained } = state.value_remaining;
+  return html`<h3 id="remaining">Value remaining</h3>
+    ${q95 === null
+      ? html`<p class="quiet">Not known yet.</p>`
+      : html`<p>Looking on could still find at most <strong><${Num} of="value_remaining.q95" value=${q95} show=${share} /></strong> of what the leader is worth.</p>
+          <${Meter} value=${q95} bar=${threshold} isReached=${drained} colour=${drained ? "var(--done)" : "var(--busy)"} />
+          <p class="quiet">${drained ? "Drained: that is below" : "It is drained of its value below"} ${" "}<${Num} of="value_remaining.threshold" value=${threshold} show=${share} />. A Bayesian figure, the 95 % quantile; on it alone nothing is ended.</p>`}
+    <${Worth} state=${state} />`;
+}
+
+function Worth({ state }) {
+  const { worth_usd_day: worth, cost_usd_day: cost } = state.continuing;
+  const { frees_usd_day: frees } = state.retiring;
+  return html`<dl class="facts">
+    <dt>Continuing is worth</dt><dd><${Num} of="continuing.worth_usd_day" value=${worth} show=${usd} /> a day</dd>
+    <dt>and costs</dt><dd><${Num} of="continuing.cost_usd_day" value=${cost} show=${usd} /> a day</dd>
+    <dt>Retiring the losers frees</dt><dd>${frees ? html`<${Num} of="retiring.frees_usd_day" value=${frees} show=${usd} /> a day` : "capacity, and no money: no machine could be switched off"}</dd>
+  </dl>`;
+}
+
+function Ended({ state, spec }) {
+  const level = spec ? share(1 - spec.stop.alpha) : "95 %";
+  return html`<h3 id="end">It has ended</h3>
+    <p>${sentence(state.reason)}</p>
+    ${state.winner !== null && state.certified_gap !== null && html`<p class="claim">No live challenger is more than <${Num} of="certified_gap" value=${state.certified_gap} show=${fine} /> better, ${level}. That is all that is claimed of them.</p>`}
+    <p class="quiet">Why it was decided, and what it earned, is in the report.</p>`;
+}
+
+function Ending({ state, spec }) {
+  const { requests } = state.sprint;
+  const perDay = state.requests_per_day;
+  const left = spec ? seconds(spec.stop.max_duration) - state.age_s : null;
+  return html`<h3 id="end">Expected end</h3>
+    ${requests !== null && perDay
+      ? html`<p>About <strong><${Num} of="expected.end_s" value=${(requests / perDay) * 86_400} show=${duration} /></strong> more: <${Num} of="sprint.requests" value=${Math.ceil(requests)} show=${count} /> requests at <${Num} of="requests_per_day" value=${perDay} show=${count} /> a day would settle it.</p>`
+      : html`<p class="quiet">It can't be told yet how many requests will settle it.</p>`}
+    ${left !== null && left > 0 && html`<p class="quiet">Undecided, it stops in ${duration(left)} at the latest (<code>stop.max_duration</code>).</p>`}
+    ${state.not_ready.length > 0
+      ? html`<p>It waits for:</p><ul>${state.not_ready.map((words) => html`<li>${sentence(words)}</li>`)}</ul>`
+      : html`<p>It waits for nothing but evidence.</p>`}`;
+}
+
+function Evidence({ state }) {
+  const rivals = state.arms.map((arm, number) => ({ arm, number })).filter(({ arm }) => arm.name !== state.leader);
+  const bar = state.evidence_bar_log;
+  return html`<h3>Evidence against each challenger${state.leader ? ` of ${state.leader}` : ""}</h3>
+    ${bar === null
+      ? html`<p class="quiet">None is taken yet.</p>`
+      : html`<p class="quiet">A challenger is refuted once the evidence against “it is better by more than the margin of ${state.margin === null ? "–" : share(state.margin)}” reaches the bar of <${Num} of="evidence_bar_log" value=${bar} show=${digits} /> (log). It holds however often one looks.</p>
+          <ul class="evidence">${rivals.map(({ arm, number }) => html`<li key=${arm.name}><${Against} arm=${arm} number=${number} bar=${bar} /></li>`)}</ul>`}`;
+}
+
+function Against({ arm, number, bar }) {
+  return html`<div class="against">
+    <span><${Swatch} number=${number} />${arm.name}</span>
+    <${Meter} value=${arm.evidence_log} bar=${bar} isReached=${arm.refuted} colour=${colourOf(number)} />
+    <span><${Num} of=${`arms.${arm.name}.evidence_log`} value=${arm.evidence_log} show=${digits} /> <strong>${arm.refuted ? "refuted" : "not refuted"}</strong></span>
+  </div>`;
+}

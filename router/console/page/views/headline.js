@@ -1,0 +1,48 @@
+// What an experiment is doing, in a sentence or two.
+import { share } from "../units.js";
+import { sentence } from "../states.js";
+
+export function headline(state) {
+  const { control, leader, winner, phase, outcome } = state;
+  if (state.bypassed) return `Bypassed: all traffic goes to ${winner ?? control}. ${sentence(state.reason)}`;
+  switch (phase) {
+    case "draft":
+      return `Not started. Control, ${control}, serves.`;
+    case "warmup":
+      return `Arms are loaded and measured before they get traffic; control, ${control}, serves. ${sentence(state.reason)}`;
+    case "paused":
+      return `Paused: control, ${control}, serves, and nothing is learned. ${sentence(state.reason)}`;
+    case "running":
+      return leader ? `${leading(state)} The traffic follows what is learned.` : "Traffic is split equally until enough is known.";
+    case "confirming":
+      return `${leading(state)} Nothing more is to be won by looking on; what is left is to refute every challenger.`;
+    case "draining":
+      return `${winner} has won. The others take no new requests, finish what they have, and are unloaded.`;
+    case "concluded":
+      return `${ended(state, outcome)} ${waits(state)}`.trim();
+    case "archived":
+      return `Put away. ${ended(state, outcome)}`;
+    default:
+      return sentence(state.reason);
+  }
+}
+
+function leading(state) {
+  const arm = state.arms.find((one) => one.name === state.leader);
+  const sure = arm?.best_probability;
+  const isControl = state.leader === state.control ? ", which is control," : "";
+  const how = sure === null || sure === undefined ? "" : `: it earns most with a probability of ${share(sure)}`;
+  return state.leader ? `${state.leader}${isControl} leads${how}.` : "No arm leads yet.";
+}
+
+function ended(state, outcome) {
+  if (outcome === "replaced") return `${state.winner} serves in the place of ${state.control}.`;
+  if (outcome === "kept") return `${state.winner ?? state.control}, which was control, stays.`;
+  if (outcome === "undecided") return "Ended undecided: no arm was shown to be better, and nothing was unloaded.";
+  return "";
+}
+
+function waits(state) {
+  const loaded = state.arms.filter((arm) => arm.state === "standby").map((arm) => arm.name);
+  return loaded.length ? `Still loaded, and restorable at once: ${loaded.join(", ")}.` : "";
+}
