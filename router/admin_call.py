@@ -68,9 +68,7 @@ class Gateway(NamedTuple):
 
     def call(self, method: str, path: str, body: Any = None, *, etag: str = "", reason: str = "") -> Answer:
         """Call, and return whatever is answered; leave the program when nobody answers."""
-        url = urllib.parse.urlsplit(self.admin)
-        if url.scheme not in ("http", "https") or not url.netloc:
-            leave(f"--admin must be a URL such as {ADMIN}; got '{self.admin}'", EXIT_BAD_INPUT)
+        url = checked_url(self.admin)
         headers = {"Accept": "application/json"}
         headers |= {"Authorization": f"Bearer {self.token}"} if self.token else {}
         headers |= {"If-Match": etag} if etag else {}
@@ -112,6 +110,17 @@ class Gateway(NamedTuple):
             return ""
         where = self.call("GET", "/admin/v1/version").body.get("token_file")
         return read_token(Path(where)) if isinstance(where, str) else ""
+
+
+def checked_url(admin: str) -> urllib.parse.SplitResult:
+    """Return the parts of the admin port's URL; leave the program when it is none."""
+    try:
+        url = urllib.parse.urlsplit(admin)
+    except ValueError:
+        url = urllib.parse.urlsplit("")
+    if url.scheme not in ("http", "https") or not url.netloc:
+        leave(f"--admin must be a URL such as {ADMIN}; got '{admin}'", EXIT_BAD_INPUT)
+    return url
 
 
 def path_of(name: str, *parts: str) -> str:

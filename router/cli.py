@@ -15,6 +15,8 @@ from router import arithmetic_commands, commands, experiments_command, prices_co
 from router.deploy.command import deploy, rollback
 from router.guard import PACKAGES
 from router.replay.command import replay
+from router.sending import command as rewards_command
+from router.top.command import top
 from router.version import installed_version
 
 if TYPE_CHECKING:
@@ -29,17 +31,18 @@ app = typer.Typer(
     name="turpin",
     help="A bandit traffic router for TensorFlow Serving.",
     no_args_is_help=True,
-    add_completion=False,
     # Its tracebacks show the values of variables, secrets among them.
     pretty_exceptions_enable=False,
 )
 app.add_typer(experiments_command.app, name="experiments")
 app.add_typer(experiments_command.arms_app, name="arms")
 app.add_typer(prices_command.app, name="prices")
+app.add_typer(rewards_command.app, name="rewards")
 app.add_typer(store_command.app, name="store")
 app.command("decide", epilog="Example: turpin decide cases.json --json")(arithmetic_commands.decide)
 app.command("evidence", epilog="Example: turpin evidence cases.json --json")(arithmetic_commands.evidence)
 app.command("replay", epilog="Example: turpin replay log.jsonl --json")(replay)
+app.command("top", epilog="Example: turpin top digits")(top)
 app.command("deploy", epilog="Example: turpin deploy digits exported/7 --as v7")(deploy)
 app.command("rollback", epilog="Example: turpin rollback digits --to 3")(rollback)
 

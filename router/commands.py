@@ -48,19 +48,29 @@ class _Later(TyperCommand):
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Load the command and let it read its own arguments."""
         try:
-            value = self._entry.load()
+            command = self.loaded()
         except ImportError as error:
             missing(self._entry.name, error)
             raise typer.Exit(EXIT_FAILED) from error
-        return _command(value, self._entry.name).make_context(info_name, args, parent, **extra)
+        return command.make_context(info_name, args, parent, **extra)
+
+    def loaded(self) -> Any:
+        """Return the command itself; ImportError for what it lacks."""
+        return _command(self._entry.load(), self._entry.name)
+
+
+def command_of(command: Any) -> Any:
+    """Return the command that a stand-in stands for; any other as it is."""
+    return command.loaded() if isinstance(command, _Later) else command
 
 
 def _command(value: Any, name: str) -> Any:
-    """Make a command of a plain function; a typer application is taken as it is."""
+    """Make a command of a plain function, with the `EXAMPLE` of its module; a typer application is taken as it is."""
     if isinstance(value, typer.Typer):
         return typer.main.get_command(value)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(name)(value)
+    example = getattr(sys.modules.get(value.__module__), "EXAMPLE", None)
+    app.command(name, epilog=example)(value)
     return typer.main.get_command(app)
 
 

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from router.admin_call import plain
+from router.drawn import axis_of, bar, density, is_number
 
 # Cells of a bar, and of the axis that intervals are drawn on: with names and numbers they fit into 80.
 _BAR: Final = 20
 _AXIS: Final = 36
-_EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 _LEFT: Final = frozenset({"name", "model", "state", "phase", "backend", "share", "value"})
 _PER_MILLION: Final = 1e6
 
@@ -83,34 +83,25 @@ def _cell(value: object) -> str:
 
 
 def print_picture(arms: Sequence[Mapping[str, Any]]) -> None:
-    """Draw each arm's share of the traffic, and what it earns with its 95 % interval, all on one axis."""
-    ends = [arm[key] for arm in arms for key in ("value_usd_low", "value_usd_high") if _is_number(arm.get(key))]
-    low, high = (min(ends), max(ends)) if ends else (0.0, 0.0)
+    """Draw each arm's share of the traffic, and the posterior of what it earns, all on one axis."""
+    axis = axis_of(arms, _AXIS)
     rows = [
-        {"name": arm.get("name"), "share": _bar(arm.get("weight")), "value": _interval(arm, low, high)} for arm in arms
+        {
+            "name": arm.get("name"),
+            "share": _share(arm.get("weight")),
+            "value": "" if axis is None else density(arm, axis),
+            "P(best)": arm.get("best_probability"),
+        }
+        for arm in arms
     ]
-    print_table(("name", "share", "value"), rows)
-    if ends:
-        least, most = f"${low * _PER_MILLION:.4g}", f"${high * _PER_MILLION:.4g}"
-        sys.stdout.write(f"value, 95 %: from {least} to {most} per million predictions\n\n")
+    print_table(("name", "share", "value", "P(best)"), rows)
+    if axis is not None:
+        least, most = (f"${end * _PER_MILLION:.4g}" for end in (axis.low, axis.high))
+        sys.stdout.write(f"value: where it probably is, from {least} to {most} per million predictions\n\n")
 
 
-def _bar(weight: object) -> str:
-    if not isinstance(weight, int | float):
-        return "-"
-    eighths = round(min(1.0, max(0.0, weight)) * _BAR * 8)
-    bar = "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
-    return f"{bar:<{_BAR}} {weight:6.1%}"
-
-
-def _interval(arm: Mapping[str, Any], low: float, high: float) -> str:
-    """Return an interval on the axis from `low` to `high`: its ends, and where its middle is."""
-    ends = (arm.get("value_usd_low"), arm.get("value_usd"), arm.get("value_usd_high"))
-    if not all(_is_number(end) for end in ends) or high <= low:
-        return ""
-    first, middle, last = (round((float(end or 0.0) - low) / (high - low) * (_AXIS - 1)) for end in ends)
-    middle = min(max(middle, first), last)
-    return " " * first + "─" * (middle - first) + "●" + "─" * (last - middle)
+def _share(weight: object) -> str:
+    return f"{bar(weight, _BAR):<{_BAR}} {weight:6.1%}" if is_number(weight) else "-"
 
 
 def print_shadows(shadows: Sequence[Mapping[str, Any]]) -> None:
@@ -132,7 +123,3 @@ def print_shadows(shadows: Sequence[Mapping[str, Any]]) -> None:
     for shadow in shadows:
         if shadow.get("waits_for"):
             sys.stdout.write(plain(f"{shadow.get('arm')} gets no copies: {shadow['waits_for']}") + "\n")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

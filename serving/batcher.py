@@ -103,8 +103,8 @@ class Batcher:
 
     def answered(self, servable: Servable, replica: int, rows: int, began_ns: int, ended_ns: int, now: float) -> None:
         """Learn from a call of so many rows that was answered; the times are of a finer clock than `now`."""
-        pace = self.replicas.pace(replica)
-        pace.ended(servable, rows, began_ns, ended_ns, now, is_pressed=bool(self._queued))
+        seen = {"is_pressed": bool(self._queued), "is_busy": not self.replicas.has_room(replica)}
+        self.replicas.pace(replica).ended(servable, rows, began_ns, ended_ns, now, **seen)
 
     def done(self, batch_id: int) -> None:
         """Free the slot of a batch whose call has really ended."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from serving.latency_line import LatencyLine
-from serving.slot_trials import SLOTS_FIRST, SlotTrials
+from serving.slot_trials import SLOTS_FIRST, Return, SlotTrials
 from serving.turns import Turns
 from serving.upstream import Servable
 
@@ -26,6 +26,8 @@ _SURPRISE_MAX: Final = 3.0
 _SURPRISE_FREE_S: Final = 0.005
 # What a line says of single rows while batches are full is a guess that fades with the calls it was made from.
 _SLOW_FOR: Final = 32
+# Calls of one row that take more of what is wished are slow: what they differ by would make every other one late.
+_SLOW_SHARE: Final = 0.9
 # What calls took lately; the fastest says what nobody can beat.
 _TIMES_KEPT: Final = 16
 # Without a call in this time nothing is known, and the next request is let through to find out.
@@ -86,6 +88,7 @@ class Pace:
         self._served: dict[Servable, _Served] = {}
         self._ended_ns = 0
         self._slow_calls = 0  # in a row: two of one row can't be in time
+        self._is_slow = False  # and so it is one call at a time
         self._ways_s: deque[float] = deque(maxlen=_WAYS_KEPT)
         self._way_s = 0.0
 
@@ -120,7 +123,12 @@ class Pace:
     def rows_max(self, servable: Servable) -> int:
         """Return how many rows a batch may have."""
         served = self._served.get(servable)
-        return self._limits.max_rows if served is None else int(served.rows_max)
+        if served is None:
+            return self._limits.max_rows
+        if self._trials.is_trying_more:
+            # Batches that are in time one after the other are late beside one more, and what is late looks like more.
+            return int(max(1.0, min(served.rows_max, self._rows_in_time(served))))
+        return int(served.rows_max)
 
     def seconds(self, servable: Servable, rows: int) -> float:
         """Say how long such a call keeps the replica; 0 while nothing is known."""
@@ -157,9 +165,18 @@ class Pace:
         return min(served.times_s)
 
     def ended(
-        self, servable: Servable, rows: int, began_ns: int, ended_ns: int, now: float, *, is_pressed: bool
+        self,
+        servable: Servable,
+        rows: int,
+        began_ns: int,
+        ended_ns: int,
+        now: float,
+        *,
+        is_pressed: bool,
+        is_busy: bool = True,
     ) -> None:
-        """Take note of a call that was answered: `rows` as sent; `is_pressed` if requests wait for a slot.
+        """Take note of a call that was answered: `rows` as sent; `is_pressed` if requests wait for a slot, `is_busy` if
+        the call had taken the last one.
 
         `began_ns` and `ended_ns` are of one clock, which need not be that of `now`.
         """
@@ -169,6 +186,8 @@ class Pace:
         # from when it can have been there.
         began_there_ns = began_ns + int(self._way_s * 1e9)
         seconds = max(0.0, (ended_ns - max(began_there_ns, self._ended_ns)) / 1e9)
+        # What goes through in a time counts the gaps between calls, too: one call at a time has more of them.
+        since_s = max(0.0, (ended_ns - self._ended_ns) / 1e9)
         self._ended_ns = max(ended_ns, self._ended_ns)
         served = self._known(servable)
         self._turns.ended(*served.learn(rows, seconds, (ended_ns - began_ns) / 1e9), now)
@@ -176,7 +195,9 @@ class Pace:
         self._adapt_rows(served, rows, began_ns, ended_ns)
         if self._limits.is_in_flight_learned:
             self._fit_slots(served)
-            self._trials.ended(servable, rows, seconds, now, is_pressed=is_pressed)
+            if not self._is_slow:
+                call = Return(servable, rows, since_s, is_pressed, is_busy)
+                self._trials.ended(call, now, self._slots_in_time(served))
 
     def _known(self, servable: Servable) -> _Served:
         """Find a servable, as the one used last, and forget the one used longest ago when there are too many."""
@@ -191,7 +212,14 @@ class Pace:
         lose throughput: there a batch may take twice what a row does."""
         assert self._limits.latency_s is not None  # noqa: S101 the caller has looked
         alone_s = self._way_s + self.slots * served.line.seconds(1) if served.line.is_known else 0.0
-        return self._limits.latency_s if alone_s <= 0.9 * self._limits.latency_s else 2 * alone_s
+        return self._limits.latency_s if alone_s <= _SLOW_SHARE * self._limits.latency_s else 2 * alone_s
+
+    def _rows_in_time(self, served: _Served) -> float:
+        """Return how many rows a call may have to be back in time behind all slots, as the line says."""
+        alone_s = served.line.seconds(0)
+        row_s = served.line.seconds(1) - alone_s
+        left_s = (self._target_s(served) - self._way_s) / self.slots - alone_s
+        return left_s / row_s if row_s > 0 else math.inf
 
     def _adapt_rows(self, served: _Served, rows: int, began_ns: int, ended_ns: int) -> None:
         target_s = self._target_s(served)
@@ -207,15 +235,23 @@ class Pace:
             if self._way_s + self.slots * served.line.seconds(more) <= target_s:
                 served.rows_max = more
 
+    def _slots_in_time(self, served: _Served) -> int:
+        """Return behind how many others, and itself, a call of one row is back in time."""
+        assert self._limits.latency_s is not None  # noqa: S101 the caller has looked
+        row_s = served.line.seconds(1)
+        return max(1, int(_SLOW_SHARE * self._limits.latency_s / row_s)) if row_s > 0 else self._limits.max_in_flight
+
     def _fit_slots(self, served: _Served) -> None:
         """Fall back to one call at a time where two can't be in time, and to two when they can again."""
         assert self._limits.latency_s is not None  # noqa: S101 the caller has looked
         if not served.line.is_known:
             return
         two_s, wished_s = SLOTS_FIRST * served.line.seconds(1), self._limits.latency_s
-        is_slow = self.slots > 1 and self.slots * served.line.seconds(1) > 0.9 * wished_s
+        is_slow = self.slots > self._slots_in_time(served)
         self._slow_calls = self._slow_calls + 1 if is_slow else 0
         if self._slow_calls >= _SLOW_FOR:
             self._trials.settle(max(1, self.slots // 2))
-        elif self.slots == 1 < self._limits.max_in_flight and two_s <= 0.7 * wished_s:
+            self._is_slow = self.slots == 1
+        elif self._is_slow and self._limits.max_in_flight > 1 and two_s <= 0.7 * wished_s:
             self._trials.settle(SLOTS_FIRST)
+            self._is_slow = False

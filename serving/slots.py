@@ -58,6 +58,10 @@ class Slots:
         """Return what a replica bears."""
         return self._slots[index].pace
 
+    def has_room(self, index: int) -> bool:
+        """Whether a replica has fewer batches than slots."""
+        return self._slots[index].batches < self._slots[index].pace.slots
+
     def open_places(self) -> list[int]:
         """Return the numbers of the replicas that take batches."""
         return [index for index, slot in enumerate(self._slots) if slot.is_open]

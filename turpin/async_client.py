@@ -55,6 +55,10 @@ class AsyncClient:
         """Say how good a decision was."""
         return await asyncio.to_thread(self._client.reward, decision, reward, event=event)
 
+    async def rewards(self, claims: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """Say how good many decisions were, in one call; return what became of each."""
+        return await asyncio.to_thread(self._client.rewards, claims)
+
     async def deploy(
         self,
         model: str,

@@ -19,7 +19,7 @@ from turpin.package import Package
 from turpin.packing import pack
 from turpin.state import Decision, Experiments, Recorded, State
 from turpin.token import find_token
-from turpin.transport import Call, Url, idempotency_key, send
+from turpin.transport import Answer, Call, Url, idempotency_key, send
 
 DEFAULT_URL: Final = "http://127.0.0.1:8502"
 TIMEOUT_S: Final = 10.0
@@ -104,6 +104,20 @@ class Client:
             bool(document.get("duplicate")), bool(document.get("learned")), str(document.get("durability", ""))
         )
 
+    def rewards(self, claims: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """Say how good many decisions were, in one call; return what became of each, in order.
+
+        A claim is `{"decision": token, "reward": 1.0}`, as `POST /v1/rewards` takes it. An answer's `status` is 202 or,
+        for one that was there before, 200; anything else is a problem with a `detail`, and 429 and 503 may be sent again.
+        """
+        lines = tuple(json.dumps(dict(claim), allow_nan=False).encode() for claim in claims)
+        if not lines:
+            return []
+        answers = self._answer(self._data, Call("POST", "/v1/rewards:batch", lines=lines, is_repeatable=True)).document
+        if not isinstance(answers, list) or len(answers) != len(lines):
+            raise NotTurpin(f"{self._data} does not answer each of {len(lines)} rewards")
+        return [one if isinstance(one, dict) else {} for one in answers]
+
     def deploy(
         self,
         model: str,
@@ -180,12 +194,15 @@ class Client:
         return self._ask(self._admin, Call("POST", path, dict(body), headers, is_repeatable=True))
 
     def _ask(self, url: Url, call: Call, timeout_s: float | None = None) -> dict[str, Any]:
-        if self._token is None:
-            self._token = find_token(self._admin, os.environ.get("TURPIN_TOKEN", ""))
-        answer = send(url, call, token=self._token, timeout_s=timeout_s or self._timeout_s)
+        answer = self._answer(url, call, timeout_s)
         if not isinstance(answer.document, dict):
             raise NotTurpin(f"{url}{call.path} is not an API of Turpin")
         return answer.document
+
+    def _answer(self, url: Url, call: Call, timeout_s: float | None = None) -> Answer:
+        if self._token is None:
+            self._token = find_token(self._admin, os.environ.get("TURPIN_TOKEN", ""))
+        return send(url, call, token=self._token, timeout_s=timeout_s or self._timeout_s)
 
 
 def _part(text: str) -> str:

@@ -19,6 +19,7 @@ ANSWER_BYTES_MAX: Final = 64 << 20
 TRIES: Final = 3
 _PAUSE_S: Final = 0.2
 _CHUNK: Final = 1 << 16
+LINES: Final = "application/x-ndjson"
 # What a gateway says when it did nothing yet, or can't say: the call may be made again if it does nothing twice.
 _AGAIN: Final = frozenset({429, 503})
 
@@ -58,19 +59,21 @@ class Url:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What is asked. `upload` is (size, chunks), made anew for each try; `is_repeatable`: doing it twice does nothing twice."""
+    """What is asked. `upload` is (size, chunks), made anew for each try; `lines` are sent as lines of JSON, and answered so;
+    `is_repeatable`: doing it twice does nothing twice."""
 
     method: str
     path: str
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     upload: tuple[int, Callable[[], Iterator[bytes]]] | None = None
+    lines: tuple[bytes, ...] = ()
     is_repeatable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: the status, the JSON, and the headers by lower-case name."""
+    """What came back: the status, the JSON (of lines a list), and the headers by lower-case name."""
 
     status: int
     document: Any
@@ -145,7 +148,8 @@ def _once(url: Url, call: Call, token: str, deadline: float) -> Answer:
         if connection is not None:
             connection.close()
     headers = {name.lower(): value for name, value in response.getheaders()}
-    return Answer(response.status, _json(bytes(content), response.status, url), headers)
+    is_lines = headers.get("content-type", "").startswith(LINES)
+    return Answer(response.status, _json(bytes(content), response.status, url, is_lines=is_lines), headers)
 
 
 def _connection(url: Url, timeout_s: float) -> http.client.HTTPConnection:
@@ -163,6 +167,9 @@ def _write(connection: http.client.HTTPConnection, url: Url, call: Call, token: 
     body = b""
     if call.upload is not None:
         headers |= {"Content-Type": "application/x-tar", "Content-Length": str(call.upload[0])}
+    elif call.lines:
+        body = b"".join(line + b"\n" for line in call.lines)
+        headers |= {"Content-Type": LINES, "Content-Length": str(len(body))}
     elif call.body is not None:
         body = json.dumps(call.body, allow_nan=False).encode()
         headers = {"Content-Type": "application/json", **headers, "Content-Length": str(len(body))}
@@ -183,8 +190,10 @@ def _left_s(deadline: float, url: Url) -> float:
     return left_s
 
 
-def _json(content: bytes, status: int, url: Url) -> Any:
+def _json(content: bytes, status: int, url: Url, *, is_lines: bool) -> Any:
     try:
+        if is_lines:
+            return [json.loads(line) for line in content.split(b"\n") if line]
         return json.loads(content) if content else None
     except ValueError as error:
         if status < 400:
@@ -193,8 +202,10 @@ def _json(content: bytes, status: int, url: Url) -> Any:
 
 
 def _refusal(url: Url, answer: Answer) -> TurpinError:
-    fallback = answer.document if isinstance(answer.document, str) else ""
-    return error_of(answer.status, answer.document, fallback or f"{url} answers {answer.status}")
+    # Lines that all failed alike say it in each.
+    document = answer.document[0] if isinstance(answer.document, list) and answer.document else answer.document
+    fallback = document if isinstance(document, str) else ""
+    return error_of(answer.status, document, fallback or f"{url} answers {answer.status}")
 
 
 def _retry_after_s(answer: Answer) -> float:

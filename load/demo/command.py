@@ -7,6 +7,8 @@ import typer
 
 _BAD_INPUT = 2
 
+EXAMPLE = "Example: turpin demo --scenario price"
+
 Scenario = Annotated[str, typer.Option("--scenario", help="Which story: main, deploy, price, rollback or sick.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the result's JSON object to this file, too.")]
 Keep = Annotated[bool, typer.Option("--keep", help="Leave everything running afterwards, until Ctrl-C.")]

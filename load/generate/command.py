@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _FAILED = 1
 _BAD_INPUT = 2
 
+EXAMPLE = "Example: turpin load 127.0.0.1:8500 --model digits --rate 200"
+
 Target = Annotated[str, typer.Argument(metavar="HOST:PORT", help="A gateway, or a model server.")]
 Model = Annotated[str, typer.Option("--model", help="The model's name.")]
 Rate = Annotated[float, typer.Option("--rate", help="Requests a second, at random times, whatever becomes of them.")]

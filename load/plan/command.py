@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _BAD_INPUT = 2
 
+EXAMPLE = "Example: turpin plan --rates 0.05,0.06 --per-day 100000"
+
 File = Annotated[
     str | None,
     typer.Argument(metavar="[EXPERIMENT.yaml]", help="An experiment's file: its arms, worth and rules; - is stdin."),

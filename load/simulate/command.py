@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _BAD_INPUT = 2
 
+EXAMPLE = "Example: turpin simulate load/worlds/watch.yaml --runs 20"
+
 WorldFile = Annotated[str, typer.Argument(metavar="WORLD.yaml", help="The world, see load/worlds/; - is stdin.")]
 Runs = Annotated[int, typer.Option("--runs", min=1, max=100_000, help="How many runs, each with its own randomness.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same runs.")]

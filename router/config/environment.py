@@ -12,7 +12,7 @@ from router.config.document import BadInput, Document, Place, Problem, models_in
 
 PREFIX: Final = "TURPIN_"
 # Names that mean something to our commands but are no settings of the gateway.
-COMMAND_NAMES: Final = frozenset({"TURPIN_CONFIG", "TURPIN_ADMIN", "TURPIN_TOKEN", "TURPIN_CLIENT_CERT"})
+COMMAND_NAMES: Final = frozenset({"TURPIN_CONFIG", "TURPIN_ADMIN", "TURPIN_HTTP", "TURPIN_TOKEN", "TURPIN_CLIENT_CERT"})
 # Kubernetes tells every pod of every service this way; a service called turpin must not stop ours from starting.
 _SERVICE_LINK = re.compile(
     r"TURPIN_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _FAILED: Final = 1
 _BAD_INPUT: Final = 2
 
+EXAMPLE: Final = "Example: turpin model-server --port 8500 --model_name digits --model_base_path /models/digits"
+
 _PORT_MAX: Final = 65535
 
 # All but --host are flags of tensorflow_model_server, with its names and defaults where nothing else is said.

@@ -17,29 +17,35 @@ def arm(name: str, weight: float | None, *values: float | None) -> dict[str, obj
     return {"name": name, "weight": weight, **dict(zip(keys, values, strict=False))}
 
 
-def test_shares_and_intervals_are_drawn_to_scale(capsys: pytest.CaptureFixture[str]) -> None:
+def _bar_and_peak(row: str) -> tuple[int, float]:
+    """Return how long the bar before the percentage is, and where the highest cells after it are."""
+    share, _, value = row.partition("%")
+    peaks = [place for place, char in enumerate(value) if char == "█"]
+    return share.count("█"), sum(peaks) / len(peaks)
+
+
+def test_shares_and_posteriors_are_drawn_to_scale(capsys: pytest.CaptureFixture[str]) -> None:
     head, first, second, axis, _ = drawn(capsys, arm("v1", 0.25, 0.0, 2e-7, 5e-7), arm("v2", 0.75, 5e-7, 6e-7, 1e-6))
 
-    assert head.split() == ["name", "share", "value"]
-    assert (first.count("█"), second.count("█")) == (5, 15)
+    assert head.split() == ["name", "share", "value", "P(best)"]
+    bars, peaks = zip(*(_bar_and_peak(row) for row in (first, second)), strict=True)
+    assert bars == (5, 15)
     assert ("25.0%" in first, "75.0%" in second) == (True, True)
-    # The axis is 36 cells wide: half of it each, and the middles at 2/5 and 1/5 of their halves.
-    assert first.rstrip().endswith("─" * 7 + "●" + "─" * 11)
-    assert second.rstrip().endswith("●" + "─" * 14)
-    assert len(first.rstrip()) - 1 == second.index("─")
-    assert axis == "value, 95 %: from $0 to $1 per million predictions"
+    # An axis of 36 cells from -$0.08 to $1.08: the second peak is 0.4 of a dollar further right.
+    assert peaks[1] - peaks[0] == pytest.approx(36 * 0.4 / 1.16, abs=1)
+    assert axis == "value: where it probably is, from $-0.08 to $1.08 per million predictions"
 
 
 def test_what_is_not_known_is_not_drawn(capsys: pytest.CaptureFixture[str]) -> None:
     lines = drawn(capsys, arm("v1", None), arm("v2", 1.0, None, None, None))
 
-    assert [line.split() for line in lines[1:]] == [["v1", "-"], ["v2", "█" * 20, "100.0%"]]
+    assert [line.split() for line in lines[1:]] == [["v1", "-", "-"], ["v2", "█" * 20, "100.0%", "-"]]
 
 
 def test_interval_of_one_point_needs_no_axis(capsys: pytest.CaptureFixture[str]) -> None:
     lines = drawn(capsys, arm("v1", 1.0, 1e-6, 1e-6, 1e-6))
 
-    assert "●" not in "".join(lines)
+    assert "where it probably is" not in "".join(lines)
 
 
 def test_copies_are_shown_with_what_became_of_them(capsys: pytest.CaptureFixture[str]) -> None:

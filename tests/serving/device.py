@@ -30,6 +30,19 @@ class Device:
 
 
 @dataclass
+class Crowded(Device):
+    """Runs all batches at once, and each under way when one begins lengthens it by `crowding` of what it takes alone."""
+
+    crowding: float = 1.0
+
+    def ends_at(self, rows: int, now: float) -> float:
+        self.free_at = [one for one in self.free_at if one > now]
+        ended = now + self.seconds(rows, now) * (1 + self.crowding * len(self.free_at))
+        self.free_at.append(ended)
+        return ended
+
+
+@dataclass
 class Play:
     """A device behind a batcher. `done`: (when, seconds since the client sent it) of each answer."""
 
