@@ -73,6 +73,9 @@ class SqliteWriter:
         with self._lock.held():
             self._require_same_file()
             try:
+                if self._connection.in_transaction:
+                    # It could not be ended when it failed; without that no other could ever begin.
+                    self._connection.execute("ROLLBACK")
                 self._connection.execute("BEGIN IMMEDIATE")
                 transaction = Transaction(self._connection, self._sweep)
                 transaction.load([reward for job in group for reward in job.rewards])
@@ -84,7 +87,8 @@ class SqliteWriter:
                 raise sqlite_file.named(error, self._path) from error
             finally:
                 if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                    with contextlib.suppress(sqlite3.Error):
+                        self._connection.execute("ROLLBACK")
 
     def _require_same_file(self) -> None:
         """Refuse to acknowledge what would go into a file that was deleted or replaced under us."""
