@@ -10,12 +10,9 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 import msgspec
-import structlog
 
-from router import heartbeat, snapshot
 from router.backends import dispatchers, pools
 from router.call_counts import CallCounts
 from router.config import Config
@@ -40,17 +37,10 @@ from router.rewards import RewardDesk
 from router.routes import Live, Routes
 from router.shadow.mirror import Mirror
 from router.spool import spool_of
-from router.store import Store, StoreUnavailable
+from router.store import Store
+from router.sync import SYNC_S, StoreSync
 from router.trials import Trials
 from serving.dispatcher import BatchRecord
-
-log = structlog.get_logger(__name__)
-
-# Design §2: a lag up to 1 s costs no regret that could be measured (bandit-science.md §7).
-SYNC_S: Final = 0.25
-# A dead leader's lease runs out within 3 s, and its successor publishes in its first turn; three times as much hangs.
-_PUBLISHED_S: Final = 10.0
-_PUBLISHED_LOOK_S: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +71,8 @@ class DataPlane:
         self._is_shared = is_shared
         self._metrics = metrics
         self._name = f"gw-{secrets.token_hex(8)}"
-        self._is_store_away = False
-        self._labels = _labels(config)
-        self._routes = Routes({name: backend.models for name, backend in config.backends.items()}, self._labels)
+        labels = _labels(config)
+        self._routes = Routes({name: backend.models for name, backend in config.backends.items()}, labels)
         self._ledger = Ledger()
         self._trials = Trials()
         self._measurements = Measurements(tuple(config.backends), metrics)
@@ -112,6 +101,19 @@ class DataPlane:
             mirror=self._mirror,
         )
         self._grpc, self._http = self._fronts(keys)
+        self._sync = self._store_sync(labels)
+
+    def _store_sync(self, labels: Labels) -> StoreSync:
+        return StoreSync(
+            self._store,
+            self._name,
+            routes=self._routes,
+            labels=labels,
+            ledger=self._ledger,
+            trials=self._trials,
+            beat=self._beat,
+            unix_now=self._unix_now,
+        )
 
     def _on_batch(self, record: BatchRecord) -> None:
         self._measurements.on_batch(record)
@@ -165,7 +167,7 @@ class DataPlane:
     async def run(self, *, on_ready: Callable[[Ports], None], stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then drain; OSError if a port can't be had."""
         host, port = split_address(self._config.listen.http)
-        await self._await_experiments(stop)
+        await self._sync.await_experiments([one.name for one in self._config.experiments], stop)
         async with contextlib.AsyncExitStack() as stack:
             if self._journal is not None:
                 self._journal.start()
@@ -186,7 +188,7 @@ class DataPlane:
             grpc = await self._grpc.server.start(self._config.listen.grpc, credentials=grpc_of(tls.grpc))
             stack.push_async_callback(self._grpc.server.stop, DRAIN_S)
             async with asyncio.TaskGroup() as tasks:
-                sync = tasks.create_task(self._sync(), name="sync with the store")
+                sync = tasks.create_task(self._exchange(), name="sync with the store")
                 beside = [sync, tasks.create_task(self._upstreams.run(), name="replicas")]
                 beside += [tasks.create_task(one.run(), name="spool") for one in (self._spool,) if one]
                 await self._set_ready(is_ready=True)
@@ -199,37 +201,17 @@ class DataPlane:
                     fronts.create_task(runner.cleanup(), name="drain HTTP")
                 for task in beside:
                     task.cancel()
-        # Twice: the first may be the parcel whose answer was still awaited when `sync` was cancelled.
-        if await self._flush(is_last=True):
-            await self._flush(is_last=True)
-
-    async def _await_experiments(self, stop: asyncio.Event) -> None:
-        """Wait until every experiment of the configuration is published: undecided, its requests would go to whatever
-        version is the latest. A leader of another configuration never does; then it is better to serve than to wait.
-        """
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + _PUBLISHED_S
-        while True:
-            await self._read_snapshots()
-            known = {live.snapshot.name for live in self._routes.by_model.values()}
-            missing = [one.name for one in self._config.experiments if one.name not in known]
-            if not missing or stop.is_set():
-                return
-            if loop.time() > give_up_at:
-                log.warning("experiments not published: their requests pass through undecided", experiments=missing)
-                return
-            await asyncio.sleep(_PUBLISHED_LOOK_S)
+        await self._sync.finish()
 
     async def _set_ready(self, *, is_ready: bool) -> None:
         self._http.is_ready = is_ready
         await self._grpc.server.set_serving(is_ready)
 
-    async def _sync(self) -> None:
-        """Flush and refresh for ever; a store that is away is said once, and once more when it is back."""
+    async def _exchange(self) -> None:
+        """Exchange news with the store for ever, and show what is not counted where it happens."""
         while True:
             await asyncio.sleep(SYNC_S)
-            is_up = await self._flush() and await self._read_snapshots()
-            self._metrics.store_up.set(int(is_up))
+            self._metrics.store_up.set(int(await self._sync.exchange()))
             for backend, dispatcher in self._dispatchers.items():
                 self._measurements.show(backend, dispatcher)
             for live in self._routes.by_model.values():
@@ -238,58 +220,12 @@ class DataPlane:
                 if live.mode.is_learned:
                     self._measurements.ask_for_probes(live, self._dispatchers)
 
-    def _note_store(self, *, away: str) -> None:
-        """Log when the store goes away, and when it is back; not each time it is asked in vain."""
-        if bool(away) == self._is_store_away:
-            return
-        self._is_store_away = bool(away)
-        if away:
-            log.warning("store unavailable: predictions go on with the last snapshot, counts wait", reason=away)
-        else:
-            log.info("store back")
-
-    async def _count_trials(self) -> None:
-        """Tell the store of units that are new here; those it knew are counted with what is not learned from."""
-        while trials := self._trials.waiting():
-            results = await self._store.add_rewards(trials)
-            for cell in self._trials.settle(trials, results):
-                self._ledger.add(cell, unlearned_decisions=1)
-
     def _beat(self, lives: list[Live]) -> Heartbeat:
         busy_ns = {name: dispatcher.busy_ns() for name, dispatcher in self._dispatchers.items()}
         beat = self._measurements.heartbeat(lives, self._predictor.in_flight, busy_ns)
         away = tuple(name for name, replicas in self._upstreams.replicas.items() if not replicas.is_any_in)
         waits = self._spool is not None and not self._spool.is_empty
         return msgspec.structs.replace(beat, away=away, is_spooling=waits, shadows=self._mirror.beat(lives))
-
-    async def _flush(self, *, is_last: bool = False) -> bool:
-        lives = list(self._routes.by_model.values())
-        beat = b"" if is_last else heartbeat.encode(self._beat(lives))
-        try:
-            await self._count_trials()
-            parcel = self._ledger.parcel()
-            await self._store.flush(self._name, parcel.sequence, parcel.deltas, beat, self._unix_now())
-        except StoreUnavailable as error:
-            self._note_store(away=str(error))
-            return False
-        self._ledger.confirm(parcel)
-        return True
-
-    async def _read_snapshots(self) -> bool:
-        try:
-            published = await self._store.snapshots()
-            self._labels.update(await self._store.backends())
-        except StoreUnavailable as error:
-            self._note_store(away=str(error))
-            return False
-        self._note_store(away="")
-        for name, (_, raw) in published.items():
-            try:
-                self._routes.update(snapshot.decode(raw))
-            except msgspec.ValidationError as error:
-                log.error("snapshot not readable: is this gateway older than the leader?", name=name, reason=str(error))
-        self._routes.keep(published)
-        return True
 
 
 def _labels(config: Config) -> Labels:

@@ -3,14 +3,15 @@
     def test_x() -> None:
         run_simulated(scenario())
 
-Order is asyncio's own and repeats exactly. When every task waits and no timer is set, nothing could ever happen again:
+Order is asyncio's own and repeats exactly; what is given to a thread is done at once, in place of it. When every task waits and no timer is set, nothing could ever happen again:
 that is reported as `SimulatedDeadlock` with the waiting tasks, instead of a test that hangs.
-Threads and sockets have no place here: virtual time does not wait for them.
+Other threads and sockets have no place here: virtual time does not wait for them.
 """
 
 import asyncio
 import selectors
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -51,12 +52,25 @@ class _JumpingSelector(selectors.BaseSelector):
         self._real.close()
 
 
+class _NoThreads(ThreadPoolExecutor):
+    """Does what it is given at once."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **named: Any) -> "Future[T]":
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **named))
+        except Exception as error:  # noqa: BLE001 the caller's, as from a thread
+            future.set_exception(error)
+        return future
+
+
 class SimulatedLoop(asyncio.SelectorEventLoop):
     """A SelectorEventLoop whose time() starts at 0 and passes only while everybody waits."""
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
+        self.set_default_executor(_NoThreads(1))
 
     def time(self) -> float:
         return self._jumping.now_s

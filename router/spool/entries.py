@@ -4,10 +4,9 @@ A frame is a length, a checksum and so many bytes. The last one may be torn, whe
 wrote: nobody was told yet that it is safe, so it is left out.
 """
 
-import os
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -73,15 +72,20 @@ def frame_of(entries: Sequence[Spooled], now: float) -> bytes:
     return _HEAD.pack(len(body), zlib.crc32(body)) + body
 
 
-def read_frame(descriptor: int, at: int) -> Parcel | None:
-    """Return the frame of a file that begins at `at`; None at the end, or where nothing whole stands any more."""
-    head = os.pread(descriptor, _HEAD.size, at)
+def read_frame(read: Callable[[int, int], bytes], at: int) -> Parcel | None:
+    """Return the frame of a file that begins at `at`; None at the end, or where nothing whole stands any more.
+
+    `read` returns so many bytes from a place, fewer at the end.
+    """
+    head = read(at, _HEAD.size)
     if len(head) < _HEAD.size:
         return None
     length, checksum = _HEAD.unpack(head)
-    if length > _FRAME_BYTES_MAX:
+    # Zeros are what a file system may leave where it had noted the new length of a file and not yet its bytes; the checksum
+    # of nothing is zero, too.
+    if not 0 < length <= _FRAME_BYTES_MAX:
         return None
-    body = os.pread(descriptor, length, at + _HEAD.size)
+    body = read(at + _HEAD.size, length)
     if len(body) < length or zlib.crc32(body) != checksum:
         return None
     frame = _DECODER.decode(body)

@@ -5,15 +5,14 @@ whoever is alive. All of it happens on the spool's thread.
 """
 
 import contextlib
-import fcntl
 import json
 import logging
-import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from router.spool.disk import Disk, LocalDisk
 from router.spool.entries import Parcel, Spooled, read_frame
 from router.store import StoreUnavailable, StoreUnopenable
 from router.store.lane import Job
@@ -29,14 +28,16 @@ class SpoolFull(StoreUnavailable):
 
 
 class _Held:
-    """One file under our lock. Mutable: how far it is read, and its bytes from when reading began."""
+    """One file under our lock. Mutable: how far it is read, and how many of its bytes are whole frames that were promised,
+    as far as we know."""
 
-    __slots__ = ("at", "descriptor", "path", "size")
+    __slots__ = ("_disk", "at", "descriptor", "path", "size")
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(self, disk: Disk, path: Path, descriptor: int) -> None:
+        self._disk = disk
         self.path = path
         self.descriptor = descriptor
-        self.size = os.fstat(descriptor).st_size
+        self.size = disk.size(descriptor)
         self.at = 0
 
     def read(self, rewards_max: int) -> Parcel | None:
@@ -44,7 +45,7 @@ class _Held:
         found: Parcel | None = None
         at = self.at
         while at < self.size and (found is None or len(found.entries) < rewards_max):
-            frame = read_frame(self.descriptor, at)
+            frame = read_frame(lambda place, count: self._disk.read(self.descriptor, place, count), at)
             if frame is None:
                 break
             at = frame.next_at
@@ -53,11 +54,14 @@ class _Held:
 
 
 class SpoolFiles:
-    """A lane's worker. Mutable: our own file, and those of dead processes that were adopted."""
+    """A lane's worker. Mutable: our own file, and those of dead processes that were adopted; whether more may be in ours than
+    was promised."""
 
-    def __init__(self, folder: Path, bytes_max: int) -> None:
+    def __init__(self, folder: Path, bytes_max: int, disk: Disk | None = None) -> None:
         self._folder = folder
         self._bytes_max = bytes_max
+        self._disk = disk or LocalDisk()
+        self._is_torn = False
         self._own: _Held | None = None
         self._adopted: list[_Held] = []
         self._pending: list[bytes] = []
@@ -65,40 +69,50 @@ class SpoolFiles:
     def open(self) -> None:
         """Make the folder and our file in it. Raises StoreUnopenable."""
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._disk.make_folder(self._folder)
             path = self._folder / f"{secrets.token_hex(8)}{_SUFFIX}"
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._sync_folder()
+            self._own = _Held(self._disk, path, self._disk.create(path))
         except OSError as error:
             raise StoreUnopenable(
                 f"can't spool rewards in {self._folder} ({error.strerror}): let this user write there, name another "
                 "folder in `spool.folder`, or write `durability: strict` for no spool"
             ) from None
-        self._own = _Held(path, descriptor)
 
     def perform(self, group: Sequence[Job["SpoolFiles", object]]) -> None:
         """Do the calls; what they append is written and synced once for all of them."""
         self._pending.clear()
         for job in group:
-            job.perform(self)
+            try:
+                job.perform(self)
+            except OSError as error:
+                job.outcome = self._refusal(error)
         if not self._pending:
             return
         pending, self._pending = b"".join(self._pending), []
         own = self._require_own()
         try:
-            written = 0
-            while written < len(pending):
-                written += os.write(own.descriptor, pending[written:])
-            os.fdatasync(own.descriptor)
+            self._mend(own)
+            self._is_torn = True
+            self._disk.append(own.descriptor, pending)
+            self._disk.sync(own.descriptor)
+            self._is_torn = False
         except OSError as error:
             # What half of it is there was promised to nobody.
             with contextlib.suppress(OSError):
-                os.ftruncate(own.descriptor, own.size)
+                self._mend(own)
             for job in group:
-                job.outcome = StoreUnavailable(f"can't spool rewards in {self._folder}: {error.strerror}")
+                job.outcome = self._refusal(error)
             return
         own.size += len(pending)
+
+    def _refusal(self, error: OSError) -> StoreUnavailable:
+        return StoreUnavailable(f"can't spool rewards in {self._folder}: {error.strerror}")
+
+    def _mend(self, own: _Held) -> None:
+        """Cut off what was written and not promised: what came behind it would never be read."""
+        if self._is_torn:
+            self._disk.cut(own.descriptor, own.size)
+            self._is_torn = False
 
     def append(self, frame: bytes) -> None:
         """Have a frame written with this group. Raises SpoolFull."""
@@ -141,52 +155,33 @@ class SpoolFiles:
             )
             for entry in entries
         ]
-        descriptor = os.open(self._folder / _OVERDUE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write("".join(f"{line}\n" for line in lines))
-            file.flush()
-            os.fsync(file.fileno())
+        self._disk.note(self._folder / _OVERDUE, "".join(f"{line}\n" for line in lines).encode())
 
     def adopt(self) -> int:
         """Take the files of processes that are dead; return how many bytes wait in all."""
         held_paths = {held.path for held in (*self._adopted, self._require_own())}
-        for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
-            if path in held_paths:
-                continue
-            with contextlib.suppress(OSError):
-                descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    os.close(descriptor)
-                    continue
-                self._adopted.append(_Held(path, descriptor))
+        for path in self._disk.files(self._folder, _SUFFIX):
+            if path not in held_paths and (descriptor := self._disk.adopt(path)) is not None:
+                self._adopted.append(_Held(self._disk, path, descriptor))
         return sum(held.size - held.at for held in (*self._adopted, self._require_own()))
 
     def close(self) -> None:
         """Leave what waits for the next process, and no empty file."""
         for held in [*self._adopted, *([self._own] if self._own else [])]:
             if held.at >= held.size:
-                held.path.unlink(missing_ok=True)
-            os.close(held.descriptor)
+                self._disk.remove(held.path)
+            self._disk.close(held.descriptor)
         self._own, self._adopted = None, []
 
     def _empty(self, held: _Held) -> None:
         if held is self._own:
-            os.ftruncate(held.descriptor, 0)
+            self._disk.cut(held.descriptor, 0)
             held.at = held.size = 0
             return
-        held.path.unlink(missing_ok=True)
-        os.close(held.descriptor)
+        self._disk.remove(held.path)
+        self._disk.close(held.descriptor)
         self._adopted.remove(held)
 
     def _require_own(self) -> _Held:
         assert self._own is not None  # noqa: S101 - the lane performs only after open
         return self._own
-
-    def _sync_folder(self) -> None:
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

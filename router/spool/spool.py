@@ -5,6 +5,7 @@ was spooled, or that is drained twice because its process died in between, is a 
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,7 +17,7 @@ from router.metrics import Metrics
 from router.spool.counting import settled
 from router.spool.entries import SPOOL_AGE_S, Parcel, Spooled, frame_of
 from router.spool.file import SpoolFiles, SpoolFull
-from router.store import RewardResult, Store, StoreUnavailable
+from router.store import RewardResult, Store, StoreError, StoreUnavailable
 from router.store.lane import Job, Lane
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ _ADOPT_S: Final = 2.0
 
 
 class Spool:
-    """Mutable: since when the oldest reward waits, and how many bytes did when it was last looked."""
+    """Mutable: since when the oldest reward waits, how many bytes did when it was last looked, and who puts rewards now."""
 
     def __init__(
         self, folder: Path, bytes_max: int, *, store: Store, metrics: Metrics, unix_now: Callable[[], float]
@@ -42,6 +43,8 @@ class Spool:
         self._lane: Lane[SpoolFiles] = Lane(f"the spool in {folder}", SpoolFiles(folder, bytes_max))
         self._oldest_at: float | None = None
         self._waiting_bytes = 0
+        self._puts = 0
+        self._putting = 0
 
     @property
     def is_empty(self) -> bool:
@@ -65,7 +68,12 @@ class Spool:
                 f"the oldest reward in the spool has waited for {now - self._oldest_at:.0f} s for the store"
             )
         frame = frame_of(entries, now)
-        await self._lane.ask(Job(partial(SpoolFiles.append, frame=frame), [entry.reward for entry in entries]))
+        self._puts += 1
+        self._putting += 1
+        try:
+            await self._lane.ask(Job(partial(SpoolFiles.append, frame=frame), [entry.reward for entry in entries]))
+        finally:
+            self._putting -= 1
         if self._oldest_at is None:
             self._oldest_at = now
 
@@ -75,7 +83,8 @@ class Spool:
         look_at = loop.time()
         while True:
             if loop.time() >= look_at:
-                await self._look()
+                with contextlib.suppress(StoreUnavailable):
+                    await self._look()
                 look_at = loop.time() + _ADOPT_S
             await self.drain()
             await asyncio.sleep(_PAUSE_S)
@@ -86,17 +95,25 @@ class Spool:
             return
         counted = 0
         try:
-            while (parcel := await self._lane.ask(Job(_oldest))) is not None:
+            while True:
+                # What somebody puts meanwhile may not be found yet, and be safe before we hear that nothing waits.
+                is_quiet, puts = not self._putting, self._puts
+                parcel = await self._lane.ask(Job(_oldest))
+                if parcel is None:
+                    break
                 self._oldest_at = parcel.taken_at
                 counted += await self._count(parcel)
                 await self._lane.ask(Job(partial(SpoolFiles.done, parcel=parcel)))
+            if is_quiet and puts == self._puts:
+                self._oldest_at = None
+            await self._look()
         except StoreUnavailable:
             return
+        except StoreError:
+            log.exception("the store refused spooled rewards: they wait")
         finally:
             if counted:
                 log.info("spooled rewards are in the store", extra={"rewards": counted})
-        self._oldest_at = None
-        await self._look()
 
     async def _count(self, parcel: Parcel) -> int:
         """Count a parcel's rewards; those whose pair the store may have forgotten are set aside."""

@@ -1,5 +1,6 @@
 """Rewards that come while the store is away wait on the disk, and count once each when it is back."""
 
+import asyncio
 import errno
 import fcntl
 import json
@@ -11,11 +12,15 @@ import pytest
 
 from router.metrics import Metrics
 from router.spool import SPOOL_AGE_S, Spool, Spooled
-from router.spool.entries import frame_of, read_frame
+from router.spool.entries import Parcel, frame_of, read_frame
 from router.spool.file import SpoolFull
 from router.store import Reward, RewardResult, StoreUnavailable, StoreUnopenable
+from router.store.contract import INT64_MAX
 from router.store.memory import MemoryStore
+from tests.crashes.spool_story import spool_on
 from tests.router.store.samples import CELL, HOUR, NOW, nonce, reward
+from tests.simulated_disk import Machine, SimulatedDisk
+from tests.simulated_loop import run_simulated
 
 MIB = 2**20
 
@@ -206,6 +211,75 @@ async def test_disk_that_takes_nothing_is_said(
     assert await counted(store) == 1
 
 
+class BrokenDisk(SimulatedDisk):
+    """A disk that fails whenever it is told to. Mutable: that."""
+
+    def __init__(self) -> None:
+        super().__init__(Machine(), self._fail)
+        self.is_broken = False
+
+    def _fail(self, *_: object) -> None:
+        if self.is_broken:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+async def test_disk_that_fails_ends_nothing_and_loses_nothing(store: FlakyStore) -> None:
+    disk = BrokenDisk()
+    spool = spool_on(disk, store)
+    await spool.open()
+    await spool.put([Spooled(reward(1))])
+    # Counted, but the file can't be emptied.
+    disk.is_broken = True
+    await spool.drain()
+    with pytest.raises(StoreUnavailable, match="Input/output error"):
+        await spool.put([Spooled(reward(2))])
+    assert not spool.is_empty
+    disk.is_broken = False
+    await spool.put([Spooled(reward(3))])
+    await spool.drain()
+
+    assert (await counted(store), spool.is_empty) == (2, True)
+
+
+async def test_store_that_refuses_what_was_spooled_ends_nothing(store: FlakyStore) -> None:
+    spool = spool_on(SimulatedDisk(Machine()), store)
+    await spool.open()
+    await store.add_rewards([reward(1, fields={"rewards": INT64_MAX})])
+    await spool.put([Spooled(reward(2))])
+
+    await spool.drain()
+    assert not spool.is_empty
+
+
+def test_what_is_put_while_the_last_is_drained_still_waits() -> None:
+    acknowledged = 0
+
+    async def put(spool: Spool, number: int) -> None:
+        nonlocal acknowledged
+        await spool.put([Spooled(reward(number))])
+        acknowledged += 1
+
+    async def scenario() -> int:
+        store = FlakyStore()
+        await store.open()
+        spool = spool_on(SimulatedDisk(Machine()), store, takes_s=lambda: 0.01)
+        await spool.open()
+        for later_ms in range(60):
+            await put(spool, 2 * later_ms)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(spool.drain())
+                await asyncio.sleep(later_ms / 1e3)
+                tasks.create_task(put(spool, 2 * later_ms + 1))
+                for _ in range(60):
+                    await asyncio.sleep(0.001)
+                    assert acknowledged == await counted(store) or not spool.is_empty
+            await spool.drain()
+            assert spool.is_empty
+        return await counted(store)
+
+    assert run_simulated(scenario()) == 120
+
+
 async def test_folder_that_can_not_be_made_is_told_at_the_start(tmp_path: Path, store: FlakyStore) -> None:
     (tmp_path / "file").write_text("")
 
@@ -213,16 +287,15 @@ async def test_folder_that_can_not_be_made_is_told_at_the_start(tmp_path: Path, 
         await spool_in(tmp_path / "file" / "spool", store).open()
 
 
-def test_torn_or_altered_frame_is_none(tmp_path: Path) -> None:
+def test_torn_or_altered_frame_is_none() -> None:
     frame = frame_of([Spooled(reward(1, expires_at=HOUR), reward(2))], NOW)
-    path = tmp_path / "f"
-    for content in (frame[:-1], frame[:3], b"", frame[:-1] + b"?", b"\xff" * 40):
-        path.write_bytes(content)
-        with path.open("rb") as file:
-            assert read_frame(file.fileno(), 0) is None
-    path.write_bytes(frame)
-    with path.open("rb") as file:
-        parcel = read_frame(file.fileno(), 0)
+
+    def parcel_of(content: bytes) -> Parcel | None:
+        return read_frame(lambda at, count: content[at : at + count], 0)
+
+    for content in (frame[:-1], frame[:3], b"", frame[:-1] + b"?", b"\xff" * 40, bytes(40)):
+        assert parcel_of(content) is None
+    parcel = parcel_of(frame)
     assert parcel is not None
     assert (parcel.entries[0], parcel.next_at) == (Spooled(reward(1, expires_at=HOUR), reward(2)), len(frame))
 
