@@ -15,6 +15,7 @@ from typing import Final
 import structlog
 import uvloop
 
+from router import garbage
 from router.admin.service import listen
 from router.aggregate import Aggregate
 from router.backends import pools
@@ -166,6 +167,7 @@ class _Single:
         """Serve until `stop`."""
 
         def on_ready(ports: Ports) -> None:
+            garbage.settle()
             self.is_ready = True
             _say_ready(ports.grpc, ports.http, admin_port)
 

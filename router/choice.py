@@ -2,7 +2,6 @@
 
 import bisect
 import secrets
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from bandits.weights import race
@@ -12,8 +11,7 @@ from router.snapshot import PARTS
 from router.trials import Trials, tag_of
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """What a front knows of a request beside its body; `deadline` in the clock of the loop."""
 
     deadline: float

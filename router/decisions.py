@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bandits.sums import cell_arm
 from router.store.contract import Cell
@@ -51,8 +51,7 @@ class Mode(enum.IntEnum):
         return self in (Mode.EXPERIMENT, Mode.OBSERVE)
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """One arm chosen for one request; `parts` / 2^31 is the probability with which it was chosen in its segment.
 
     Segment 0 takes what belongs to no other; without segments it is all there is.

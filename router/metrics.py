@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
 
+from router.counting import Counter, Histogram
 from router.version import installed_version
 from serving.calls import BatchRecord
 from serving.errors import DeadlineExceeded, Overloaded, QueueFull, ServingError
@@ -188,9 +189,8 @@ class Metrics:
         if record.error is None:
             # What has answered exists; names that never answer are the clients' inventions.
             self.servables.add(_name(servable))
-        known = self.servables.fold(_name(servable)) != OTHER
-        model = servable.model if known else OTHER
-        version = _version(servable) if known else OTHER
+        is_known = self.servables.fold(_name(servable)) != OTHER
+        model, version = (servable.model, _version(servable)) if is_known else (OTHER, OTHER)
         self.backend_seconds.labels(backend, model, version, record.error or "ok").observe(record.seconds)
         self.batch_rows.labels(backend).observe(record.rows)
         waiting = self.batch_wait_seconds.labels(backend)

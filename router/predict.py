@@ -8,9 +8,9 @@ the public name · 8 beside it, a copy for an arm that is only compared.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from bandits.sums import cell_arm
 from router.capacity import Capacity
@@ -52,8 +52,7 @@ def read_timeout(text: str) -> float:
     return int(text) * 1e-3
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A PredictResponse's bytes, what was decided (empty strings for a request that was not decided by us), and the
     seconds it spent waiting for the backend: in the queue and in calls."""
 
@@ -75,8 +74,7 @@ class Decided:
     mode: Mode
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """A request on its way: which call it is, and the public name that its answer bears."""
 
     method: Method
@@ -168,7 +166,7 @@ class Predictor:
             answer, backend_s = await self._first_loaded(places, asked, context)
             return Reply(asked.answer_bytes(answer), backend_s)
         if live.snapshot.is_sticky and not context.unit and method is methods.PREDICT:
-            context = replace(context, unit=bytes(request.client_id))
+            context = context._replace(unit=bytes(request.client_id))
         return await self._decide(live, asked, context)
 
     async def _first_loaded(self, places: Sequence[Servable], asked: Asked, context: Context) -> tuple[Answer, float]:

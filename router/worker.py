@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import os
 import pickle
 import signal
@@ -12,6 +11,7 @@ from typing import Final
 
 import uvloop
 
+from router import garbage
 from router.clock import unix_now
 from router.config import Config
 from router.data_plane import DataPlane, Ports
@@ -41,13 +41,12 @@ async def work(link: Link) -> int:
         plane = DataPlane(
             config, store=store, keys=Keyring(first.keys), metrics=metrics, unix_now=unix_now, is_shared=True
         )
-        # What start-up allocated stays for ever: keep the collector from walking it again and again.
-        gc.freeze()
         async with asyncio.TaskGroup() as tasks:
             listening = tasks.create_task(_listen(link, stop, plane), name="listen to control")
             reporting: list[asyncio.Task[None]] = []
 
             def on_ready(ports: Ports) -> None:
+                garbage.settle()
                 reporting.append(tasks.create_task(_report(link, metrics, ports), name="report to control"))
 
             await plane.run(on_ready=on_ready, stop=stop)

@@ -69,10 +69,15 @@ class Admission:
         """Whether there is a flood."""
         return self._flood_until is not None and now < self._flood_until
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many wait that it may be a flood."""
+        return self.rows > _ROWS_FREE
+
     def begins_flood(self, strain: float, now: float) -> bool:
         """Take note of how long the last in the queue will wait, in units of what is wished or can't be helped; whether a
         flood begins with it."""
-        if self.rows <= _ROWS_FREE or strain <= _LONG:
+        if not self.is_crowded or strain <= _LONG:
             self._long_since = None
             return False
         if self._long_since is None:

@@ -4,16 +4,14 @@ Pure: no IO, no clock; `now` and deadlines are seconds on one clock. The shell t
 `done`) and does what `poll` returns. A queue waits for a slot, never for company, so there are no timers but deadlines.
 """
 
-import bisect
 import functools
-from dataclasses import dataclass, field
 
 from serving.admission import Admission
 from serving.batches import Batch, BatchLimits, Plan
 from serving.caps import Caps
 from serving.errors import DeadlineExceeded
 from serving.pace import PaceLimits
-from serving.queues import Queue, Rider
+from serving.queues import Line, Rider
 from serving.slots import Slots
 from serving.upstream import Servable
 
@@ -29,21 +27,8 @@ PROBE_PAUSE_S = 20.0
 # A probe that finds copies under way would measure them, too. It is put off by as much as a copy may well take, and the
 # traffic goes on; no copy begins before it has had its chance.
 _COPY_S = 0.05
-
-
-@dataclass(slots=True)
-class _Line:
-    """One servable's state. Mutable throughout."""
-
-    queue: Queue = field(default_factory=Queue)
-    in_flight: int = 0  # riders sent and not done
-    probe_rows: int | None = None  # a probe of so many rows is wanted
-    hold_until: float | None = None  # its riders wait for an empty replica, but no longer than this
-    hold_not_before: float = float("-inf")
-
-    def wants_probe(self, urgent: Rider, now: float) -> bool:
-        """Whether this rider's batch is to be the probe. What can't be merged can't be padded, and passes by."""
-        return self.probe_rows is not None and urgent.mergeable and self.hold_not_before <= now
+# While every slot is busy a poll changes nothing but what is known of a flood, which lasts for 300 ms before it is one.
+_POLL_PAUSE_MAX_S = 0.05
 
 
 class Batcher:
@@ -55,7 +40,7 @@ class Batcher:
 
     # Mutable: `_lines` by servable, none idle; `_queued` id -> rider, and `_admission` that counts them; `_sent` batches
     # not done; `replicas`, what is on them and what they bear; `caps` of the backend; `_last_batch` the last batch's id;
-    # `_copies_not_before` until when copies make way for a probe.
+    # `_copies_not_before` until when copies make way for a probe; `_polled_at` when it was polled last.
 
     def __init__(self, limits: BatchLimits, replicas: int) -> None:
         self._limits = limits
@@ -64,28 +49,41 @@ class Batcher:
             PaceLimits(limits.max_rows, limits.max_in_flight, limits.latency_s, limits.is_in_flight_learned),
         )
         self.caps = Caps()
-        self._lines: dict[Servable, _Line] = {}
+        self._lines: dict[Servable, Line] = {}
         self._queued: dict[int, Rider] = {}
         self._admission = Admission(limits)
         self._sent: dict[int, Batch] = {}
         self._last_batch = 0
-        self._copies_not_before = float("-inf")
+        self._copies_not_before = self._polled_at = float("-inf")
 
     def __repr__(self) -> str:
-        return (
-            f"<Batcher {len(self._queued)} riders ({self._admission.rows} rows, {self._admission.size_bytes} bytes) queued, "
-            f"{self.replicas} slots busy>"
-        )
+        queued = f"{len(self._queued)} riders ({self._admission.rows} rows, {self._admission.size_bytes} bytes) queued"
+        return f"<Batcher {queued}, {self.replicas} slots busy>"
 
-    def add(self, rider: Rider, now: float) -> None:
-        """Let a rider queue; QueueFull when it may not (admission.py), DeadlineExceeded when it comes too late."""
+    def add(self, rider: Rider, now: float) -> bool:
+        """Let a rider queue, and say whether to poll for it: if not, it can only wait, for a slot or its deadline.
+
+        QueueFull when it may not (admission.py), DeadlineExceeded when it comes too late.
+        """
         if rider.deadline <= now:
             raise DeadlineExceeded(
                 f"the deadline passed {now - rider.deadline:.3f} s before the request could queue", "arrival"
             )
         self._admission.let_in(rider, self._load(rider) if self._admission.is_flooded(now) else 0.0, now)
-        self._lines.setdefault(rider.servable, _Line()).queue.add(rider)
+        self._lines.setdefault(rider.servable, Line()).queue.add(rider)
         self._queued[rider.id] = rider
+        # The first of all has nobody before it who has set the time to look again.
+        is_due = len(self._queued) == 1 or now >= self._polled_at + _POLL_PAUSE_MAX_S
+        return is_due or rider.deadline <= now + self._fastest_s(rider.servable, now) or self._may_go(rider, now)
+
+    def _may_go(self, rider: Rider, now: float) -> bool:
+        """Whether a batch may go with this rider: a slot is free, and what it is kept for is there."""
+        rows = self._lines[rider.servable].queue.rows
+        return any(
+            self.replicas.has_room(index)
+            and (self.replicas.pace(index).kept_until() <= now or self._is_ready(rider, rows, index))
+            for index in self.replicas.open_places()
+        )
 
     def withdraw(self, rider_id: int) -> bool:
         """Take a rider out of the queue; False when it is not there (sent, expired or never added)."""
@@ -122,7 +120,7 @@ class Batcher:
         """
         if rows < 1:
             raise ValueError(f"a probe needs at least 1 row, got {rows}")
-        self._lines.setdefault(servable, _Line()).probe_rows = min(rows, self._limits.max_rows)
+        self._lines.setdefault(servable, Line()).probe_rows = min(rows, self._limits.max_rows)
 
     def in_flight(self, servable: Servable) -> int:
         """Riders sent whose batch is not done."""
@@ -135,7 +133,8 @@ class Batcher:
         return 0 if line is None else len(line.queue)
 
     def poll(self, now: float) -> Plan:
-        """Decide what goes out now. Call it after every change, and at the plan's `wake_at`."""
+        """Decide what goes out now. Call it when `add` says so, after every other change, and at the plan's `wake_at`."""
+        self._polled_at = now
         expired = [rider for line in self._lines.values() for rider in line.queue.due(now)]
         for rider in expired:
             self._remove(rider)
@@ -153,7 +152,8 @@ class Batcher:
 
     def _shed(self, now: float) -> tuple[Rider, ...]:
         """When a flood begins, take out of the queue what can't be answered in time: the oldest, who are late already."""
-        if not self._admission.begins_flood(self._strain(), now):
+        strain = self._strain() if self._admission.is_crowded else 0.0
+        if not self._admission.begins_flood(strain, now):
             return ()
         shed = []
         for rider in sorted(self._queued.values(), key=lambda one: one.id):
@@ -205,6 +205,8 @@ class Batcher:
 
     def _next_batch(self, now: float) -> Batch | None:
         """Send the most urgent batch that may go; None when none may."""
+        if not (self.replicas.has_any_room() or self._is_probing()):
+            return None
         waiting = [(first, line) for line in self._lines.values() if (first := line.queue.most_urgent()) is not None]
         waiting.sort(key=lambda entry: (entry[0].deadline, entry[0].id))
         self._put_off(waiting, now)
@@ -216,7 +218,11 @@ class Batcher:
                 return self._send(line, rider, replica, now)
         return None
 
-    def _put_off(self, waiting: list[tuple[Rider, _Line]], now: float) -> None:
+    def _is_probing(self) -> bool:
+        """Whether a probe is wanted, or a replica was kept free for one."""
+        return self.replicas.is_reserved or any(line.probe_rows is not None for line in self._lines.values())
+
+    def _put_off(self, waiting: list[tuple[Rider, Line]], now: float) -> None:
         """Put off the probes that would begin while copies are under way."""
         for rider, line in waiting:
             if self.replicas.is_copying and line.wants_probe(rider, now):
@@ -227,7 +233,7 @@ class Batcher:
         """Whether a batch gains nothing by waiting for company."""
         return not urgent.mergeable or rows >= self.rows_max(urgent.servable, replica)
 
-    def _hold(self, waiting: list[tuple[Rider, _Line]], now: float) -> None:
+    def _hold(self, waiting: list[tuple[Rider, Line]], now: float) -> None:
         """Start, continue or end the waits for an empty replica, and reserve one replica while there are any."""
         is_any_held = False
         for rider, line in waiting:
@@ -240,11 +246,11 @@ class Batcher:
                     line.hold_until = now + PROBE_HOLD_MAX_S
         self.replicas.reserve(is_wanted=is_any_held)
 
-    def _send(self, line: _Line, urgent: Rider, index: int, now: float) -> Batch:
+    def _send(self, line: Line, urgent: Rider, index: int, now: float) -> Batch:
         """Take the head of the urgent rider's lane out of the queue and put it on a replica."""
-        cap = self.caps.of(urgent.servable) or self._limits.max_rows
-        probe_rows = min(line.probe_rows or 1, cap) if line.wants_probe(urgent, now) else None
         servable = urgent.servable
+        cap = self.caps.of(servable) or self._limits.max_rows
+        probe_rows = min(line.probe_rows or 1, cap) if line.wants_probe(urgent, now) else None
         max_rows = probe_rows or self.rows_max(servable, index)
         riders = line.queue.take(urgent, max_rows, self._limits.max_bytes)
         rows = sum(rider.rows for rider in riders)
@@ -254,21 +260,14 @@ class Batcher:
         self._last_batch += 1
         alone_until = float("-inf") if probe_rows is None else now + PROBE_HOLD_MAX_S
         self.replicas.take(index, servable, rows, self._last_batch, now, alone_until)
-        pad_to = self._padded(servable, rows) if urgent.mergeable else None
+        pad_to = self._limits.padded(servable, rows) if urgent.mergeable else None
         if probe_rows is not None:
             line.probe_rows = line.hold_until = None
             self._copies_not_before = float("-inf")
             pad_to = probe_rows if rows <= probe_rows else None
-        is_probe = probe_rows is not None
-        batch = Batch(self._last_batch, servable, urgent.key, riders, rows, index, pad_to, is_probe)
+        batch = Batch(self._last_batch, servable, urgent.key, riders, rows, index, pad_to, probe_rows is not None)
         self._sent[batch.id] = batch
         return batch
-
-    def _padded(self, servable: Servable, rows: int) -> int | None:
-        """Return the allowed size to pad so many rows up to; None when they have one, or there is none."""
-        sizes = self._limits.allowed_rows.get(servable.model, ())
-        place = bisect.bisect_left(sizes, rows)
-        return sizes[place] if place < len(sizes) and sizes[place] > rows else None
 
     def _remove(self, rider: Rider) -> None:
         """Take a rider out of the queue, whatever becomes of it."""

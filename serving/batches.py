@@ -1,5 +1,6 @@
 """What the batcher is bounded by, and what it decides: values only."""
 
+import bisect
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
@@ -30,6 +31,12 @@ class BatchLimits:
         for name in ("max_rows", "max_in_flight", "queue_rows", "queue_bytes", "max_bytes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    def padded(self, servable: Servable, rows: int) -> int | None:
+        """Return the allowed size to pad so many rows up to; None when they have one, or there is none."""
+        sizes = self.allowed_rows.get(servable.model, ())
+        place = bisect.bisect_left(sizes, rows)
+        return sizes[place] if place < len(sizes) and sizes[place] > rows else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,6 @@ __all__ = ["EXIT_DRAIN_S", "Answer", "BatchRecord", "Dispatcher"]
 
 # How long leaving the `async with` waits for what is under way when `drain` was not called before: a hundred batches.
 EXIT_DRAIN_S = 10.0
-
 # By then a replica that a call did not reach has been asked, and is ejected or trusted again.
 _SUSPECT_S = 1.0
 
@@ -71,7 +70,8 @@ class Dispatcher:
         self._waiters: dict[int, Waiter] = {}
         self._sent = Deadlines()
         self._poll_handle: asyncio.Handle | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = float("inf")  # uvloop's handle for a time that has just passed doesn't know it
         self._tasks = asyncio.TaskGroup()
         self._running: set[asyncio.Task[None]] = set()
         # Of its own: a batch does not belong to the logging context of whichever request happened to start it.
@@ -120,10 +120,13 @@ class Dispatcher:
             raise Unavailable(f"no replica of {servable.backend} answers: {', '.join(self._places)}")
         now = self._clock()
         rider = self._rider(servable, request, deadline, method, client)
-        self._batcher.add(rider, now)
+        is_to_poll = self._batcher.add(rider, now)
         waiter = Waiter(rider, request, self._loop.create_future(), now, method)
         self._waiters[rider.id] = waiter
-        self._poll_soon()
+        if is_to_poll:
+            self._poll_soon()
+        else:
+            self._set_timer(deadline)
         try:
             return await waiter.future
         finally:
@@ -248,8 +251,7 @@ class Dispatcher:
 
     def _poll_soon(self) -> None:
         """Poll in the loop's next round: once for all that happens in this one, so that who came together can ride so."""
-        if self._poll_handle is None:
-            self._poll_handle = self._loop.call_soon(self._poll)
+        self._poll_handle = self._poll_handle or self._loop.call_soon(self._poll)
 
     def _poll(self) -> None:
         """Do what the batcher decides: tell the expired, start the batches, set the timer."""
@@ -286,12 +288,12 @@ class Dispatcher:
         first_sent = self._sent.earliest()
         if first_sent is not None:
             wake_at = first_sent[0] if wake_at is None else min(wake_at, first_sent[0])
-        if wake_at is None or (self._timer is not None and self._timer.when() <= wake_at):
+        if wake_at is None or self._timer_at <= wake_at:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(wake_at, self._on_timer)
+        self._timer, self._timer_at = self._loop.call_at(wake_at, self._on_timer), wake_at
 
     def _on_timer(self) -> None:
-        self._timer = None
+        self._timer, self._timer_at = None, float("inf")
         self._poll_soon()

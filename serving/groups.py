@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from serving import methods, wire
 from serving.batches import Plan
@@ -11,8 +12,7 @@ from serving.methods import Method
 from serving.queues import Rider
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """One request's own rows of a batch's response, with the model_spec the backend gave it."""
 
     response: wire.Message  # as its method has it
@@ -22,8 +22,7 @@ class Answer:
     charged_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Waiter:
+class Waiter(NamedTuple):
     """A request on its way, and the future its client waits on."""
 
     rider: Rider

@@ -2,13 +2,13 @@
 
 import heapq
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from serving.upstream import Servable
 
 
-@dataclass(frozen=True, slots=True)
-class Rider:
+class Rider(NamedTuple):
     """One request that waits for a seat. Riders with equal `key` and `servable` may share a batch if `mergeable`.
 
     `id` is never used twice. `rows` is at least 1. `deadline` is in seconds, on the clock of the batcher's `now`.
@@ -127,6 +127,21 @@ class Queue:
                 taken.append(other)
                 self.remove(other)
         return tuple(taken)
+
+
+@dataclass(slots=True)
+class Line:
+    """One servable's state. Mutable throughout."""
+
+    queue: Queue = field(default_factory=Queue)
+    in_flight: int = 0  # riders sent and not done
+    probe_rows: int | None = None  # a probe of so many rows is wanted
+    hold_until: float | None = None  # its riders wait for an empty replica, but no longer than this
+    hold_not_before: float = float("-inf")
+
+    def wants_probe(self, urgent: Rider, now: float) -> bool:
+        """Whether this rider's batch is to be the probe. What can't be merged can't be padded, and passes by."""
+        return self.probe_rows is not None and urgent.mergeable and self.hold_not_before <= now
 
 
 def _lane(rider: Rider) -> Hashable:

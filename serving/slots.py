@@ -62,6 +62,10 @@ class Slots:
         """Whether a replica has fewer batches than slots."""
         return self._slots[index].batches < self._slots[index].pace.slots
 
+    def has_any_room(self) -> bool:
+        """Whether any replica that takes batches has fewer than slots."""
+        return any(slot.is_open and slot.batches < slot.pace.slots for slot in self._slots)
+
     def open_places(self) -> list[int]:
         """Return the numbers of the replicas that take batches."""
         return [index for index, slot in enumerate(self._slots) if slot.is_open]
@@ -118,6 +122,11 @@ class Slots:
         slot.rows -= rows
         if is_probe:
             slot.alone_until = float("-inf")
+
+    @property
+    def is_reserved(self) -> bool:
+        """Whether one replica is kept free of new batches."""
+        return self._reserved is not None
 
     def reserve(self, *, is_wanted: bool) -> None:
         """Keep one replica free of new batches for as long as a probe waits for an empty one."""

@@ -1,8 +1,7 @@
 """One replica of a backend as the dispatcher sees it: bytes out, bytes back, a named error otherwise."""
 
 import asyncio
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import grpc
 import grpc.aio
@@ -33,8 +32,7 @@ _CHANNEL_OPTIONS = (
 _CUT_OFF = ("CANCELLED", "Received RST_STREAM")
 
 
-@dataclass(frozen=True, slots=True)
-class Servable:
+class Servable(NamedTuple):
     """What can be asked for a prediction: one version of a model on a backend.
 
     `version` None leaves the choice to the backend, by `label` or else its latest: for requests that only pass through.

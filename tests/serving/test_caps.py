@@ -1,7 +1,5 @@
 """What a backend takes at most, in its own words."""
 
-from dataclasses import replace
-
 from serving.caps import Caps, cap_in
 from tests.serving.device import V1
 
@@ -19,5 +17,5 @@ def test_a_cap_only_shrinks_and_the_oldest_are_forgotten() -> None:
     assert [caps.learn(V1, words(rows)) for rows in (64, 64, 128, 32)] == [True, False, False, True]
     assert caps.of(V1) == 32
     for version in range(100, 200):
-        caps.learn(replace(V1, version=version), words(8))
+        caps.learn(V1._replace(version=version), words(8))
     assert caps.of(V1) is None

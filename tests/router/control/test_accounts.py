@@ -46,7 +46,7 @@ async def ran(store: Store, seconds: float, fence: int | None) -> tuple[dict[str
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await accounts.run()
-    counted = metrics.cost_usd.labels("", "other", "idle")._value.get()
+    counted = metrics.cost_usd.labels("", "other", "idle").value
     return accounts.view(), float(counted)
 
 
