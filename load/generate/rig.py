@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import aiohttp
 import grpc
 import grpc.aio
 import yaml
@@ -47,10 +48,11 @@ def _free_ports(count: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A gateway that runs, all of it in one process."""
+    """A gateway that runs, all of it in one process. `page`: its metrics, as a URL."""
 
     address: str
     pid: int
+    page: str
 
     def cpu_s(self) -> float:
         """Return the processor time that it has used."""
@@ -121,7 +123,7 @@ async def gateway(folder: Path, backend: str, setting: Setting, model: str = MOD
     try:
         async with asyncio.timeout(_READY_S):
             await _until(lambda: _is_serving(f"127.0.0.1:{front}"))
-        yield Gateway(f"127.0.0.1:{front}", process.pid)
+        yield Gateway(f"127.0.0.1:{front}", process.pid, f"http://127.0.0.1:{admin}/metrics")
     finally:
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(_READY_S):
@@ -129,9 +131,11 @@ async def gateway(folder: Path, backend: str, setting: Setting, model: str = MOD
 
 
 @contextlib.asynccontextmanager
-async def model_server(folder: Path, model: str, base_path: Path) -> AsyncIterator[str]:
-    """Run the embedded model server with one model; yield its gRPC address once it is loaded."""
+async def model_server(folder: Path, model: str, base_path: Path) -> AsyncIterator[tuple[str, str]]:
+    """Run the embedded model server with one model; yield its gRPC address and its page of metrics once it is loaded."""
     port, rest = _free_ports(2)
+    monitoring = folder / "monitoring.config"
+    monitoring.write_text("prometheus_config { enable: true }\n")
     command = turpin(
         "model-server",
         "--host=127.0.0.1",
@@ -139,6 +143,7 @@ async def model_server(folder: Path, model: str, base_path: Path) -> AsyncIterat
         f"--rest_api_port={rest}",
         f"--model_name={model}",
         f"--model_base_path={base_path}",
+        f"--monitoring_config_file={monitoring}",
     )
     with (folder / "model-server.log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
@@ -147,11 +152,18 @@ async def model_server(folder: Path, model: str, base_path: Path) -> AsyncIterat
         async with asyncio.timeout(_SERVER_READY_S):
             await _until(lambda: _is_loaded(upstream, model))
         await upstream.close()
-        yield f"127.0.0.1:{port}"
+        yield f"127.0.0.1:{port}", f"http://127.0.0.1:{rest}/monitoring/prometheus/metrics"
     finally:
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(_READY_S):
             await process.wait()
+
+
+async def counted(page: str, series: str) -> float:
+    """Return the sum of a page's series that begin so: what a server itself has counted."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5.0)) as session, session.get(page) as answer:
+        lines = (await answer.text()).splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(series))
 
 
 async def _until(is_so: Callable[[], Awaitable[bool]]) -> None:
