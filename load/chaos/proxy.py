@@ -27,9 +27,11 @@ class _Pair:
     def end(self, *, is_reset: bool) -> None:
         for writer in (self.client, self.server):
             if is_reset:
-                # A socket that its peer has reset already takes no options.
+                # A socket that its peer has reset already takes no options, and uvloop's has none any more.
                 with contextlib.suppress(OSError):
-                    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                    sock = writer.get_extra_info("socket")
+                    if sock is not None:
+                        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                 writer.transport.abort()
             else:
                 writer.close()
@@ -86,7 +88,8 @@ class Proxy:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pair: _Pair, *, is_up: bool
     ) -> None:
         passed = 0
-        with contextlib.suppress(OSError):
+        # uvloop says RuntimeError of a connection that was closed meanwhile.
+        with contextlib.suppress(OSError, RuntimeError):
             while piece := await reader.read(_PIECE_BYTES):
                 fault = self.to_server if is_up else self.to_client
                 for step in fault.steps(piece, passed):

@@ -3,15 +3,18 @@
 Each call is checked against the lineage: an answer of a store that is not the one that was known is no answer.
 """
 
-from collections.abc import Sequence
-from typing import Final
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
 
 from router.store import ledger
-from router.store.contract import DEPLOYMENTS_KEPT, HISTORY_KEPT, Entry, Record, StoreReset
+from router.store.contract import DEPLOYMENTS_KEPT, HISTORY_KEPT, Entry, Record, StoreReset, StoreUnavailable
 from router.store.redis_lineage import Beat, Lineage
 from router.store.redis_link import Answer, RedisLink
 from router.store.redis_rewards import RedisSums
-from router.store.redis_scripts import CHANGE, DOCUMENTS, Script
+from router.store.redis_scripts import BEAT, CHANGE, DOCUMENTS, Script
+
+Result = TypeVar("Result")
 
 BASE_KEY: Final = "{turpin}:"
 STORE_KEY: Final = BASE_KEY + "store"
@@ -24,12 +27,15 @@ TOLD_KEY: Final = BASE_KEY + "history:told"
 
 
 class RedisDocuments:
-    """Runs the scripts on what lies beside the sums."""
+    """Runs the scripts on what lies beside the sums. Mutable: up to which call without an answer the store is sure."""
 
     def __init__(self, link: RedisLink, lineage: Lineage, sums: RedisSums) -> None:
         self._link = link
         self._lineage = lineage
         self._sums = sums
+        # As of the last beat that was answered; whoever comes while one is asked for waits for it.
+        self._unanswered = 0
+        self._asking = asyncio.Lock()
 
     async def kept(self, key: str) -> list[Record]:
         """Return what a hash keeps behind its revision and a line break, by name."""
@@ -80,6 +86,36 @@ class RedisDocuments:
             if not self._lineage.met_older(Beat(int(answer[1]), float(answer[2]))):
                 raise StoreReset(self._lineage.refusal)
             self._sums.forget()
+
+    async def surely(self, count: Callable[[], Awaitable[Result]]) -> Result:
+        """Count on the store that is known, and once more if it went away under the call: all that counts may be repeated."""
+        await self._make_sure()
+        unanswered = self._link.unanswered
+        try:
+            return await count()
+        except StoreUnavailable:
+            if self._link.unanswered == unanswered:
+                raise
+        await self._make_sure()
+        return await count()
+
+    async def _make_sure(self) -> None:
+        """Look whether the store is the one that is known, if it was refused, or if a call had no answer since.
+
+        Whoever only counts, as a worker does, would never find out that it is itself again: all that it sends is refused
+        before it is sent. And behind a connection that was lost an older one may have been put in its place, which
+        would take rewards until the next heartbeat. Raises StoreReset or StoreUnavailable.
+        """
+        if not self._is_doubtful():
+            return
+        async with self._asking:
+            if self._is_doubtful():
+                unanswered = self._link.unanswered
+                await self.beat(BEAT, [], [])
+                self._unanswered = unanswered
+
+    def _is_doubtful(self) -> bool:
+        return bool(self._lineage.refusal) or self._link.unanswered != self._unanswered
 
     async def run(
         self,

@@ -27,7 +27,8 @@ _BULK_TIMEOUT_S: Final = 2.0
 # Once more at once: a server that was restarted drops connections, and the next one is good.
 _TRIES: Final = 2
 # AttributeError: a Cluster's client that learns its nodes anew closes connections under the calls that use them.
-_NO_ANSWER: Final = (redis_errors.RedisError, OSError, AttributeError)
+# RuntimeError: what uvloop says of a connection that was reset while it was idle, where asyncio has an OSError.
+_NO_ANSWER: Final = (redis_errors.RedisError, OSError, AttributeError, RuntimeError)
 # redis-py counts some answers among broken connections.
 _ANSWERS: Final = (
     redis_errors.ResponseError,
@@ -51,7 +52,7 @@ _NOT_US: Final = ("NOAUTH", "WRONGPASS", "NOPERM")
 
 
 class RedisLink:
-    """Connections to one Redis. Mutable: the clients, the breaker, how many calls wait."""
+    """Connections to one Redis. Mutable: the clients, the breaker, how many calls wait, how many had no answer so far."""
 
     def __init__(self, address: RedisAddress) -> None:
         self._address = address
@@ -59,6 +60,7 @@ class RedisLink:
         self._bulk: Client | None = None
         self._breaker = Breaker()
         self._waiting = 0
+        self.unanswered = 0
         self._places = asyncio.Semaphore(_CALLS_MAX)
 
     @property
@@ -81,9 +83,17 @@ class RedisLink:
             if client is not None:
                 await client.aclose()
 
-    async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes]) -> Answer:
-        """Run a script and return what it answered; StoreUnavailable, and then it may or may not have been done."""
-        found = await self._call(lambda client: self._evaluate(client, script, keys, arguments), script.is_repeatable)
+    async def run(
+        self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes], *, is_retried: bool = True
+    ) -> Answer:
+        """Run a script and return what it answered; StoreUnavailable, and then it may or may not have been done.
+
+        `is_retried` False: not even a repeatable one is sent again on another connection, behind which another server
+        may be.
+        """
+        found = await self._call(
+            lambda client: self._evaluate(client, script, keys, arguments), script.is_repeatable and is_retried
+        )
         return cast("Answer", found)
 
     async def run_bulk(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes]) -> Answer:
@@ -137,6 +147,7 @@ class RedisLink:
                 self._breaker.succeeded()
                 raise named(error, self.shown) from None
             except _NO_ANSWER as error:
+                self.unanswered += 1
                 self._breaker.failed(loop.time())
                 if tries == 0 or self._breaker.is_open:
                     raise StoreUnavailable(f"{self.shown} does not answer ({_words(error)})") from None

@@ -86,6 +86,7 @@ class RedisSums:
             script,
             [names.mark, names.changed, names.changes, names.scratch, names.pairs, *keys],
             ["1" if epoch in self._known else "0", self._lineage.generation, repr(now), *arguments],
+            is_retried=False,
         )
         if answer[0] == b"RESET":
             self._lineage.met_emptied()

@@ -61,6 +61,12 @@ return {'OK'}
     is_repeatable=True,
 )
 
+# Nothing but a beat, to see whether a store that was refused is itself again. KEYS: store. ARGV: generation, beats.
+BEAT = Script(
+    _SAME_STORE + _BEAT + "return {'OK', beats, beat_at}",
+    is_repeatable=True,
+)
+
 # KEYS: store, sequences. ARGV: generation, gateway.
 LAST_SEQUENCE = Script(
     _SAME_STORE + "return {'OK', redis.call('HGET', KEYS[2], ARGV[2]) or ''}",

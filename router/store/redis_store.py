@@ -144,6 +144,9 @@ class RedisStore:
             check_cell(cell)
             check_fields(fields)
         self._told_now = max(self._told_now, now)
+        await self._beside.surely(lambda: self._flush(gateway, sequence, deltas, heartbeat, now))
+
+    async def _flush(self, gateway: str, sequence: int, deltas: Deltas, heartbeat: bytes, now: float) -> None:
         if deltas:
             last = (await self._beside.run(LAST_SEQUENCE, [SEQUENCES_KEY], [gateway], is_beat=True))[1]
             if last and sequence <= int(last):
@@ -157,7 +160,8 @@ class RedisStore:
 
     async def add_rewards(self, rewards: Sequence[Reward]) -> list[RewardResult]:
         """Count each reward whose (nonce, event) is new, one step for each epoch and thousand."""
-        return await self._sums.add_rewards(rewards, max(self._told_now, self._unix_now()))
+        now = max(self._told_now, self._unix_now())
+        return await self._beside.surely(lambda: self._sums.add_rewards(rewards, now))
 
     async def sums(self, epoch: int) -> dict[tuple[int, int], dict[str, int]]:
         """Return the sums per (arm, block) of an epoch."""

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import uvloop
 
+from load.chaos.proxy import proxy_to
 from router.store import RewardResult, Store, StoreUnavailable, open_store
 from tests.chaos_proxy import chaos_proxy
 from tests.redis_server import PATIENCE_S, RedisServer, redis_server
@@ -143,6 +145,28 @@ async def test_flush_whose_answer_was_lost_counts_once_when_it_is_sent_again(red
         await store.close()
 
     assert total == 20
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_connection_that_is_reset_while_idle_is_replaced(
+    redis: RedisServer, loop_factory: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """As a firewall resets one that was idle for long. Gateways run on uvloop, which has errors of its own."""
+
+    async def play() -> list[RewardResult]:
+        async with proxy_to(redis.port) as proxy:
+            store = await opened(f"redis://127.0.0.1:{proxy.port}?timeout_ms=5000")
+            await store.add_rewards([reward(1)])
+            before = proxy.connections
+            proxy.drop()
+            await until("the end of the connections", lambda: proxy.open == 0)
+            results = await store.add_rewards([reward(1), reward(2)])
+            assert proxy.connections > before
+            await store.close()
+        return results
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        assert runner.run(play()) == [DUPLICATE, RECORDED]
 
 
 async def test_answers_are_never_mixed_up(redis: RedisServer) -> None:

@@ -9,7 +9,7 @@ import pytest
 from router.store import Fenced, RewardResult, Store, StoreReset, open_store
 from router.store.redis_lineage import FAILOVER_LOSS_MAX_S, Beat, Lineage
 from router.store.redis_store import RedisStore
-from tests.redis_server import RedisServer, redis_server
+from tests.redis_server import AOF, RedisServer, redis_server
 from tests.router.store.samples import CELL, NOW, reward
 
 
@@ -100,6 +100,28 @@ async def test_right_store_that_comes_back_is_gone_on_with(tmp_path: Path) -> No
         await store.close()
 
 
+@pytest.mark.parametrize("what", ["counts", "rewards"])
+async def test_whoever_only_counts_goes_on_with_the_right_store_too(tmp_path: Path, what: str) -> None:
+    """A worker under traffic: every flush of it has counts, and it never asks for the lease."""
+    with redis_server(tmp_path / "right", *AOF) as right:
+        store = await opened(right.url)
+        await store.flush("g", 1, {CELL: {"rows": 1}}, b"", NOW)
+        right.end()
+        wrong = RedisServer(tmp_path / "wrong", port=right.port)
+        wrong.start()
+        with pytest.raises(StoreReset):
+            await store.flush("g", 2, {CELL: {"rows": 1}}, b"", NOW)
+        wrong.end()
+        right.start()
+
+        if what == "rewards":
+            assert await store.add_rewards([reward(1)]) == [RewardResult.RECORDED]
+        await store.flush("g", 2, {CELL: {"rows": 1}}, b"", NOW)
+        sums = (await store.sums(CELL.epoch))[CELL.arm, CELL.block]
+        assert (sums["rows"], sums["rewards"]) == (2, int(what == "rewards"))
+        await store.close()
+
+
 async def test_backup_of_before_is_noticed(tmp_path: Path) -> None:
     """The server is put back to what it was, and its word for when that was is made an hour older."""
     folder = tmp_path / "r"
@@ -122,6 +144,31 @@ async def test_backup_of_before_is_noticed(tmp_path: Path) -> None:
             await store.flush("g", 9, {CELL: {"rows": 1}}, b"", NOW)
         with pytest.raises(StoreReset):
             await store.add_rewards([reward(1)])
+        await store.close()
+
+
+async def test_backup_of_before_takes_no_reward_before_the_next_heartbeat(tmp_path: Path) -> None:
+    folder = tmp_path / "r"
+    with redis_server(folder, "--save", "", "--appendonly", "yes", "--appendfsync", "always") as server:
+        store = await opened(server.url)
+        await store.flush("g", 1, {CELL: {"rows": 1}}, b"", NOW)
+        await store.add_rewards([reward(1)])
+        server.tell("HINCRBYFLOAT", "{turpin}:store", "beat_at", "-3600")
+        server.end()
+        shutil.copytree(folder, tmp_path / "backup")
+        server.start()
+        for sequence in range(2, 9):
+            await store.flush("g", sequence, {CELL: {"rows": 1}}, b"", NOW)
+        server.end()
+        shutil.rmtree(folder)
+        shutil.copytree(tmp_path / "backup", folder)
+        server.start()
+
+        with pytest.raises(StoreReset, match="went back in time, by 360"):
+            await store.add_rewards([reward(2)])
+        raw = await opened(server.url)
+        assert (await raw.sums(CELL.epoch))[CELL.arm, CELL.block]["rewards"] == 1
+        await raw.close()
         await store.close()
 
 
