@@ -75,13 +75,17 @@ class Driver:
         self._under_way: set[str] = set()
 
     async def run(self) -> None:
-        """Look after deployments until cancelled."""
+        """Look after deployments until cancelled; a store that is away is said once."""
+        is_store_away = False
         async with asyncio.TaskGroup() as tasks:
             while True:
                 try:
                     await self._turn(tasks)
+                    is_store_away = False
                 except StoreError as error:
-                    log.warning("deployments wait: the store is away", reason=str(error))
+                    if not is_store_away:
+                        log.warning("deployments wait: the store is away", reason=str(error))
+                    is_store_away = True
                 except Exception:  # Bulkhead: one turn nobody foresaw must not end the control process.
                     log.exception("a turn of the deployments failed")
                 await asyncio.sleep(_TURN_S)

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 
 from router.config.document import validate
 from router.config.settings import Backend
@@ -20,6 +21,7 @@ from router.deploy.publishing import Publishing
 from router.deploy.refusals import DeployRefused
 from router.shadow.sums import ShadowSums
 from router.snapshot import ShadowRoute
+from router.store import Record, StoreUnavailable
 from router.store.memory import MemoryStore
 from serving import wire
 from serving.comparison import Difference
@@ -429,3 +431,40 @@ def test_process_that_ends_at_any_step_only_delays_the_same_end(
         ends += 1
 
     assert ends >= 12
+
+
+class Away(MemoryStore):
+    """Answers nothing about deployments while it is away. Mutable: whether it is, and how often it was asked."""
+
+    is_away = False
+    asked = 0
+
+    async def deployments(self) -> list[Record]:
+        if self.is_away:
+            self.asked += 1
+            raise StoreUnavailable("as it was told")
+        return await super().deployments()
+
+
+def test_store_that_is_away_is_said_once(tmp_path: Path) -> None:
+    on = Bench(tmp_path, Direct(server()))
+    on.store = store = Away()
+
+    async def asked(times: int) -> None:
+        async with asyncio.timeout(600.0):
+            while store.asked < times:  # noqa: ASYNC110 the driver tells nobody
+                await asyncio.sleep(0.1)
+
+    async def scenario(on: Bench) -> None:
+        await on.over()
+        store.is_away = True
+        await asked(5)
+        store.is_away = False
+        await on.over()
+        await asyncio.sleep(5.0)
+        store.is_away = True
+        await asked(10)
+
+    with structlog.testing.capture_logs() as logs:
+        run(on, scenario)
+    assert [line["event"] for line in logs].count("deployments wait: the store is away") == 2
