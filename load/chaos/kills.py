@@ -119,7 +119,7 @@ async def _kill_workers(setting: Setting, findings: Findings, plan: Plan, kills:
 
 async def sqlite_worker(setting: Setting, findings: Findings) -> None:
     """Kill the only worker of a gateway on SQLite."""
-    await _kill_workers(setting, findings, Plan(), setting.size(15, 3))
+    await _kill_workers(setting, findings, Plan(), setting.size(15, 2))
 
 
 async def sqlite_workers(setting: Setting, findings: Findings) -> None:
@@ -129,7 +129,7 @@ async def sqlite_workers(setting: Setting, findings: Findings) -> None:
 
 async def redis_worker(setting: Setting, findings: Findings) -> None:
     """Kill the only worker of a gateway on Redis."""
-    await _kill_workers(setting, findings, Plan(store="redis"), setting.size(15, 2))
+    await _kill_workers(setting, findings, Plan(store="redis"), setting.size(15, 1))
 
 
 async def whole_gateway(setting: Setting, findings: Findings) -> None:
