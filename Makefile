@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo learn mutants endurance bench-switching bench-costs bench-batching bench-store chaos test conformance check lint types imports wheel lock clean
+.PHONY: setup demo learn mutants endurance bench-switching bench-costs bench-batching bench-store bench-admin chaos test conformance check lint types imports wheel lock clean
 
 setup: $(STAMP)
 
@@ -47,6 +47,10 @@ bench-costs: setup
 # Acknowledged rewards/s into Redis and SQLite, and the bytes of a remembered one; a minute. Needs redis-server.
 bench-store: setup
 	$(BIN)/python -P -m load.store
+
+# How long the admin port takes to answer, and a scrape of 50 arms, while the data plane has all it can do; half a minute.
+bench-admin: setup
+	$(BIN)/python -P -m load.admin
 
 # Kills, stops and cuts off real processes under load, and holds the store against the clients' own books; five minutes.
 # ONLY=R9: cases with this in their name or among their numbers. Cases with a Redis need redis-server.

@@ -14,6 +14,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from router.exposition import text
 from router.metrics import TABLE, Declared, Series
 
 Values: TypeAlias = tuple[float, ...]
@@ -66,8 +67,8 @@ class Aggregate(Collector):
                 base[name][labels], rest[name][labels] = total, _sum([*parts, values, tuple(-one for one in total)])
         self._base, self._rest = base, rest
 
-    def collect(self) -> Iterator[Metric]:
-        """Yield every metric of the table that has a series."""
+    def families(self) -> Iterator[tuple[Declared, Family]]:
+        """Yield every metric of the table that has a series, added up."""
         with self._lock:
             sources = [self._base, self._rest, *self._live.values()]
         for name, declared in TABLE.items():
@@ -76,19 +77,28 @@ class Aggregate(Collector):
                 for labels, values in families.get(name, {}).items():
                     found.setdefault(labels, []).append(values)
             if found:
-                yield _metric(declared, {labels: _merge(declared, parts) for labels, parts in found.items()})
+                yield declared, {labels: _merge(declared, parts) for labels, parts in found.items()}
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the same as prometheus_client has it."""
+        for declared, family in self.families():
+            yield _metric(declared, family)
 
 
-def render(collector: Collector, accept: str) -> tuple[bytes, str]:
+def render(aggregate: Aggregate, accept: str) -> tuple[bytes, str]:
     """Return a scrape and its content type: OpenMetrics if the Accept header asks for it, else Prometheus' text.
 
     Takes milliseconds with thousands of series: call it in a thread.
     """
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(collector)
-    ProcessCollector(registry=registry)
     encode, content_type = choose_encoder(accept)
-    return encode(registry), content_type
+    registry = CollectorRegistry(auto_describe=False)
+    if content_type.startswith("application/openmetrics-text"):
+        registry.register(aggregate)
+        ProcessCollector(registry=registry)
+        return encode(registry), content_type
+    ProcessCollector(registry=registry)
+    lines = "".join(line for declared, family in aggregate.families() for line in text(declared, family))
+    return lines.encode() + encode(registry), content_type
 
 
 def _lost(before: Families, after: Families) -> Families:

@@ -22,16 +22,24 @@ from serving.arrays import to_numpy
 
 
 class StandIn:
-    """A model `half` of version 1 on a free port of loopback, for as long as its `async with` lasts.
+    """A model `half` on a free port of loopback, for as long as its `async with` lasts.
 
     A batch takes a + b·rows seconds, after those before it. Mutable: what has come, and when the device is free.
     """
 
     def __init__(
-        self, a_s: float, b_s: float, *, rows_max: int = 1_000_000, poison_every: int = 0, away_every: int = 0
+        self,
+        a_s: float,
+        b_s: float,
+        *,
+        rows_max: int = 1_000_000,
+        poison_every: int = 0,
+        away_every: int = 0,
+        versions: int = 1,
     ) -> None:
         """`poison_every`: rows whose number is a multiple of it are refused, with their batch; `away_every`: so many
-        calls, and one is answered UNAVAILABLE."""
+        calls, and one is answered UNAVAILABLE; `versions`: so many are there, from 1 on."""
+        self.versions = versions
         self.a_s, self.b_s, self.rows_max = a_s, b_s, rows_max
         self.poison_every, self.away_every = poison_every, away_every
         self.sizes: Counter[int] = Counter()
@@ -45,6 +53,7 @@ class StandIn:
         self._server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
         handlers = {
             "Predict": grpc.unary_unary_rpc_method_handler(self._predict),
+            "GetModelMetadata": grpc.unary_unary_rpc_method_handler(self._metadata),
         }
         models = {"GetModelStatus": grpc.unary_unary_rpc_method_handler(self._status)}
         self._server.add_generic_rpc_handlers(
@@ -95,12 +104,24 @@ class StandIn:
         finally:
             self.in_flight -= 1
         answer = wire.PredictResponse(outputs=request.inputs, model_spec=request.model_spec)
-        answer.model_spec.version.value = 1
+        answer.model_spec.version.value = request.model_spec.version.value or self.versions
         return bytes(answer.SerializeToString())
 
     async def _status(self, body: bytes, context: Any) -> bytes:
         answer = wire.GetModelStatusResponse()
-        answer.model_version_status.add(version=1, state=wire.AVAILABLE)
+        for version in range(1, self.versions + 1):
+            answer.model_version_status.add(version=version, state=wire.AVAILABLE)
+        return bytes(answer.SerializeToString())
+
+    async def _metadata(self, body: bytes, context: Any) -> bytes:
+        request = wire.GetModelMetadataRequest.FromString(body)
+        one = {"name": "x:0", "dtype": 1, "tensor_shape": {"dim": [{"size": -1}, {"size": 1}]}}
+        packed = wire.SignatureDefMap()
+        packed.signature_def[wire.DEFAULT_SIGNATURE].CopyFrom(
+            wire.SignatureDef(inputs={"x": one}, outputs={"x": one}, method_name="tensorflow/serving/predict")
+        )
+        answer = wire.GetModelMetadataResponse(model_spec=request.model_spec)
+        answer.metadata["signature_def"].Pack(packed)
         return bytes(answer.SerializeToString())
 
 
@@ -120,6 +141,7 @@ if __name__ == "__main__":
     parser.add_argument("--b-ms", type=float, required=True, help="milliseconds of a row")
     parser.add_argument("--poison-every", type=int, default=0, help="refuse rows whose number is a multiple of this")
     parser.add_argument("--away-every", type=int, default=0, help="answer each so manyth call UNAVAILABLE")
+    parser.add_argument("--versions", type=int, default=1, help="so many versions are there, from 1 on")
     given = parser.parse_args()
-    faults = {"poison_every": given.poison_every, "away_every": given.away_every}
+    faults = {"poison_every": given.poison_every, "away_every": given.away_every, "versions": given.versions}
     uvloop.run(_serve(StandIn(given.a_ms / 1e3, given.b_ms / 1e3, **faults)))

@@ -49,5 +49,6 @@ def _steps(names: Sequence[str], blocks: Sequence[Mapping[str, Any]]) -> list[tu
     for start in range(0, len(blocks), size):
         group = blocks[start : start + size]
         counts = [sum(one["decisions"].get(name, 0) for one in group) for name in names]
-        found.append((float(group[0]["at"]), [count / sum(counts) for count in counts]))
+        total = sum(counts)
+        found.append((float(group[0]["at"]), [count / total for count in counts]))
     return found

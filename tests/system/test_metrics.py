@@ -1,6 +1,8 @@
 """After some traffic, good and bad, the scrape holds every metric of the table, with the sums that clients counted."""
 
 import asyncio
+import contextlib
+import json
 import re
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -118,3 +120,46 @@ async def _settled(gateway: Gateway, traffic: Traffic, others: int) -> dict[str,
     samples = await gateway.scrape()
     is_all = total(samples, "turpin_requests_total") >= sum(traffic.answers.values()) + others
     return samples if is_all and total(samples, "turpin_rewards_total") > len(traffic.acknowledged) else {}
+
+
+# Of 100,000 at the metrics themselves tells tests/router/test_metrics.py: these go the whole way, through both fronts.
+HOSTILE: Final = 200
+
+
+async def test_names_that_clients_invent_add_no_series(tmp_path: Path) -> None:
+    async with DigitsServer(LINES) as server:
+        settings = configuration(tmp_path, server.address, workers=1, experiments=[endless()])
+        async with serving(tmp_path, settings) as gateway, Client.to(gateway) as client:
+            await gateway.in_phase("running")
+            await _invent(client, "first")
+            first = await until("what was counted", lambda: _counted(gateway, 4))
+            for number in range(HOSTILE):
+                await _invent(client, f"name-{number}")
+            last = await until("what was counted", lambda: _counted(gateway, 4 * HOSTILE))
+            await gateway.stop()
+
+    assert not [sample for sample in last if "name-" in sample]
+    # What the arms add that had not answered before; one series for each name would be twice as many.
+    assert len(last) - len(first) < HOSTILE / 2
+
+
+async def _counted(gateway: Gateway, requests: int) -> dict[str, float]:
+    samples = await gateway.scrape()
+    return samples if total(samples, "turpin_requests_total") >= requests else {}
+
+
+async def _invent(client: Client, name: str) -> None:
+    """Use a made-up name wherever there is room for one: four requests are counted."""
+    with contextlib.suppress(Refusal):
+        await client.predict(model=name)
+    with contextlib.suppress(Refusal):
+        await client.predict(signature_name=name)
+    with contextlib.suppress(Refusal):
+        await client.predict_rest(path=f"{MODEL}/labels/{name}")
+    headers = {"turpin-unit": name, "turpin-segment": name, "turpin-request-id": name, "User-Agent": name}
+    answer = await client.predict_rest(headers=headers)
+    body = json.dumps({"decision": answer.decision, "reward": 1, "event": name}).encode()
+    await client.http("POST", "/v1/rewards", body)
+    for path in (f"/v1/rewards:{name}", f"/{name}"):
+        with contextlib.suppress(Refusal):
+            await client.http("GET", path)
