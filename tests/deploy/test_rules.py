@@ -57,7 +57,7 @@ def _scrape() -> str:
     metrics = Metrics()
     for name, declared in TABLE.items():
         attribute = next(
-            one for one in vars(metrics).values() if getattr(one, "_name", "") == name.removesuffix("_total")
+            one for one in vars(metrics).values() if getattr(one, "_name", "") in (name, name.removesuffix("_total"))
         )
         series = attribute.labels(*("x" for _ in declared.labels)) if declared.labels else attribute
         change = {"counter": "inc", "gauge": "set", "histogram": "observe"}[declared.kind]
