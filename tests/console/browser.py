@@ -58,7 +58,7 @@ class Visit:
 async def visiting(
     browser: Browser, port: int, *, size: tuple[int, int] = DESKTOP, is_dark: bool = False, **more: Any
 ) -> AsyncIterator[Visit]:
-    """Open an empty page in a profile of its own."""
+    """Open an empty page in a profile of its own; in the end it must have complained of nothing, and kept to its port."""
     context = await browser.new_context(
         viewport={"width": size[0], "height": size[1]},
         color_scheme="dark" if is_dark else "light",
@@ -74,12 +74,14 @@ async def visiting(
         page.on("pageerror", lambda error: visit.complaints.append(f"error: {error}"))
         page.on("console", lambda said: _note(visit, said.type, said.text, said.location.get("url", "")))
         yield visit
+        assert visit.complaints == []
+        assert visit.strangers == []
     finally:
         await context.close()
 
 
 def _note(visit: Visit, kind: str, text: str, url: str) -> None:
-    # Chromium complains of every answer that refuses, also of those that a test asks for.
+    # Chromium complains of every answer that refuses, and of a gateway that is away: the page is to deal with both.
     is_refusal = text.startswith("Failed to load resource") and urlsplit(url).path.startswith("/admin/")
     if kind in ("error", "warning") and not is_refusal:
         visit.complaints.append(f"{kind}: {text}")

@@ -47,6 +47,7 @@ class Story:
 
     gateway: Gateway
     server: DigitsServer
+    client: Client
     session: aiohttp.ClientSession
 
     async def get(self, path: str) -> Any:
@@ -60,6 +61,24 @@ class Story:
         """Return the numbers of an experiment."""
         found: dict[str, Any] = await self.get(f"experiments/{name}/state")
         return found
+
+    async def changed(self, name: str, before: dict[str, Any]) -> dict[str, Any]:
+        """Return the numbers once all requests since are in them: more decisions, and none that waits for its reward."""
+
+        async def there() -> dict[str, Any] | None:
+            state = await self.state(name)
+            waiting = sum(arm["pending"] for arm in state["arms"])
+            more = sum(arm["decisions"] for arm in state["arms"]) > sum(arm["decisions"] for arm in before["arms"])
+            return state if more and not waiting else None
+
+        found: dict[str, Any] = await until(f"more requests to {name}", there)
+        return found
+
+    async def ask(self, requests: int) -> None:
+        """Send requests to the lasting experiment, and a reward for each."""
+        for _ in range(requests):
+            answer = await self.client.predict(model=BYSTANDER)
+            await self.client.reward(answer.decision, 1.0)
 
     async def in_phase(self, name: str, *phases: str, patience_s: float = 20.0) -> None:
         """Wait until an experiment is in one of these phases."""
@@ -79,14 +98,12 @@ async def telling(folder: Path) -> AsyncIterator[Story]:
         Client.to(gateway) as client,
         aiohttp.ClientSession() as session,
     ):
-        story = Story(gateway, server, session)
+        story = Story(gateway, server, client, session)
         traffic = Traffic(client, Nature(RATES, seed=1))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(traffic.run(_CLIENTS))
             await story.in_phase(MODEL, "concluded", patience_s=60.0)
             await story.in_phase(BYSTANDER, "running")
             traffic.stop.set()
-        for _ in range(40):
-            answer = await client.predict(model=BYSTANDER)
-            await client.reward(answer.decision, 1.0)
+        await story.ask(40)
         yield story

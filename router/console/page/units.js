@@ -77,6 +77,6 @@ export function Interval({ of, value, low, high, show }) {
   const isKnown = low !== null && low !== undefined;
   return html`<span class="interval"
     ><${Num} of=${of} value=${value} show=${show} />${isKnown &&
-    html` <small>(95 %: <${Num} of=${`${of}_low`} value=${low} show=${show} /> to <${Num} of=${`${of}_high`} value=${high} show=${show} />)</small>`}</span
+    html` <small>(95 %: <${Num} of=${of && `${of}_low`} value=${low} show=${show} /> to <${Num} of=${of && `${of}_high`} value=${high} show=${show} />)</small>`}</span
   >`;
 }

@@ -54,7 +54,7 @@ function Ending({ state, spec }) {
   const left = spec ? seconds(spec.stop.max_duration) - state.age_s : null;
   return html`<h3 id="end">Expected end</h3>
     ${requests !== null && perDay
-      ? html`<p>About <strong><${Num} of="expected.end_s" value=${(requests / perDay) * 86_400} show=${duration} /></strong> more: <${Num} of="sprint.requests" value=${Math.ceil(requests)} show=${count} /> requests at <${Num} of="requests_per_day" value=${perDay} show=${count} /> a day would settle it.</p>`
+      ? html`<p>About <strong><${Num} of="expected.end_s" value=${(requests / perDay) * 86_400} show=${duration} /></strong> more: <${Num} of="sprint.requests" value=${requests} show=${(number) => count(Math.ceil(number))} /> requests at <${Num} of="requests_per_day" value=${perDay} show=${count} /> a day would settle it.</p>`
       : html`<p class="quiet">It can't be told yet how many requests will settle it.</p>`}
     ${left !== null && left > 0 && html`<p class="quiet">Undecided, it stops in ${duration(left)} at the latest (<code>stop.max_duration</code>).</p>`}
     ${state.not_ready.length > 0

@@ -17,7 +17,7 @@ export function headline(state) {
     case "confirming":
       return `${leading(state)} Nothing more is to be won by looking on; what is left is to refute every challenger.`;
     case "draining":
-      return `${winner} has won. The others take no new requests, finish what they have, and are unloaded.`;
+      return `${winner} has won. The others get no new requests, finish what they have, and are unloaded. ${waits(state)}`.trim();
     case "concluded":
       return `${ended(state, outcome)} ${waits(state)}`.trim();
     case "archived":
