@@ -212,7 +212,9 @@ class DataPlane:
         while True:
             await asyncio.sleep(SYNC_S)
             self._metrics.store_up.set(int(await self._sync.exchange()))
+            apart = self._routes.apart()
             for backend, dispatcher in self._dispatchers.items():
+                dispatcher.keep_apart(apart.get(backend, ()))
                 self._measurements.show(backend, dispatcher)
             for live in self._routes.by_model.values():
                 age_s = max(0.0, self._unix_now() - live.snapshot.published_at)

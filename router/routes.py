@@ -159,6 +159,15 @@ class Routes:
             if self.by_model.get(live.snapshot.model) is live:
                 del self.by_model[live.snapshot.model]
 
+    def apart(self) -> dict[str, list[Servable]]:
+        """Return the arms whose requests must not ride together, by backend."""
+        found: dict[str, list[Servable]] = {}
+        for live in self.by_model.values():
+            for arm, target in zip(live.snapshot.arms, live.targets, strict=True):
+                if not arm.is_merged:
+                    found.setdefault(arm.backend, []).append(target)
+        return found
+
     def models(self) -> list[str]:
         """Return the names that clients can ask for, as far as they are known here, sorted."""
         return sorted(self._owner.keys() | self.by_model.keys())

@@ -24,6 +24,7 @@ class ArmRoute(msgspec.Struct, frozen=True):
     parts: int
     price_usd_per_hour: float = 0.0  # what its backend costs now, for the bill; 0 while that is not known
     rps_max: float | None = None  # how many requests a second each worker may send to its backend; None: any
+    is_merged: bool = True  # its rows do not depend on one another, as far as is known
 
 
 class SegmentRoute(msgspec.Struct, frozen=True):

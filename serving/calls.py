@@ -62,7 +62,7 @@ class _NotBatchMajor(ServingError):
 class Calls:
     """Makes the upstream calls of one backend's batches, and shares out their busy time."""
 
-    # Mutable: `_upstreams`, `_meters` per replica; `_caps` that backends named; `_unbatchable` (servable, path, signature) found not to be batch-major, as
+    # Mutable: `apart` servables whose requests are not merged, as somebody said; `_upstreams`, `_meters` per replica; `_caps` that backends named; `_unbatchable` (servable, path, signature) found not to be batch-major, as
     # many as the models have signatures.
 
     def __init__(
@@ -82,6 +82,7 @@ class Calls:
         self._caps = caps
         self._call_ids = itertools.count(1)
         self._unbatchable: set[tuple[Servable, str, str]] = set()
+        self.apart: frozenset[Servable] = frozenset()
 
     def put(self, index: int, upstream: Upstream) -> None:
         """Give a replica's number to this one; nothing is under way there."""
@@ -100,7 +101,7 @@ class Calls:
 
     def is_batchable(self, servable: Servable, method: Method, signature: str) -> bool:
         """Whether nothing is known against merging requests of this signature."""
-        return (servable, method.path, signature) not in self._unbatchable
+        return servable not in self.apart and (servable, method.path, signature) not in self._unbatchable
 
     async def run(self, batch: Batch, waiters: Sequence[Waiter]) -> None:
         """Bring every waiter its answer or an error; return when nothing of the batch is upstream any more."""

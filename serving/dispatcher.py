@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import contextvars
 import itertools
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -62,6 +62,7 @@ class Dispatcher:
             caps=self._batcher.caps,
         )
         self.copies = Copies(self._batcher, self._calls, self._clock)
+        self.probe = self._batcher.probe  # of a servable, with so many rows
         self._on_batch = on_batch
         self._on_unreached = on_unreached
         self._places = {upstream.address: index for index, upstream in enumerate(upstreams)}
@@ -195,9 +196,9 @@ class Dispatcher:
             self._on_unreached(record.replica)
         self._on_batch(record)
 
-    def probe(self, servable: Servable, rows: int) -> None:
-        """Make the servable's next batch a probe; see `Batcher.probe`."""
-        self._batcher.probe(servable, rows)
+    def keep_apart(self, servables: Collection[Servable]) -> None:
+        """Merge no requests of these, and of no others but those that were seen not to be batch-major."""
+        self._calls.apart = frozenset(servables)
 
     def rows_max(self) -> dict[Servable, int]:
         """Return how many rows a batch may have now, by servables used lately, on the replica that takes most."""

@@ -179,6 +179,8 @@ class Batching(Document):
     max_rows: int = Field(default=256, ge=1)
     # Row counts the model was compiled for; batches are padded up to them. None: any.
     allowed_rows: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Strict(False)] = ()
+    # Ask an arm that warms, with made-up rows, whether its rows depend on one another; one whose do is never merged.
+    probe: bool = False
 
 
 class Shadow(Document):

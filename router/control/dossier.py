@@ -17,12 +17,16 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 
 class ArmCost(msgspec.Struct, frozen=True):
-    """What an arm was measured to take: the line `a_s + b_s·rows` of its calibration, and the probes' scale on it."""
+    """What an arm was measured to take: the line `a_s + b_s·rows` of its calibration, and the probes' scale on it.
+
+    `is_merged`: its requests may ride together; not those of a model whose rows were seen to depend on one another.
+    """
 
     a_s: float
     b_s: float
     scale: float = 1.0
     is_probed: bool = False
+    is_merged: bool = True
 
 
 class DelayNumbers(msgspec.Struct, frozen=True):

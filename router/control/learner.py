@@ -272,6 +272,7 @@ def _snapshot(dossier: Dossier, splits: Splits, version: int, now: float, seen: 
                 share,
                 seen.prices_usd_per_hour.get(arm.backend, 0.0),
                 _rps_max(seen, arm.backend),
+                arm.name not in document.costs or document.costs[arm.name].is_merged,
             )
             for arm, share in zip(spec.arms, splits.parts, strict=True)
         ),

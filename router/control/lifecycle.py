@@ -23,6 +23,7 @@ from serving import fleet, wire
 from serving.calibrate import calibrate
 from serving.cost import Line
 from serving.errors import FailedPrecondition, ServingError
+from serving.mixing import mixing
 from serving.upstream import Servable, Upstream
 
 log = structlog.get_logger(__name__)
@@ -166,7 +167,8 @@ class Lifecycle:
         await self._reached({target.backend for target in lines})
         for arm, target in targets.items():
             if target in lines:
-                unfit += self._calibrated(dossier, arm, lines[target])
+                is_merged = not dossier.spec.batching.probe or await self._is_row_by_row(target, signatures)
+                unfit += self._calibrated(dossier, arm, lines[target], is_merged=is_merged)
         if unfit:
             # The commands stay under way for this long, so that they are not begun again at once.
             await asyncio.sleep(_RETRY_S)
@@ -195,11 +197,27 @@ class Lifecycle:
                 while any(map(self._is_away, backends)):  # noqa: ASYNC110 heartbeats come through the store
                     await asyncio.sleep(_REACHED_LOOK_S)
 
-    def _calibrated(self, dossier: Dossier, arm: int, result: Line | ServingError) -> list[ArmFailed]:
+    async def _is_row_by_row(self, target: Servable, signatures: Mapping[str, wire.Message]) -> bool:
+        """Ask an arm whether its rows depend on one another; one that can't be asked is taken for like most."""
+        signature = signatures.get(wire.DEFAULT_SIGNATURE)
+        if signature is None:
+            return True
+        try:
+            why = await mixing(target, self._upstreams[target.backend][0], signature, _CALL_S)
+        except ServingError as error:
+            log.warning("rows could not be compared", target=str(target), reason=error.message)
+            return True
+        if why:
+            log.warning("rows depend on one another: requests go alone", target=str(target), reason=why)
+        return not why
+
+    def _calibrated(
+        self, dossier: Dossier, arm: int, result: Line | ServingError, *, is_merged: bool
+    ) -> list[ArmFailed]:
         """Tell of an arm that is warm, or return why it is not, having told that too."""
         name = dossier.spec.arms[arm].name
         if isinstance(result, Line):
-            self.costs.setdefault(dossier.name, {})[name] = ArmCost(result.a_s, result.b_s)
+            self.costs.setdefault(dossier.name, {})[name] = ArmCost(result.a_s, result.b_s, is_merged=is_merged)
             log.info("arm calibrated", experiment=dossier.name, arm=name, a_s=result.a_s, b_s=result.b_s)
             self._tell(dossier, ArmWarmed(self._unix_now(), arm))
             return []

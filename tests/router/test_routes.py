@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import msgspec
 import pytest
 import structlog
 
@@ -155,3 +156,13 @@ def test_version_zero_is_no_pin_where_no_arm_has_it(version: int | None, label: 
 
 def test_models_are_those_of_backends_and_experiments() -> None:
     assert labelled(has_experiment=True).models() == ["digits", "digits-b"]
+
+
+def test_arms_whose_rows_depend_on_one_another_are_told_by_backend() -> None:
+    routes = Routes({"tfs-a": ()})
+    arms = snapshot().arms
+    assert routes.apart() == {}
+
+    routes.update(snapshot(arms=(arms[0], msgspec.structs.replace(arms[1], is_merged=False))))
+
+    assert routes.apart() == {"tfs-a": [Servable("tfs-a", MODEL, 2)]}

@@ -342,3 +342,18 @@ def test_leaving_that_is_itself_cancelled_leaves_nobody_waiting() -> None:
         assert (server.cancelled(), now()) == (True, 1.01)
 
     run_simulated(scenario())
+
+
+def test_requests_of_a_servable_that_is_kept_apart_go_alone_and_those_of_others_together() -> None:
+    replica = Replica()
+
+    async def scenario(dispatcher: Dispatcher, group: asyncio.TaskGroup) -> None:
+        for is_apart in (True, False):
+            dispatcher.keep_apart([V1] if is_apart else [])
+            async with asyncio.TaskGroup() as asking:
+                for first in range(3):
+                    asking.create_task(dispatcher.predict(V1, request(first), 1e3))
+                    asking.create_task(dispatcher.predict(V2, request(10 + first), 1e3))
+
+    run(scenario, replica)
+    assert sorted(map(tuple, replica.calls)) == [(0,), (0, 1, 2), (1,), (2,), (10, 11, 12), (10, 11, 12)]
