@@ -1,0 +1,102 @@
+"""A server that ends takes its leave: clients that watch health lose no call to a rolling restart."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from serving.grpc_server import GrpcServer
+
+METHOD = "/test.Service/Echo"
+RESTARTS = 12
+CHANNELS = 4
+# At once on each connection, so that some always come in the very moment of the end.
+BURST = 8
+
+
+async def echo(body: bytes, context: Any) -> bytes:
+    await asyncio.sleep(0.001)
+    return body
+
+
+async def started(port: int = 0) -> tuple[GrpcServer, int]:
+    server = GrpcServer({METHOD: echo}, message_bytes=-1, is_port_shared=False)
+    found = await server.start(f"127.0.0.1:{port}")
+    await server.set_serving(is_serving=True)
+    return server, found
+
+
+@asynccontextmanager
+async def callers(*ports: int) -> AsyncIterator[list[Any]]:
+    """Connections to all servers in turn, each of which asks the servers whether they serve."""
+    config = {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}
+    options = [
+        ("grpc.service_config", json.dumps(config)),
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.initial_reconnect_backoff_ms", 50),
+        ("grpc.max_reconnect_backoff_ms", 100),
+    ]
+    target = f"ipv4:{','.join(f'127.0.0.1:{port}' for port in ports)}"
+    channels = [grpc.aio.insecure_channel(target, options=options) for _ in range(CHANNELS)]
+    try:
+        for channel in channels:
+            await asyncio.wait_for(channel.channel_ready(), 10.0)
+        yield [channel.unary_unary(METHOD) for channel in channels]
+    finally:
+        for channel in channels:
+            await channel.close()
+
+
+async def test_clients_that_watch_health_lose_no_call_to_restarts() -> None:
+    """Without the moment between NOT_SERVING and the end gRPC cancels about one call a restart."""
+    servers = [await started(), await started()]
+    seen: Counter[str] = Counter()
+    is_over = asyncio.Event()
+
+    async def one(call: Any) -> None:
+        try:
+            await call(b"x", timeout=10.0)
+            seen["OK"] += 1
+        except grpc.aio.AioRpcError as error:
+            seen[f"{error.code().name}: {error.details()}"] += 1
+
+    async def load(calls: list[Any]) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            while not is_over.is_set():
+                for call in calls * BURST:
+                    tasks.create_task(one(call))
+                await asyncio.sleep(0.02)
+
+    async with callers(*(port for _, port in servers)) as calls, asyncio.TaskGroup() as tasks:
+        tasks.create_task(load(calls))
+        for number in range(RESTARTS):
+            enough = seen["OK"] + 300
+            async with asyncio.timeout(10.0):
+                while seen["OK"] < enough:  # noqa: ASYNC110 it is the load that goes on meanwhile
+                    await asyncio.sleep(0.01)
+            server, port = servers[number % 2]
+            await server.stop(5.0)
+            servers[number % 2] = await started(port)
+        is_over.set()
+    for server, _ in servers:
+        await server.stop(1.0)
+
+    assert set(seen) == {"OK"}, seen
+
+
+async def test_server_that_nobody_calls_ends_at_once() -> None:
+    server, _ = await started()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await server.stop(10.0)
+    first_s = loop.time() - began
+    await server.stop(10.0)
+
+    # Half of what it waits for clients that go on.
+    assert first_s < 0.5
+    assert loop.time() - began - first_s < 0.1
