@@ -23,7 +23,7 @@ from load.generate.machine import machine
 
 _ROOT = Path(__file__).parents[2]
 
-Short = Annotated[bool, typer.Option("--short", help="The form that the tests play.")]
+Short = Annotated[bool, typer.Option("--short", help="Fewer and shorter; without --only those that the tests play.")]
 Only = Annotated[str, typer.Option("--only", help="Cases whose name or numbers have this in them.")]
 Seed = Annotated[int, typer.Option("--seed", help="Of the moments and the rewards.")]
 Keep = Annotated[Path | None, typer.Option("--keep", help="Folder for logs and books, instead of one that goes.")]
@@ -49,7 +49,7 @@ def main(
 ) -> None:
     """Play the cases one after the other."""
     chosen = [case for case in CASES if only in case.name or only in case.numbers.split(", ")]
-    if short:
+    if short and not only:
         chosen = [case for case in chosen if case.is_in_short]
     if not chosen:
         raise typer.BadParameter(f"no case has {only!r} in its name or among its numbers", param_hint="--only")

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
@@ -28,8 +29,10 @@ class Predictions:
 
     def __init__(self, targets: Sequence[str], rate: float) -> None:
         """`targets`: the gRPC addresses of the gateways, used in turn as long as they serve; `rate` in requests/s."""
+        # As docs/how-to/many-gateways.md tells clients that have no balancer: who is told NOT_SERVING goes elsewhere.
+        config = {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}
         options = [
-            ("grpc.lb_policy_name", "round_robin"),
+            ("grpc.service_config", json.dumps(config)),
             ("grpc.enable_http_proxy", 0),
             # Each a connection of its own.
             ("grpc.use_local_subchannel_pool", 1),

@@ -1,6 +1,7 @@
 """Clients that bring rewards: each sends one call at a time, and writes the answer into its own book before the next."""
 
 import asyncio
+import contextlib
 import random
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -110,15 +111,13 @@ class Payers:
             self._idle.append(client)
 
     async def _send(self, book: Book, dues: Sequence[Due]) -> None:
-        self._turn = (self._turn + 1) % len(self._urls)
         body = b"\n".join(msgspec.json.encode(_Claim(due.decision, due.steps / STEPS, due.event)) for due in dues)
         path = "/v1/rewards" if len(dues) == 1 else "/v1/rewards:batch"
         # Filled in when the last byte has been handed to the system.
         sent = SimpleNamespace(rewards=len(dues), is_sent=False)
         answers: Sequence[_Answer] = []
         try:
-            async with self._session.post(self._urls[self._turn] + path, data=body, trace_request_ctx=sent) as response:
-                text, status = await response.read(), response.status
+            text, status = await self._post(path, body, sent)
             answers = _read(text, status, len(dues))
         except (aiohttp.ClientError, TimeoutError, OSError):
             answers = []
@@ -126,6 +125,17 @@ class Payers:
             if sent.is_sent:
                 self.in_flight -= len(dues)
             self._note(book, dues, answers)
+
+    async def _post(self, path: str, body: bytes, sent: SimpleNamespace) -> tuple[bytes, int]:
+        """Send to the next gateway; where nobody listens nothing was sent, and the one after it is asked."""
+        self._turn = (self._turn + 1) % len(self._urls)
+        *others, last = (*self._urls[self._turn :], *self._urls[: self._turn])
+        for url in others:
+            with contextlib.suppress(aiohttp.ClientConnectorError):
+                async with self._session.post(url + path, data=body, trace_request_ctx=sent) as response:
+                    return await response.read(), response.status
+        async with self._session.post(last + path, data=body, trace_request_ctx=sent) as response:
+            return await response.read(), response.status
 
     async def _sent(
         self, session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestChunkSentParams

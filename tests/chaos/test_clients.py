@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -106,3 +107,16 @@ async def test_refusal_is_written_down_and_not_sent_again(desk: Desk, payers: Pa
 async def test_more_calls_than_clients_are_a_mistake(payers: Payers) -> None:
     with pytest.raises(ValueError, match="take as many clients, there are 20"):
         await payers.volley(payers.due(map(str, range(21))), per_call=1)
+
+
+async def test_where_nobody_listens_the_next_gateway_is_asked(desk: Desk, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
+        payers = Payers([nobody, desk.url], tmp_path / "two", 4, random.Random(1))
+        for number in range(4):
+            await payers.volley(payers.due([f"token-{number}"]), per_call=1)
+        await payers.close()
+
+    assert payers.open == {}
+    assert payers.acknowledged == len(desk.bodies) == 4
