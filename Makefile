@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo learn mutants endurance bench-switching bench-costs bench-batching bench-store bench-admin chaos test conformance check lint types imports wheel lock clean
+.PHONY: setup demo learn mutants endurance bench-switching bench-costs bench-batching bench-store bench-admin pictures chaos test conformance check lint types imports wheel lock clean
 
 setup: $(STAMP)
 
@@ -51,6 +51,10 @@ bench-store: setup
 # How long the admin port takes to answer, and a scrape of 50 arms, while the data plane has all it can do; half a minute.
 bench-admin: setup
 	$(BIN)/python -P -m load.admin
+
+# The pictures of the dashboards in docs/, from what a real Prometheus sees of two demos; three minutes. Needs prometheus.
+pictures: setup
+	$(BIN)/python -P -m load.dashboards.pictures
 
 # Kills, stops and cuts off real processes under load, and holds the store against the clients' own books; five minutes.
 # ONLY=R9: cases with this in their name or among their numbers. Cases with a Redis need redis-server.

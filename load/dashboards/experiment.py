@@ -114,10 +114,11 @@ DASHBOARD: Final = Dashboard(
         ),
         Panel(
             "Value remaining",
-            "The experiment is drained of its value when this stays below `stop.delta`.",
+            "The experiment is drained of its value when this stays below `stop.delta`. Less than 0.01 % is drawn as that.",
             [
                 Query(
-                    f"max by (experiment) (turpin_experiment_value_remaining_ratio{{{EXPERIMENT}}})",
+                    # An axis of logarithms has no place for nothing.
+                    f"clamp_min(max by (experiment) (turpin_experiment_value_remaining_ratio{{{EXPERIMENT}}}), 0.0001)",
                     "{{experiment}}",
                 )
             ],
@@ -126,8 +127,15 @@ DASHBOARD: Final = Dashboard(
         ),
         Panel(
             "Evidence against each challenger",
-            "Logarithm. An arm is refuted as better above log(number of challengers / alpha): 3 for one, 3.7 for two at 5 %.",
-            [_of_arms("experiment_evidence_log")],
+            "Logarithm. An arm is refuted as better above log(number of challengers / alpha): 3 for one, 3.7 for two at 5 %. "
+            "More than 10 is drawn as 10.",
+            # Evidence goes on to hundreds, and would make a flat line of what decides.
+            [
+                Query(
+                    f"clamp_max({_BY_ARM} (turpin_experiment_evidence_log{{{EXPERIMENT}}}), 10)",
+                    "{{arm}}",
+                )
+            ],
             signed=True,
         ),
         Panel(

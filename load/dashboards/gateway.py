@@ -30,7 +30,7 @@ DASHBOARD: Final = Dashboard(
         ),
         Panel(
             "Store",
-            "1: it answers all gateways. 0: predictions go on with the last weights, rewards are answered 503.",
+            "1: it answers all gateways. 0: predictions go on with the last weights, rewards wait in files of the gateways.",
             [Query("min(turpin_store_up)", "store")],
             kind="stat",
             width=4,

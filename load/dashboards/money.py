@@ -63,7 +63,7 @@ DASHBOARD: Final = Dashboard(
         Panel(
             "Busy",
             "Of the time of model servers that is paid for.",
-            [Query(f"{_BUSY} / {_PAID}", "{{experiment}}")],
+            [Query(f"({_BUSY}) / ({_PAID})", "{{experiment}}")],
             unit="percentunit",
             kind="stat",
             width=6,

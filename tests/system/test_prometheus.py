@@ -51,6 +51,18 @@ def queries() -> dict[str, str]:
     return found
 
 
+def shares() -> dict[str, str]:
+    """Return the queries of panels whose values are parts of a whole."""
+    titles = {
+        f"{dashboard.uid}: {panel.title} "
+        for dashboard in ALL
+        for panel in dashboard.panels
+        # What remains may be more than all that is earned now.
+        if panel.unit == "percentunit" and panel.title != "Value remaining"
+    }
+    return {where: text for where, text in queries().items() if where.rstrip("0123456789") in titles}
+
+
 async def silent(server: Prometheus, asked: dict[str, str]) -> dict[str, str]:
     """Return the queries that show nothing, or nothing but 0 where something moves, with what they show."""
     missing = {}
@@ -106,8 +118,11 @@ async def test_every_panel_and_rule_shows_what_happens(tmp_path: Path) -> None:
                 finally:
                     traffic.stop.set()
             rules = (await watching.ask("rules"))["groups"]
+            parts = {where: await watching.series(text) for where, text in shares().items()}
             await gateway.stop()
 
+    assert len(parts) == 4
+    assert [where for where, series in parts.items() if any(value > 1.001 for _, value in series)] == []
     found = {rule["name"]: rule for group in rules for rule in group["rules"]}
     assert {rule["alert"] for rule in ALERTS} <= set(found)
     assert {name: rule for name, rule in found.items() if rule["health"] != "ok"} == {}
