@@ -88,9 +88,10 @@ def _tell(books: "Books", stopped: str, file: Path | None, *, as_json: bool) -> 
         write_json(books.document())
     else:
         refused = books.refused.total()
-        words = [f"{books.recorded:,} recorded", f"{books.learned:,} learned from"]
-        words += [f"{books.spooled:,} of them spooled until the store is back"] if books.spooled else []
+        words = [f"{books.recorded:,} recorded"]
         words += [f"{books.duplicates:,} were there before"] if books.duplicates else []
+        words += [f"{books.learned:,} of these are learned from"]
+        words += [f"{books.spooled:,} of them wait in a file until the store is back"] if books.spooled else []
         words += [f"{refused:,} refused"] if refused else []
         sys.stdout.write(", ".join(words) + "\n")
     if stopped:

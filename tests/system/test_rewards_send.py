@@ -73,10 +73,10 @@ async def test_file_that_is_interrupted_and_sent_again_counts_once(tmp_path: Pat
             await gateway.stop()
 
     assert json.loads(one.stdout) == _books(recorded=1, learned=1, next_line=2)
-    assert (again.returncode, again.stdout) == (0, "0 recorded, 1 learned from, 1 were there before\n")
+    assert (again.returncode, again.stdout) == (0, "0 recorded, 1 were there before, 1 of these are learned from\n")
     assert (other.returncode, other.stderr.split(":")[0]) == (1, "conflict")
     assert (wide.returncode, wide.stderr) == (2, "invalid: a reward must be within [0, 1], got 7.0\n")
-    assert (half.returncode, half.stdout) == (0, "30 recorded, 30 learned from\n")
+    assert (half.returncode, half.stdout) == (0, "30 recorded, 30 of these are learned from\n")
     assert away.returncode == 1
     assert "Lines before 1 were answered" in away.stderr
     assert whole.returncode == 1
