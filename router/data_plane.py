@@ -19,6 +19,7 @@ from router.config import Config
 from router.config.fields import split_address
 from router.config.tls import grpc_of, https_of
 from router.decisions import Keyring
+from router.egress import Egress
 from router.fronts.access import Access
 from router.fronts.decide import DecideRoute
 from router.fronts.grpc import GrpcFront
@@ -80,10 +81,8 @@ class DataPlane:
         self._upstreams = pools(config, metrics)
         self._dispatchers = dispatchers(config, self._upstreams, self._on_batch)
         self._journal = journal_of(config, name=self._name, keys=keys, metrics=metrics, unix_now=unix_now)
-        egress_usd_per_gib = {name: backend.egress_usd_per_gib for name, backend in config.backends.items()}
-        self._mirror = Mirror(
-            self._dispatchers, metrics, self._measurements.charge, time.perf_counter, egress_usd_per_gib
-        )
+        self._egress = Egress({name: backend.egress_usd_per_gib for name, backend in config.backends.items()})
+        self._mirror = Mirror(self._dispatchers, metrics, self._measurements.charge, time.perf_counter, self._egress)
         self._spool = spool_of(config, store=store, metrics=metrics, unix_now=unix_now)
         self._predictor = Predictor(
             routes=self._routes,
@@ -92,7 +91,7 @@ class DataPlane:
             ledger=self._ledger,
             trials=self._trials,
             metrics=metrics,
-            egress_usd_per_gib=egress_usd_per_gib,
+            egress=self._egress,
             retry_ratio=config.limits.retry_budget,
             unix_now=unix_now,
             clock=time.perf_counter,
@@ -227,7 +226,8 @@ class DataPlane:
         beat = self._measurements.heartbeat(lives, self._predictor.in_flight, busy_ns)
         away = tuple(name for name, replicas in self._upstreams.replicas.items() if not replicas.is_any_in)
         waits = self._spool is not None and not self._spool.is_empty
-        return msgspec.structs.replace(beat, away=away, is_spooling=waits, shadows=self._mirror.beat(lives))
+        shadows, egress = self._mirror.beat(lives), self._egress.sent()
+        return msgspec.structs.replace(beat, away=away, is_spooling=waits, shadows=shadows, egress=egress)
 
 
 def _labels(config: Config) -> Labels:

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from router.egress import Sent
 from router.shadow.sums import ShadowSums
 
 
@@ -40,13 +41,14 @@ class ReplicaBeat(msgspec.Struct, frozen=True):
 
 class Heartbeat(msgspec.Struct, frozen=True):
     """All experiments of one worker, by epoch, and all replicas it calls, by backend and address; `away` are backends of
-    which it has no replica that takes calls; `is_spooling` while rewards wait in its spool; `shadows` are its sums of copies since its start, by epoch and key."""
+    which it has no replica that takes calls; `is_spooling` while rewards wait in its spool; `shadows` are its sums of copies since its start, by epoch and key; `egress` what sending answers has cost since then."""
 
     experiments: dict[int, ExperimentBeat]
     replicas: dict[str, dict[str, ReplicaBeat]] = {}
     away: tuple[str, ...] = ()
     is_spooling: bool = False
     shadows: dict[int, dict[str, ShadowSums]] = {}
+    egress: tuple[Sent, ...] = ()
 
 
 _ENCODER: Final = msgspec.json.Encoder()

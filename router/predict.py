@@ -9,13 +9,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from bandits.sums import cell_arm
 from router.capacity import Capacity
 from router.choice import Choice, Context, choose
 from router.decisions import Keyring, Mode
+from router.egress import Egress
 from router.ejections import Ejections
 from router.journal import Journal
 from router.ledger import Ledger
@@ -119,7 +119,7 @@ class Predictor:
         ledger: Ledger,
         metrics: Metrics,
         retry_ratio: float,
-        egress_usd_per_gib: Mapping[str, float] = MappingProxyType({}),
+        egress: Egress | None = None,
         unix_now: Callable[[], float],
         clock: Callable[[], float],
         trials: Trials | None = None,
@@ -143,7 +143,7 @@ class Predictor:
             metrics=metrics,
             trials=self._trials,
             journal=journal,
-            egress_usd_per_gib=egress_usd_per_gib,
+            egress=egress or Egress(),
             unix_now=unix_now,
         )
         self.ejections = ejections or Ejections()

@@ -1,10 +1,11 @@
 """What becomes of a decision that stands: it is counted, noted in the journal, and signed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from bandits.sums import cell_arm
 from router.choice import Choice
 from router.decisions import Decision, Keyring, Mode
+from router.egress import Egress
 from router.journal import Journal
 from router.ledger import Ledger
 from router.metrics import Metrics
@@ -12,7 +13,7 @@ from router.routes import Live
 from router.snapshot import PARTS
 from router.store import Cell
 from router.trials import Trials, trial_of
-from serving.cost import egress_pico_usd, pico_usd
+from serving.cost import pico_usd
 
 
 class Recorder:
@@ -26,12 +27,12 @@ class Recorder:
         metrics: Metrics,
         trials: Trials,
         journal: Journal | None,
-        egress_usd_per_gib: Mapping[str, float],
+        egress: Egress,
         unix_now: Callable[[], float],
     ) -> None:
         self._keys, self._ledger, self._metrics = keys, ledger, metrics
         self._trials, self._journal = trials, journal
-        self._egress = egress_usd_per_gib
+        self._egress = egress
         self._unix_now = unix_now
 
     @staticmethod
@@ -44,7 +45,7 @@ class Recorder:
         snapshot, arm, mode = live.snapshot, choice.arm, choice.mode
         route = snapshot.arms[arm]
         busy = pico_usd(charged_ns, route.price_usd_per_hour)
-        egress = egress_pico_usd(response_bytes, self._egress.get(route.backend, 0.0))
+        egress = self._egress.charge(route.backend, route.model, route.version, response_bytes)
         # A unit's trial is counted when the store has heard of it.
         is_trial = mode.is_learned and bool(choice.unit)
         self._ledger.add(

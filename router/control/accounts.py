@@ -64,8 +64,10 @@ class Accounts:
                 await self._read_arms()
                 self._look()
                 raw = await self._store.heartbeats(self._unix_now(), _SILENT_S)
-                beats = {gateway: heartbeat.decode(one).replicas for gateway, one in raw.items() if one}
-                self.bills.observe(loop.time(), beats, self._loaded, self._feeds.prices_usd_per_hour())
+                beats = {gateway: heartbeat.decode(one) for gateway, one in raw.items() if one}
+                replicas = {gateway: beat.replicas for gateway, beat in beats.items()}
+                self.bills.observe(loop.time(), replicas, self._loaded, self._feeds.prices_usd_per_hour())
+                self.bills.observe_egress({gateway: beat.egress for gateway, beat in beats.items()})
                 self._tell_idle()
                 if loop.time() - self._kept_at >= _KEEP_S:
                     self._kept_at = loop.time()
@@ -117,6 +119,7 @@ class Accounts:
         yield from (("experiment", experiment or None), ("arm", arm or None))
         yield from (("busy_s", bill.busy_ns * 1e-9), ("idle_s", bill.idle_ns * 1e-9))
         yield from (("busy_usd", bill.busy_pico_usd * _PICO), ("idle_usd", bill.idle_pico_usd * _PICO))
+        yield "egress_usd", bill.egress_pico_usd * _PICO
 
     async def _read_arms(self) -> None:
         """Know which versions are arms."""

@@ -20,6 +20,7 @@ class KeptBill(msgspec.Struct, frozen=True, array_like=True):
     idle_ns: str
     busy_pico_usd: str
     idle_pico_usd: str
+    egress_pico_usd: str = "0"  # of bills from before it was kept
 
 
 class KeptBills(msgspec.Struct, frozen=True):
@@ -34,7 +35,14 @@ class KeptBills(msgspec.Struct, frozen=True):
 def kept_of(bills: Bills, backend: str, since: float) -> KeptBills:
     """Return one backend's bills as they are kept."""
     versions = [
-        KeptBill(*loaded, str(bill.busy_ns), str(bill.idle_ns), str(bill.busy_pico_usd), str(bill.idle_pico_usd))
+        KeptBill(
+            *loaded,
+            str(bill.busy_ns),
+            str(bill.idle_ns),
+            str(bill.busy_pico_usd),
+            str(bill.idle_pico_usd),
+            str(bill.egress_pico_usd),
+        )
         for (where, loaded), bill in bills.of.items()
         if where == backend
     ]
@@ -45,7 +53,11 @@ def set_to(bills: Bills, backend: str, kept: KeptBills) -> None:
     """Go on from what is kept, in place of what was counted here. ValueError for what is no count."""
     of = {
         (backend, (one.model, one.version)): Bill(
-            int(one.busy_ns), int(one.idle_ns), int(one.busy_pico_usd), int(one.idle_pico_usd)
+            int(one.busy_ns),
+            int(one.idle_ns),
+            int(one.busy_pico_usd),
+            int(one.idle_pico_usd),
+            int(one.egress_pico_usd),
         )
         for one in kept.versions
     }

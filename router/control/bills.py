@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from router.egress import Sent
 from router.heartbeat import ReplicaBeat
 from serving.cost import pico_usd, share
 
@@ -41,6 +42,7 @@ class Bill:
     idle_ns: int = 0
     busy_pico_usd: int = 0
     idle_pico_usd: int = 0
+    egress_pico_usd: int = 0
 
     def add(self, other: "Bill") -> None:
         """Have this one pay for the other, too."""
@@ -48,6 +50,7 @@ class Bill:
         self.idle_ns += other.idle_ns
         self.busy_pico_usd += other.busy_pico_usd
         self.idle_pico_usd += other.idle_pico_usd
+        self.egress_pico_usd += other.egress_pico_usd
 
 
 # So many versions of a backend have bills of their own. Of more, those that came first and are not loaded any more are
@@ -68,6 +71,7 @@ class Bills:
     time_pico_usd: Counter[str] = field(default_factory=Counter)
     _replicas: dict[Place, _Replica] = field(default_factory=dict)
     _heard: dict[tuple[str, Place], ReplicaBeat] = field(default_factory=dict)
+    _sent: dict[str, tuple[Sent, ...]] | None = None  # what each gateway said of egress; None before the first look
 
     def observe(
         self,
@@ -92,6 +96,18 @@ class Bills:
         for place in self._replicas.keys() - loaded.keys():
             del self._replicas[place]
         self._heard = {key: beat for key, beat in self._heard.items() if key[0] in beats and key[1] in loaded}
+
+    def observe_egress(self, sent: Mapping[str, tuple[Sent, ...]]) -> None:
+        """Charge what sending answers has cost since the last look, by gateway: since each one's start. What they had sent
+        before the first look was charged by whoever looked then. No part of the replicas' time."""
+        before, self._sent = self._sent, dict(sent)
+        if before is None:
+            return
+        for gateway, rows in sent.items():
+            old = {(backend, model, version): was for backend, model, version, was in before.get(gateway, ())}
+            for backend, model, version, now in rows:
+                more = now - old.get((backend, model, version), 0)
+                self.of[backend, (model, version)].egress_pico_usd += max(0, more)
 
     def fold(self, loaded: Mapping[Place, Iterable[Loaded]]) -> None:
         """Put together what versions have cost that went long ago, where there are more than VERSIONS_KEPT."""

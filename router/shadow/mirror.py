@@ -9,13 +9,14 @@ import asyncio
 import contextvars
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Final, Protocol, Self
 
 import structlog
 
 from router.choice import Choice
 from router.decisions import Mode
+from router.egress import Egress
 from router.metrics import Metrics
 from router.routes import Live
 from router.shadow.sums import ShadowSums
@@ -23,7 +24,7 @@ from router.snapshot import PARTS, ShadowRoute
 from serving import wire
 from serving.calls import Copied
 from serving.comparison import compare
-from serving.cost import egress_pico_usd, pico_usd
+from serving.cost import pico_usd
 from serving.dispatcher import Answer, Dispatcher
 from serving.errors import DeadlineExceeded, Unavailable
 from serving.upstream import Servable
@@ -57,11 +58,11 @@ class Mirror:
         metrics: Metrics,
         charge: Charge,
         clock: Callable[[], float],
-        egress_usd_per_gib: Mapping[str, float] = MappingProxyType({}),
+        egress: Egress | None = None,
     ) -> None:
         """`clock` measures durations, in seconds."""
         self._dispatchers, self._metrics, self._charge, self._clock = dispatchers, metrics, charge, clock
-        self._egress = egress_usd_per_gib
+        self._egress = egress or Egress()
         self._sums: dict[_Key, ShadowSums] = {}
         self._in_flight: Counter[_Key] = Counter()
         self._rests_until: dict[_Key, float] = {}
@@ -159,7 +160,7 @@ class Mirror:
         """Bill a copy apart from all arms: it is in the bill of its version on the model server, and in no arm's cost."""
         size_bytes = 0 if copied.response is None else copied.response.ByteSize()
         cost = pico_usd(copied.charged_ns, route.price_usd_per_hour)
-        cost += egress_pico_usd(size_bytes, self._egress.get(route.backend, 0.0))
+        cost += self._egress.charge(route.backend, route.model, route.version, size_bytes)
         sums.cost_pico_usd += cost
         self._metrics.cost_usd.labels(live.snapshot.name, route.name, "shadow").inc(cost * 1e-12)
         self._charge(target, copied.replica, copied.charged_ns, is_answered=copied.error is None)

@@ -36,9 +36,11 @@ def settings(folder: Path, target: str) -> dict[str, Any]:
         "arms": [{"name": f"v{version}", "backend": "tfs-a", "version": version} for version in (7, 8)],
         "on_stop": {"grace": "1h"},
     }
-    return configuration(
+    document = configuration(
         folder, target, admin={"tokens": tokens}, rewards={"auth": "none"}, experiments=[experiment(), lasting]
     )
+    document["backends"]["tfs-a"]["egress_usd_per_gib"] = 0.09
+    return document
 
 
 @dataclass(slots=True)

@@ -128,6 +128,26 @@ async def same(page: Page, story: Story) -> int:
         assert now < give_up_at, different
 
 
+async def test_bills_are_shown_in_their_parts(browser: Browser, story: Story) -> None:
+    async with visiting(browser, story.gateway.admin) as visit:
+        await visit.open("#/experiments/digits/cost")
+        await visit.sign_in(TOKENS["viewer"])
+        await see(visit, "#/experiments/digits/cost")
+        await expect(visit.page.locator('[data-of="costs.v2.per_prediction"]')).to_be_attached()
+        bills = {one["arm"]: one for one in (await story.get("costs"))["versions"] if one["experiment"] == "digits"}
+        numbers = {of: float(value) for of, value, _ in await shown(visit.page) if value}
+        arm = next(one for one in (await story.state())["arms"] if one["name"] == "v1")
+
+        # v1 is unloaded: its bill stands.
+        assert {part: numbers[f"costs.v1.{part}_usd"] for part in ("busy", "idle", "egress")} == {
+            part: bills["v1"][f"{part}_usd"] for part in ("busy", "idle", "egress")
+        }
+        assert bills["v1"]["egress_usd"] > 0
+        paid = bills["v1"]["busy_usd"] + bills["v1"]["egress_usd"]
+        each = arm["cost_usd"] / arm["rows"] * (1 + bills["v1"]["idle_usd"] / paid)
+        assert numbers["costs.v1.per_prediction"] == pytest.approx(each)
+
+
 async def test_list_shows_the_money_and_the_shares_of_the_state(browser: Browser, story: Story) -> None:
     async with visiting(browser, story.gateway.admin) as visit:
         await visit.open("#/")

@@ -14,6 +14,7 @@ from aiohttp import web
 from router.console.files import HEADERS, add_console, files
 from router.fronts.http import serve_http
 from tests.repo.tree import ROOT
+from tests.system.gateway import serving
 
 CONSOLE: Final = ROOT / "router" / "console"
 PAGE: Final = CONSOLE / "page"
@@ -128,3 +129,20 @@ async def test_file_that_the_reader_has_is_not_sent_again() -> None:
 )
 async def test_what_is_no_file_of_the_console_is_not_found(path: str) -> None:
     assert (await got(path))[0] == 404
+
+
+async def test_console_that_is_switched_off_is_not_there(tmp_path: Path) -> None:
+    document = {
+        "store": "memory:",
+        "listen": {"grpc": "127.0.0.1:0", "http": "127.0.0.1:0", "admin": "127.0.0.1:0"},
+        "backends": {"only": {"target": "127.0.0.1:1", "price_usd_per_hour": 0.5}},
+        "admin": {"console": False},
+    }
+    async with serving(tmp_path, document) as gateway, aiohttp.ClientSession() as session:
+        url = f"http://127.0.0.1:{gateway.admin}"
+        statuses = {}
+        for path in ("/", "/console/app.js", "/admin/v1/version"):
+            async with session.get(url + path) as answer:
+                statuses[path] = answer.status
+
+    assert statuses == {"/": 404, "/console/app.js": 404, "/admin/v1/version": 200}

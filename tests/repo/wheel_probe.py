@@ -12,6 +12,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -44,9 +45,10 @@ backends:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A gateway that is ready: its gRPC port, the process that answers there, and how long that one took to start."""
+    """A gateway that is ready: its gRPC and admin ports, the process that answers there, and how long that one took to start."""
 
     grpc: int
+    admin: int
     pid: int
     wall_s: float
     starved_s: float
@@ -71,7 +73,7 @@ def running(backend: str, store: str) -> Iterator[Gateway]:
     try:
         ports = _ready(process, log)
         pid = _worker(process.pid)
-        yield Gateway(ports["grpc"], pid, _age_s(pid), _starved_s(pid))
+        yield Gateway(ports["grpc"], ports["admin"], pid, _age_s(pid), _starved_s(pid))
         process.send_signal(signal.SIGTERM)
         code = process.wait(PATIENCE_S)
         assert code == 0, f"SIGTERM: exit code {code}, expected 0\n{log.read_text()}"
@@ -158,14 +160,33 @@ def predict(port: int) -> None:
     assert answer.model_spec.version.value == 3, answer
 
 
+def look(port: int) -> None:
+    """Open the console: the page, and every file that it names."""
+    page = _sent(port, "/").decode()
+    names = re.findall(r'(?:src|href)="(/console/[^"]+)"', page)
+    assert names, page
+    for name in names:
+        assert _sent(port, name), name
+
+
+def _sent(port: int, path: str) -> bytes:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    with contextlib.closing(connection):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        assert answer.status == 200, (path, answer.status)
+        return answer.read()
+
+
 def try_once(what: str, backend: str, store: str) -> tuple[float, float]:
     """Start, ask, weigh and end a gateway; return (seconds to start, MiB) of the process that answered."""
     with running(backend, store) as gateway:
         predict(gateway.grpc)
+        look(gateway.admin)
         rss_mib = _rss_mib(gateway.pid)
     sys.stdout.write(
         f"wheel: {what}: ready after {gateway.start_s:.2f} s ({gateway.wall_s:.2f} s, {gateway.starved_s:.2f} s of them"
-        f" waiting for a core), {rss_mib:.0f} MiB, passed a Predict through, ended with 0\n"
+        f" waiting for a core), {rss_mib:.0f} MiB, passed a Predict through, showed the console, ended with 0\n"
     )
     sys.stdout.flush()
     return gateway.start_s, rss_mib

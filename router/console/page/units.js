@@ -26,13 +26,16 @@ export function usd(number, precision = 4) {
   return `${sign}$${text}`;
 }
 
-export const usdPerMillion = (number) => usd(number * MILLION, 3);
+export const usdPerMillion = (number) => `${number < 0 ? "−" : ""}$${digits(Math.abs(number) * MILLION, 3)}`;
 
 export function share(number) {
   if (number > 0 && number < 0.0005) return "<0.1 %";
   if (number < 1 && number > 0.9995) return ">99.9 %";
   return `${(100 * number).toFixed(1).replace(/\.0$/, "").replace("-", "−")} %`;
 }
+
+// A probability that draws estimated: never quite 0 or 1.
+export const chance = (number) => (number < 0.0005 ? "<0.1 %" : number > 0.9995 ? ">99.9 %" : share(number));
 
 // A share of which the second digit matters.
 export const fine = (number) => `${(100 * number).toFixed(2)} %`;

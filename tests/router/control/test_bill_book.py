@@ -51,6 +51,8 @@ async def test_restart_goes_on_from_what_is_kept(tmp_path: Path) -> None:
     # More than 64 bits of pico-dollars: a fleet over years.
     for now, price in ((0.0, 0.5), (10.0, 0.5), (20.0, 1e10)):
         first.observe(now, busy(now / 3), LOADED, {"tfs": price})
+    for sent in (0, 2**65):
+        first.observe_egress({"worker": (("tfs", "digits", "1", sent),)})
     await BillBook(store, first, lambda: fence, 5.0).write(["tfs"])
     await store.close()
 
@@ -60,6 +62,7 @@ async def test_restart_goes_on_from_what_is_kept(tmp_path: Path) -> None:
 
     assert of(second) == of(first)
     assert first.time_pico_usd["tfs"] > 2**64
+    assert second.of["tfs", ("digits", "1")].egress_pico_usd == 2**65
     assert book.since == 5.0
     # The time in between is nobody's: it begins to count at the first look.
     second.observe(1e6, busy(0.0), LOADED, {"tfs": 0.5})
@@ -137,3 +140,15 @@ def test_versions_that_went_long_ago_are_folded_and_no_money_is_lost() -> None:
     assert sums_of(bills)[0] == bills.time_ns["tfs"]
     # Each of 249 seconds was rounded for itself.
     assert sums_of(bills)[1] == pytest.approx(bills.time_pico_usd["tfs"], abs=500)
+
+
+async def test_bills_from_before_egress_was_kept_are_read() -> None:
+    store = await opened(MemoryStore())
+    fence = await led(store, "one")
+    old = b'{"since": 5.0, "time_ns": "9", "time_pico_usd": "8", "versions": [["digits", "1", "4", "5", "6", "2"]]}'
+    await store.save_bill("tfs", old, 0, fence)
+    bills = Bills()
+
+    await BillBook(store, bills, lambda: None, 900.0).read()
+
+    assert bills.of["tfs", ("digits", "1")] == Bill(4, 5, 6, 2, 0)

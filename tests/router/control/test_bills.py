@@ -110,3 +110,34 @@ def test_busy_and_idle_of_all_come_to_price_times_time(seed: int) -> None:
     time_ns = sum(bill.busy_ns + bill.idle_ns for bill in bills.of.values())
     # But for what is carried of each replica.
     assert abs(time_ns - 2 * end_s * 10**9) <= 2 * 2 * 10**9
+
+
+def egress(bills: Bills) -> list[int]:
+    return [bills.of["tfs-a", one].egress_pico_usd for one in (V1, V2)]
+
+
+def test_egress_is_charged_as_it_grows_whoever_sent() -> None:
+    bills = Bills()
+    bills.observe_egress({})
+    bills.observe_egress({"a": (("tfs-a", *V1, 5),)})
+    bills.observe_egress({"a": (("tfs-a", *V1, 7), ("tfs-a", *V2, 1)), "b": (("tfs-a", *V1, 100),)})
+
+    assert egress(bills) == [107, 1]
+
+
+def test_egress_from_before_the_first_look_was_charged_by_whoever_looked_then() -> None:
+    bills = Bills()
+    bills.observe_egress({"a": (("tfs-a", *V1, 5),)})
+    bills.observe_egress({"a": (("tfs-a", *V1, 6),)})
+
+    assert egress(bills) == [1, 0]
+
+
+def test_egress_of_a_gateway_that_starts_again_counts_from_nothing() -> None:
+    bills = Bills()
+    bills.observe_egress({})
+    bills.observe_egress({"a": (("tfs-a", *V1, 5),)})
+    bills.observe_egress({})
+    bills.observe_egress({"again": (("tfs-a", *V1, 2),)})
+
+    assert egress(bills) == [7, 0]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from router.decisions import Mode
+from router.egress import Egress
 from router.predict import Context, Reply
 from router.shadow import mirror
 from router.shadow.mirror import Mirror
@@ -87,7 +88,7 @@ def play(
                     (servable, replica, charged_ns, is_answered)
                 ),
                 clock=clock,
-                egress_usd_per_gib={BACKEND: 0.0},
+                egress=Egress({BACKEND: 0.0}),
             )
             on.predictor._mirror = copies
             stages.append(Stage(on, copies, records, charged))

@@ -1,8 +1,8 @@
-// What predictions cost: the cost that decides, and what was billed, busy and idle.
+// What predictions cost: the cost that decides, and what was billed, busy, idle and for egress.
 import { html } from "../vendor/standalone.module.js";
 import { useAnswer } from "../live.js";
 import { Answered } from "../states.js";
-import { count, digits, Moment, Num, share, usd, usdPerMillion } from "../units.js";
+import { count, Moment, Num, usd, usdPerMillion } from "../units.js";
 import { Swatch } from "./shares.js";
 
 export function Cost({ state }) {
@@ -29,21 +29,31 @@ function Deciding({ state }) {
 function Billed({ state, bills }) {
   const rows = state.arms.map((arm, number) => ({ arm, number, bill: bills.versions.find((one) => one.experiment === state.name && one.arm === arm.name) }));
   return html`<h3>Billed</h3>
-    <p class="quiet">Since <${Moment} at=${bills.since} />: an arm's own busy time, and its equal part of the time in which its machine idled.</p>
+    <p class="quiet">Since <${Moment} at=${bills.since} />: an arm's own busy time and egress, and its equal part of the time in which its machine idled. Beside it what that comes to for each of the epoch's predictions.</p>
     <div class="overflow-auto" role="region" aria-label="Billed" tabindex="0"><table>
-      <thead><tr><th scope="col">Arm</th><th scope="col" class="n">Busy</th><th scope="col" class="n">Idle</th><th scope="col" class="n">Egress</th><th scope="col">Split</th></tr></thead>
-      <tbody>${rows.map(({ arm, number, bill }) => html`<tr key=${arm.name}>
-        <th scope="row"><${Swatch} number=${number} />${arm.name}</th>
-        <td class="n"><${Num} of=${`costs.${arm.name}.busy_usd`} value=${bill?.busy_usd} show=${usd} /></td>
-        <td class="n"><${Num} of=${`costs.${arm.name}.idle_usd`} value=${bill?.idle_usd} show=${usd} /></td>
-        <td class="n"><${Num} of=${`costs.${arm.name}.egress_usd`} value=${bill?.egress_usd} show=${usd} /></td>
-        <td><${Split} bill=${bill} /></td>
-      </tr>`)}</tbody>
+      <thead><tr><th scope="col">Arm</th><th scope="col" class="n">Busy</th><th scope="col" class="n">Idle</th><th scope="col" class="n">Egress</th><th scope="col" class="n">$ per million</th><th scope="col">of it busy, idle, egress</th></tr></thead>
+      <tbody>${rows.map((row) => html`<${Bill} key=${row.arm.name} ...${row} />`)}</tbody>
     </table></div>`;
 }
 
-function Split({ bill }) {
-  const total = bill ? bill.busy_usd + bill.idle_usd + (bill.egress_usd ?? 0) : 0;
-  if (!total) return "–";
-  return html`<small>busy ${share(bill.busy_usd / total)}, idle ${share(bill.idle_usd / total)}${bill.egress_usd ? `, egress ${share(bill.egress_usd / total)}` : ""}</small>`;
+const PARTS = ["busy", "idle", "egress"];
+
+function Bill({ arm, number, bill }) {
+  const split = splitOf(arm, bill);
+  return html`<tr>
+    <th scope="row"><${Swatch} number=${number} />${arm.name}</th>
+    ${PARTS.map((part) => html`<td class="n"><${Num} of=${`costs.${arm.name}.${part}_usd`} value=${bill?.[`${part}_usd`]} show=${usd} /></td>`)}
+    <td class="n"><${Num} of=${`costs.${arm.name}.per_prediction`} value=${split && split.busy + split.idle + split.egress} show=${usdPerMillion} /></td>
+    <td>${split && html`<div class="parts" aria-hidden="true">${PARTS.map((part) => html`<span data-part=${part} style=${{ flexGrow: split[part] }}></span>`)}</div>
+      <small>${PARTS.map((part) => usdPerMillion(split[part])).join(", ")}</small>`}</td>
+  </tr>`;
+}
+
+// Return what a prediction of this epoch cost in each part, null where nothing was billed for any. The epoch's own bill is known
+// as one sum of busy time and egress; its parts, and idle time with them, are taken as in the bills of all time.
+function splitOf(arm, bill) {
+  const paid = bill ? bill.busy_usd + bill.egress_usd : 0;
+  if (!paid || !arm.rows) return null;
+  const each = arm.cost_usd / arm.rows / paid;
+  return { busy: bill.busy_usd * each, idle: bill.idle_usd * each, egress: bill.egress_usd * each };
 }

@@ -1,5 +1,5 @@
 // What an experiment is doing, in a sentence or two.
-import { share } from "../units.js";
+import { chance } from "../units.js";
 import { sentence } from "../states.js";
 
 export function headline(state) {
@@ -31,9 +31,11 @@ function leading(state) {
   const arm = state.arms.find((one) => one.name === state.leader);
   const sure = arm?.best_probability;
   const isControl = state.leader === state.control ? ", which is control," : "";
-  const how = sure === null || sure === undefined ? "" : `: it earns most with a probability of ${share(sure)}`;
+  const how = sure === null || sure === undefined ? "" : `: it earns most with a probability of ${inWords(chance(sure))}`;
   return state.leader ? `${state.leader}${isControl} leads${how}.` : "No arm leads yet.";
 }
+
+const inWords = (number) => number.replace("<", "less than ").replace(">", "more than ");
 
 function ended(state, outcome) {
   if (outcome === "replaced") return `${state.winner} serves in the place of ${state.control}.`;

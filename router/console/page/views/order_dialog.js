@@ -83,18 +83,20 @@ export function OrderDialog({ name, order, arm, about, onClose }) {
 function Foreseen({ answer }) {
   const { before, after, notes } = answer;
   const arms = after.arms.map((arm, number) => ({ ...arm, number, was: before.arms[number]?.state, from: before.shares[arm.name] ?? 0, to: after.shares[arm.name] ?? 0 }));
+  const loading = arms.filter((arm) => arm.state === "warming" && arm.was !== "warming").map((arm) => arm.name);
   const isSame = arms.every((arm) => arm.from === arm.to && arm.state === arm.was);
   return html`<section aria-label="What it would do">
     ${before.phase !== after.phase && html`<p>The experiment, now <strong>${before.phase}</strong>, would be <strong>${after.phase}</strong>.</p>`}
     ${isSame
       ? html`<p class="quiet">No arm's traffic or state changes at once.</p>`
       : html`<table class="foreseen">
-          <thead><tr><th scope="col">Arm</th><th scope="col" class="n">Traffic now</th><th scope="col" class="n">Then</th><th scope="col">State then</th></tr></thead>
+          <thead><tr><th scope="col">Arm</th><th scope="col" class="n">Traffic now</th><th scope="col" class="n">At once</th><th scope="col">State then</th></tr></thead>
           <tbody>${arms.map((arm) => html`<tr key=${arm.name}>
             <th scope="row"><${Swatch} number=${arm.number} />${arm.name}</th><td class="n">${share(arm.from)}</td><td class="n">${share(arm.to)}</td>
             <td>${arm.state === arm.was ? arm.state : html`<strong>${arm.state}</strong>`}</td>
           </tr>`)}</tbody>
         </table>`}
+    ${loading.length > 0 && html`<p>Traffic for ${loading.join(", ")} begins once it is loaded and measured.</p>`}
     ${notes.length === 0 && html`<p class="quiet">Nothing would change.</p>`}
   </section>`;
 }

@@ -6,6 +6,7 @@ import { share } from "../units.js";
 
 // A name fits into a band that is this many pixels high.
 const NAME_PX = 16;
+const EDGE_PX = 34;
 const QUARTERS = [0, 0.25, 0.5, 0.75, 1].map((part) => [part, `${100 * part} %`]);
 
 // Return { times, sums }: of each arm, at each time, the sum of its share and those of the arms before it. A block lasts
@@ -55,9 +56,19 @@ function Bands({ names, times, sums, toX, toY, width }) {
   return html`
     ${paths.map((path, arm) => html`<path key=${names[arm]} class="band" d=${path} fill=${colourOf(arm)} />`).reverse()}
     ${names.map((name, arm) => {
-      const top = toY(sums[arm].at(-1));
-      const bottom = toY(arm ? sums[arm - 1].at(-1) : 0);
-      return bottom - top >= NAME_PX && html`<text class="name" x=${width - 20} y=${(top + bottom) / 2} text-anchor="end" dominant-baseline="middle">${name}</text>`;
+      const { place, top, bottom } = thickest(sums, arm, toY);
+      const x = Math.max(toX(times[0]) + EDGE_PX, Math.min(width - EDGE_PX, toX(times[place])));
+      return bottom - top >= NAME_PX && html`<text class="name" x=${x} y=${(top + bottom) / 2} text-anchor="middle" dominant-baseline="middle">${name}</text>`;
     })}
   `;
+}
+
+// Where an arm has most of the traffic: its name stands there.
+function thickest(sums, arm, toY) {
+  const below = (place) => (arm ? sums[arm - 1][place] : 0);
+  let place = 0;
+  for (let other = 1; other < sums[arm].length; other += 1) {
+    if (sums[arm][other] - below(other) > sums[arm][place] - below(place)) place = other;
+  }
+  return { place, top: toY(sums[arm][place]), bottom: toY(below(place)) };
 }

@@ -50,7 +50,7 @@ function Row({ arm, number, state, orders }) {
   const role = arm.name === state.control ? " (control)" : "";
   return html`<tr>
     <th scope="row"><${Swatch} number=${number} />${arm.name}<small>${role}</small></th>
-    <td>${arm.state}${arm.reason && html` <small>${arm.reason}</small>`}</td>
+    <td>${arm.state}${arm.reason && html` <small class="reason">${arm.reason}</small>`}</td>
     <td class="n"><${Num} of=${`${of}.weight`} value=${arm.weight} show=${share} /></td>
     <td class="n"><${Num} of=${`${of}.decisions`} value=${arm.decisions} show=${count} /></td>
     <td class="n"><${Num} of=${`${of}.rewards`} value=${arm.rewards} show=${count} /> <small>sum <${Num} of=${`${of}.reward_sum`} value=${arm.reward_sum} show=${digits} /></small></td>

@@ -3,7 +3,7 @@ import { html, useMemo } from "../vendor/standalone.module.js";
 import { colourOf } from "../colours.js";
 import { densities } from "../density.js";
 import { numberTicks, Plot } from "../plot.js";
-import { digits, Interval, Num, share, usdPerMillion } from "../units.js";
+import { chance, digits, Interval, Num, usdPerMillion } from "../units.js";
 import { Swatch } from "./shares.js";
 
 export function Value({ state, spec }) {
@@ -59,7 +59,7 @@ function Row({ arm, number }) {
   const of = `arms.${arm.name}`;
   return html`<tr>
     <th scope="row"><${Swatch} number=${number} />${arm.name}</th>
-    <td class="n"><${Num} of=${`${of}.best_probability`} value=${arm.best_probability} show=${share} /></td>
+    <td class="n"><${Num} of=${`${of}.best_probability`} value=${arm.best_probability} show=${chance} /></td>
     <td class="n"><${Interval} of=${`${of}.value_usd`} value=${arm.value_usd} low=${arm.value_usd_low} high=${arm.value_usd_high} show=${usdPerMillion} /></td>
     <td class="n"><${Num} of=${`${of}.rate`} value=${arm.rate} show=${digits} /></td>
     <td class="n"><${Num} of=${`${of}.prediction_cost_usd`} value=${arm.prediction_cost_usd} show=${usdPerMillion} /></td>
