@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from tests.system.gateway import COMMAND, PATIENCE_S, until
 
 _ROWS, _COLUMNS = 50, 120
+# A command starts within a second; some wait for a gateway that starts, on a machine that is busy with others.
+_RUN_S = 2 * PATIENCE_S
 # What moves the cursor, sets colours and titles.
 _CONTROLS = re.compile(rb"\x1b[\[\]?][0-9;?]*[A-Za-z]")
 
@@ -30,7 +32,7 @@ async def run(*words: str, stdin: str = "", **ours: str) -> "subprocess.Complete
 
     def once() -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [COMMAND, *words], env=environ(**ours), input=stdin, capture_output=True, text=True, timeout=PATIENCE_S
+            [COMMAND, *words], env=environ(**ours), input=stdin, capture_output=True, text=True, timeout=_RUN_S
         )
 
     return await asyncio.to_thread(once)

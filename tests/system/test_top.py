@@ -1,6 +1,7 @@
 """`turpin top` beside a real gateway: a frame, lines of JSON, and a live view that outlives the gateway."""
 
 import asyncio
+import hashlib
 import json
 import re
 import signal
@@ -112,3 +113,19 @@ async def test_gateway_that_is_not_there_is_said_in_one_line() -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(r"turpin: no gateway answers at http://127\.0\.0\.1:\d+: .*\n", done.stderr)
     assert "Is `turpin serve` running there?" in done.stderr
+
+
+async def test_token_of_a_viewer_is_enough_and_without_one_it_is_said_what_is_wanted(tmp_path: Path) -> None:
+    token = {"name": "wall", "role": "viewer", "sha256": hashlib.sha256(b"a viewer's token").hexdigest()}
+    async with DigitsServer() as server:
+        settings = configuration(tmp_path, server.address, experiments=[endless()], admin={"tokens": [token]})
+        async with serving(tmp_path, settings) as gateway:
+            nobody = await run("top", "--once", admin=admin(gateway))
+            viewer = await run("top", "--once", admin=admin(gateway), token="a viewer's token")
+            log = await gateway.stop()
+
+    assert (nobody.returncode, nobody.stdout) == (1, "")
+    assert "answers 401: send `Authorization: Bearer" in nobody.stderr
+    assert viewer.returncode == 0, viewer.stderr
+    assert "digits" in viewer.stdout
+    assert "a viewer's token" not in log + nobody.stderr
