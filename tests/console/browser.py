@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.chromium import chromium
 
 # What takes longer hangs: a click and the answer to it take milliseconds on a quiet machine.
-PATIENCE_MS: Final = 10_000
+PATIENCE_MS: Final = 20_000
 DESKTOP: Final = (1200, 900)
 PHONE: Final = (400, 800)
 
@@ -20,6 +20,7 @@ PHONE: Final = (400, 800)
 async def browsing() -> AsyncIterator[Browser]:
     """Start Chromium; it ends with the `async with`."""
     path = chromium()
+    expect.set_options(timeout=PATIENCE_MS)
     async with async_playwright() as playwright:
         # In containers there are no namespaces for its sandbox; the pages here are ours.
         browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])

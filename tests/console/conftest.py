@@ -1,4 +1,5 @@
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -7,6 +8,21 @@ from playwright.async_api import Browser
 from tests.chromium import chromium
 from tests.console.browser import browsing
 from tests.console.story import Story, telling
+
+# The first test to ask for the gateway waits until its experiment is over: 10 s, on a busy machine half a minute.
+PATIENCE_S = 180
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what looks at the running gateway as what it is: a test of real processes, with time for their start."""
+    for item in items:
+        if (
+            isinstance(item, pytest.Function)
+            and "story" in item.fixturenames
+            and item.path.parent == Path(__file__).parent
+        ):
+            item.add_marker(pytest.mark.system)
+            item.add_marker(pytest.mark.timeout(PATIENCE_S))
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

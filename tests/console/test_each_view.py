@@ -24,7 +24,7 @@ VIEWS: Final = {
 }
 # The page asks once a second; an answer on a busy machine takes some tenths.
 LATELY_S: Final = 1.3
-PATIENCE_S: Final = 5.0
+PATIENCE_S: Final = 15.0
 # What the page computes itself, and what is asked for beside the state.
 _BESIDE: Final = re.compile(r"^(expected|costs|backends|report|$)")
 

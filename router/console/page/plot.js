@@ -1,4 +1,6 @@
-// A chart as SVG: as wide as there is room, with its axes, in the theme's colours, and told in words to those who can't see it.
+// A chart as SVG, of our own: uPlot would weigh 22 of the console's 60 kB.
+//
+// It is as wide as there is room, with its axes, in the theme's colours, and told in words to those who can't see it.
 import { html, useEffect, useRef, useState } from "./vendor/standalone.module.js";
 
 const LEFT = 44;

@@ -22,7 +22,7 @@ export function usd(number, precision = 4) {
   const sign = number < 0 ? "−" : "";
   const size = Math.abs(number);
   // Cents at least, and no zeros that say nothing.
-  const text = size >= 100 ? cents.format(size) : digits(size, precision).replace(/(\.\d\d\d*?)0+$/, "$1");
+  const text = size >= 1 ? cents.format(size) : digits(size, precision).replace(/(\.\d\d\d*?)0+$/, "$1");
   return `${sign}$${text}`;
 }
 

@@ -40,11 +40,12 @@ const PARTS = ["busy", "idle", "egress"];
 
 function Bill({ arm, number, bill }) {
   const split = splitOf(arm, bill);
+  const total = split && split.busy + split.idle + split.egress;
   return html`<tr>
     <th scope="row"><${Swatch} number=${number} />${arm.name}</th>
     ${PARTS.map((part) => html`<td class="n"><${Num} of=${`costs.${arm.name}.${part}_usd`} value=${bill?.[`${part}_usd`]} show=${usd} /></td>`)}
-    <td class="n"><${Num} of=${`costs.${arm.name}.per_prediction`} value=${split && split.busy + split.idle + split.egress} show=${usdPerMillion} /></td>
-    <td>${split && html`<div class="parts" aria-hidden="true">${PARTS.map((part) => html`<span data-part=${part} style=${{ flexGrow: split[part] }}></span>`)}</div>
+    <td class="n"><${Num} of=${`costs.${arm.name}.per_prediction`} value=${total} show=${usdPerMillion} /></td>
+    <td>${split && html`<div class="parts" aria-hidden="true">${PARTS.map((part) => html`<span data-part=${part} style=${{ flexGrow: split[part] / total }}></span>`)}</div>
       <small>${PARTS.map((part) => usdPerMillion(split[part])).join(", ")}</small>`}</td>
   </tr>`;
 }

@@ -13,6 +13,7 @@ export function headline(state) {
     case "paused":
       return `Paused: control, ${control}, serves, and nothing is learned. ${sentence(state.reason)}`;
     case "running":
+      if (state.mode === "observe") return `${leading(state)} It is only watched: control, ${control}, serves all traffic.`;
       return leader ? `${leading(state)} The traffic follows what is learned.` : "Traffic is split equally until enough is known.";
     case "confirming":
       return `${leading(state)} Nothing more is to be won by looking on; what is left is to refute every challenger.`;

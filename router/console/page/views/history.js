@@ -36,6 +36,8 @@ function Pages({ path, newest }) {
   `;
 }
 
+const brief = (number) => digits(number).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
+
 function Note({ note }) {
   const numbers = Object.entries(note.numbers ?? {});
   return html`
@@ -43,7 +45,7 @@ function Note({ note }) {
     <div>
       <p><strong>${note.what}</strong> ${note.before && html`${note.before} → `}${note.after || "–"}</p>
       ${note.why && html`<p class="why">${note.why}</p>`}
-      ${numbers.length > 0 && html`<p class="quiet"><small>${numbers.map(([name, number]) => `${name} ${typeof number === "number" ? digits(number) : number}`).join(" · ")}</small></p>`}
+      ${numbers.length > 0 && html`<p class="quiet"><small>${numbers.map(([name, number]) => `${name.replaceAll("_", " ")} ${typeof number === "number" ? brief(number) : number}`).join(" · ")}</small></p>`}
     </div>
   `;
 }

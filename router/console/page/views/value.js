@@ -6,6 +6,9 @@ import { numberTicks, Plot } from "../plot.js";
 import { chance, digits, Interval, Num, usdPerMillion } from "../units.js";
 import { Swatch } from "./shares.js";
 
+// Half of a character of the names, and a little between two.
+const CHAR_PX = 4.5;
+
 export function Value({ state, spec }) {
   return html`
     <p class="quiet">Value of a prediction: its reward times what that is worth, less what it costs. The narrower a curve, the more is known.</p>
@@ -24,21 +27,37 @@ function Curves({ state, spec }) {
   const { values, heights } = found;
   const x = [values[0], values.at(-1)];
   return html`<${Plot} x=${x} top=${1.12} xTicks=${dollars} words=${words} height=${230}>
-      ${(toX, toY) => state.arms.map((arm, number) => html`<${Curve} key=${arm.name} name=${arm.name} number=${number} values=${values} row=${heights[number]} toX=${toX} toY=${toY} />`)}
+      ${(toX, toY) => html`
+        ${state.arms.map((arm, number) => html`<${Curve} key=${arm.name} number=${number} values=${values} row=${heights[number]} toX=${toX} toY=${toY} />`)}
+        ${named(state, values, heights, toX).map(({ name, x }) => html`<text class="peak" x=${x} y=${toY(1) - 5} text-anchor="middle">${name}</text>`)}
+      `}
     <//>
     <p class="axis quiet">value, $ per million predictions; each curve is scaled to the same height</p>`;
 }
 
 const dollars = (from, to, most) => numberTicks(from, to, most, (tick) => `$${digits(tick, 3)}`);
 
-function Curve({ name, number, values, row, toX, toY }) {
+// Names stand above their curves, the leader's first, as far as there is room for them.
+function named(state, values, heights, toX) {
+  const first = (arm) => (arm.name === state.leader ? 2 : arm.name === state.control ? 1 : arm.best_probability ?? 0);
+  const places = state.arms
+    .map((arm, number) => ({ name: arm.name, rank: first(arm), peak: heights[number].indexOf(1), half: arm.name.length * CHAR_PX }))
+    .filter((one) => one.peak >= 0)
+    .sort((a, b) => b.rank - a.rank);
+  const kept = [];
+  for (const { name, peak, half } of places) {
+    const x = toX(values[peak]);
+    if (kept.every((other) => Math.abs(other.x - x) > other.half + half)) kept.push({ name, x, half });
+  }
+  return kept;
+}
+
+function Curve({ number, values, row, toX, toY }) {
   const points = values.map((value, place) => [value, row[place]]).filter(([, height]) => height !== null);
   if (points.length === 0) return null;
-  const [peak] = points.find(([, height]) => height === 1);
   const line = points.map(([value, height]) => `${toX(value).toFixed(1)} ${toY(height).toFixed(1)}`).join("L");
   const colour = colourOf(number);
-  return html`<path class="curve" d=${`M${toX(points[0][0])} ${toY(0)}L${line}L${toX(points.at(-1)[0])} ${toY(0)}`} stroke=${colour} fill=${colour} />
-    <text class="peak" x=${toX(peak)} y=${toY(1) - 5} text-anchor="middle" fill=${colour}>${name}</text>`;
+  return html`<path class="curve" d=${`M${toX(points[0][0])} ${toY(0)}L${line}L${toX(points.at(-1)[0])} ${toY(0)}`} stroke=${colour} fill=${colour} />`;
 }
 
 function Table({ state }) {
