@@ -1,5 +1,6 @@
 """Random histories of the batcher and the pace together: nothing lost, nothing doubled, bounds hold, deadlines kept."""
 
+import copy
 from collections import Counter
 
 import pytest
@@ -60,6 +61,9 @@ class BatcherMachine(RuleBasedStateMachine):
         self.gone: set[int] = set()
         self.probes: dict[Servable, int] = {}
         self.next_id = 0
+        # Polled since anything happened but riders that are not to be polled for; the shell looks again at `wake_at`.
+        self.is_settled = True
+        self.wake_at = float("inf")
 
     @rule(
         rows=st.integers(1, 15),
@@ -92,12 +96,21 @@ class BatcherMachine(RuleBasedStateMachine):
             with pytest.raises(QueueFull):
                 self.batcher.add(one, self.now)
         else:
-            self.batcher.add(one, self.now)
+            is_to_poll = self.batcher.add(one, self.now)
             self.queued[one.id] = one
+            if self.is_settled and not is_to_poll:
+                self.check_that_a_poll_does_nothing()
+            self.is_settled &= not is_to_poll
+            self.wake_at = min(self.wake_at, one.deadline)
+
+    def check_that_a_poll_does_nothing(self) -> None:
+        plan = copy.deepcopy(self.batcher).poll(self.now)
+        assert (plan.send, plan.expired, plan.hopeless, plan.shed) == ((), (), (), ())
 
     @precondition(lambda self: self.next_id > 0)
     @rule(choice=st.integers(0))
     def withdraw(self, choice: int) -> None:
+        self.is_settled = False
         rider_id = choice % self.next_id + 1
         assert self.batcher.withdraw(rider_id) == (rider_id in self.queued)
         self.queued.pop(rider_id, None)
@@ -105,6 +118,7 @@ class BatcherMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.sent)
     @rule(choice=st.integers(0), seconds=st.none() | st.floats(0.0, 1.0))
     def done(self, choice: int, seconds: float | None) -> None:
+        self.is_settled = False
         batch = self.sent.pop(sorted(self.sent)[choice % len(self.sent)])
         if seconds is not None:
             ended_ns = 10**10 + int(self.now * 1e9)
@@ -116,16 +130,20 @@ class BatcherMachine(RuleBasedStateMachine):
 
     @rule(servable=st.sampled_from([V1, V2]), rows=st.integers(1, 15))
     def probe(self, servable: Servable, rows: int) -> None:
+        self.is_settled = False
         self.batcher.probe(servable, rows)
         self.probes[servable] = min(rows, self.limits.max_rows)
 
-    @rule(seconds=st.floats(0.0, 3.0))
+    @rule(seconds=st.floats(0.0, 3.0) | st.floats(0.0, 0.02))
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
+        self.is_settled &= self.now < self.wake_at
 
     @rule()
     def poll(self) -> None:
         plan = self.batcher.poll(self.now)
+        self.is_settled = True
+        self.wake_at = float("inf") if plan.wake_at is None else plan.wake_at
         for one in plan.expired:
             assert self.queued.pop(one.id).deadline <= self.now
         for one, fastest_s in plan.hopeless:
