@@ -47,6 +47,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
     replicas: dict[str, dict[str, ReplicaBeat]] = {}
     away: tuple[str, ...] = ()
     is_spooling: bool = False
+    number: int = 0  # grows with each; 0: a version that does not count them
     shadows: dict[int, dict[str, ShadowSums]] = {}
     egress: tuple[Sent, ...] = ()
 

@@ -28,7 +28,7 @@ _PUBLISHED_LOOK_S: Final = 0.02
 
 
 class StoreSync:
-    """Mutable: whether the store is away. What it brings and takes is its callers' routes, labels, ledger and trials."""
+    """Mutable: whether the store is away, and the number of heartbeats. What it brings and takes is its callers' routes, labels, ledger and trials."""
 
     def __init__(
         self,
@@ -52,6 +52,7 @@ class StoreSync:
         self._beat = beat
         self._unix_now = unix_now
         self._is_away = False
+        self._beats = 0
 
     async def await_experiments(self, names: Sequence[str], stop: asyncio.Event) -> None:
         """Wait until these are published: undecided, their requests would go to whatever version is the latest.
@@ -100,7 +101,7 @@ class StoreSync:
 
     async def _flush(self, *, is_last: bool) -> bool:
         lives = list(self._routes.by_model.values())
-        beat = b"" if is_last else heartbeat.encode(self._beat(lives))
+        beat = b"" if is_last else heartbeat.encode(self._numbered(self._beat(lives)))
         try:
             await self._count_trials()
             parcel = self._ledger.parcel()
@@ -111,6 +112,10 @@ class StoreSync:
             return False
         self._ledger.confirm(parcel)
         return True
+
+    def _numbered(self, beat: Heartbeat) -> Heartbeat:
+        self._beats += 1
+        return msgspec.structs.replace(beat, number=self._beats)
 
     async def _count_trials(self) -> None:
         """Tell the store of units that are new here; those it knew are counted with what is not learned from."""

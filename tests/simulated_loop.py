@@ -30,8 +30,11 @@ class _JumpingSelector(selectors.BaseSelector):
         self.now_s = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        # While somebody can go on no file need be looked at: all that could come is a wake-up.
+        if timeout == 0:
+            return []
         ready = self._real.select(0)
-        if ready or timeout == 0:
+        if ready:
             return ready
         if timeout is None:
             tasks = sorted(_where(task) for task in asyncio.all_tasks(asyncio.get_running_loop()))
@@ -74,6 +77,9 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._jumping.now_s
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """There are no threads to wait for; asyncio would wait for them in one."""
 
 
 def run_simulated(scenario: Coroutine[Any, Any, T]) -> T:

@@ -14,12 +14,13 @@ import msgspec
 import structlog
 
 from bandits.life import Event
-from router import heartbeat, snapshot
+from router import snapshot
 from router.config import Config
 from router.control import dossier as dossiers
 from router.control.dossier import ArmCost, Dossier
 from router.control.feeds import Feeds
 from router.control.freed import serves_only
+from router.control.hearing import Hearing, beats_of, decoded
 from router.control.learner import Refreshed, refresh
 from router.control.lifecycle import Lifecycle
 from router.control.model_servers import ModelServers
@@ -27,7 +28,7 @@ from router.control.noticed import noticed
 from router.control.seen import Seen
 from router.control.shadows import ShadowBook
 from router.control.shelf import Shelf, told
-from router.heartbeat import ExperimentBeat, Heartbeat
+from router.heartbeat import Heartbeat
 from router.store import CALL_TIMEOUT_S, Fenced, RevisionConflict, Store, StoreError, StoreUnavailable
 from serving.upstream import Servable, Upstream
 
@@ -66,6 +67,8 @@ class Leader:
         self._shelf = Shelf(config, store)
         # Backends that some live worker does not reach.
         self._away: frozenset[str] = frozenset()
+        self._hearing = Hearing()
+        self._unheard: list[str] = []
         # In loop time: from then on the heartbeats are complete.
         self._heard_at = 0.0
         self._back_since = -math.inf  # when the store was last found away: spools are emptied soon after
@@ -139,11 +142,12 @@ class Leader:
         self.servers.watch(self._shelf.arms(lambda life: True))
         if fence is None:
             return
-        heard = _heard(await self._store.heartbeats(self._unix_now(), GATEWAY_SILENT_S))
+        heard = decoded(await self._store.heartbeats(self._unix_now(), GATEWAY_SILENT_S))
         self.shadows.hear(
             {gateway: beat.shadows for gateway, beat in heard.items()},
             [one.document.epoch for one in self._shelf.dossiers.values()],
         )
+        self._unheard = self._hearing.unheard(heard, asyncio.get_running_loop().time())
         beats = list(heard.values())
         self._away = frozenset(name for beat in beats for name in beat.away)
         for name in list(self._shelf.dossiers):
@@ -219,16 +223,14 @@ class Leader:
         changed = await self._store.sums_since(epoch, tally.stamp)
         seen = Seen(
             cells=changed.cells,
-            beats=_of(beats, epoch, len(dossier.spec.arms)),
+            beats=beats_of(beats, epoch, len(dossier.spec.arms)),
             prices_usd_per_hour=self._feeds.prices_usd_per_hour(),
             price_warnings=self._feeds.warnings(),
             calibrated=calibrated,
-            capacities_rps={
-                key: backend.capacity_rps for key, backend in self._config.backends.items() if backend.capacity_rps
-            },
+            capacities_rps={key: one.capacity_rps for key, one in self._config.backends.items() if one.capacity_rps},
             events=events,
             is_complete=asyncio.get_running_loop().time() >= self._heard_at,
-            is_spooling=self._is_back() or any(beat.is_spooling for beat in beats),
+            is_spooling=self._is_spooling(beats),
             alone_on=self._alone_on(dossier),
             shadowing=self.shadows.of(name, epoch, self._unix_now()),
         )
@@ -249,15 +251,18 @@ class Leader:
         # Not before they are in the tally: what it missed would never be read again.
         tally.stamp = changed.stamp
         saved = await self._save(dossier, done, fence)
-        await self._store.publish(name, version, snapshot.encode(done.snapshot), fence)
+        # The number is used up now: without an answer it may be out, and another snapshot under it would be passed over.
         self._shelf.versions[name] = version
+        await self._store.publish(name, version, snapshot.encode(done.snapshot), fence)
         self._shelf.dossiers[name] = saved
         if saved.document.epoch != epoch:
             self._shelf.forget(epoch)
         self._lifecycle.pursue(saved, done.commands)
 
-    def _is_back(self) -> bool:
-        return asyncio.get_running_loop().time() < self._back_since + GATEWAY_HEARD_S
+    def _is_spooling(self, beats: list[Heartbeat]) -> bool:
+        """Whether rewards wait in a spool, as far as can be known: what an unheard gateway has acknowledged nobody knows."""
+        is_back = asyncio.get_running_loop().time() < self._back_since + GATEWAY_HEARD_S
+        return is_back or bool(self._unheard) or any(beat.is_spooling for beat in beats)
 
     def _alone_on(self, dossier: Dossier) -> dict[str, int]:
         """Return the replicas of each backend that serves nothing but this experiment's arms."""
@@ -285,13 +290,3 @@ class Leader:
             await self._store.release(self._owner)
         except StoreError as error:
             log.warning("the lease was not given back; it runs out by itself", reason=str(error))
-
-
-def _heard(raw: Mapping[str, bytes]) -> dict[str, Heartbeat]:
-    return {gateway: heartbeat.decode(one) for gateway, one in raw.items() if one}
-
-
-def _of(beats: list[Heartbeat], epoch: int, arms: int) -> list[ExperimentBeat]:
-    """Return what the gateways say of one experiment; one that speaks of other arms acts by another revision."""
-    found = (beat.experiments.get(epoch) for beat in beats)
-    return [one for one in found if one is not None and len(one.arms) == arms]

@@ -68,5 +68,5 @@ def unreliable_prices(dossier: Dossier, seen: Seen) -> list[str]:
 
 def unreliable(dossier: Dossier, seen: Seen) -> list[str]:
     """Say in words why nothing may be ended on what was seen: prices, or rewards that are not counted yet."""
-    waiting = ["rewards wait in the spool of a gateway"] if seen.is_spooling else []
+    waiting = ["rewards wait, or may wait, in the spool of a gateway"] if seen.is_spooling else []
     return unreliable_prices(dossier, seen) + waiting
