@@ -4,7 +4,6 @@ Prints each case with its figures and whether all laws held, and writes them, wi
 load/results/chaos.json. Exit code 1 when a law is broken.
 """
 
-import asyncio
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from load.chaos.case import Case, Row
 from load.chaos.playing import play
 from load.chaos.table import CASES
+from load.demo.signals import run_whole
 from load.generate.machine import machine
 
 _ROOT = Path(__file__).parents[2]
@@ -54,7 +54,7 @@ def main(
     if not chosen:
         raise typer.BadParameter(f"no case has {only!r} in its name or among its numbers", param_hint="--only")
     with tempfile.TemporaryDirectory(prefix="turpin-chaos-") as folder:
-        rows = asyncio.run(_play_all(chosen, (keep or Path(folder)).resolve(), is_short=short, seed=seed))
+        rows = run_whole(_play_all(chosen, (keep or Path(folder)).resolve(), is_short=short, seed=seed))
     measured = measured_of(rows, seed)
     sys.stdout.write(summary(measured) + "\n")
     if not short and not only:

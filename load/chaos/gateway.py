@@ -1,5 +1,6 @@
 """`turpin serve` as a process that is killed, stopped, ended and started again, on the same ports."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -64,11 +65,20 @@ def configuration(store: str, targets: list[str], window: str = WINDOW, **settin
 
 
 class Gateway:
-    """One `turpin serve`. Mutable: its process."""
+    """One `turpin serve`. Mutable: its process, and after how many seconds it served when it was first started."""
 
-    def __init__(self, folder: Path, name: str, document: Mapping[str, Any], *, workers: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        document: Mapping[str, Any],
+        *,
+        workers: int = 1,
+        ports: tuple[int, int, int] | None = None,
+    ) -> None:
+        """`document` is its `turpin.yaml`, but for `ports` (gRPC, HTTP, admin; None: free ones) and `workers`."""
         self.name, self.folder = name, folder
-        self.grpc_port, self.http_port, self.admin_port = free_ports(3)
+        self.grpc_port, self.http_port, self.admin_port = ports or free_ports(3)
         listen = {
             "grpc": f"127.0.0.1:{self.grpc_port}",
             "http": f"127.0.0.1:{self.http_port}",
@@ -78,6 +88,7 @@ class Gateway:
         self._config.write_text(yaml.safe_dump({**document, "listen": listen, "workers": workers}))
         self._log = folder / f"{name}.log"
         self._child: Child | None = None
+        self.first_ready_s = 0.0
 
     @property
     def grpc(self) -> str:
@@ -105,7 +116,9 @@ class Gateway:
 
     async def ready(self) -> None:
         """Wait until both ports say so, and the experiment runs."""
+        began = asyncio.get_running_loop().time()
         await processes.until(self.child, self.is_ready, _READY_S)
+        self.first_ready_s = self.first_ready_s or asyncio.get_running_loop().time() - began
 
         async def runs() -> bool:
             return (await self.state()).get("phase") == "running"

@@ -18,8 +18,9 @@ IN_FLIGHT_MIN: Final = 50
 _VOLLEY: Final = 160
 _BACK_S: Final = 30.0
 _SETTLE_S: Final = 30.0
-# What a restart may take: case G1.
+# What a restart may take (case G1); on a machine with other work half as long again as the first start, which nobody killed.
 _READY_MAX_S: Final = 3.0
+_READY_MAX_RATIO: Final = 1.5
 # A volley may be answered before the drawn moment; then it is sent again, and no kill is counted.
 _TRIES: Final = 20
 
@@ -146,6 +147,7 @@ async def whole_gateway(setting: Setting, findings: Findings) -> None:
 
             await killing.once(strike, is_back)
         await killing.conclude()
-    if not setting.is_short:
-        seconds = findings.figures["back within s"]
-        findings.hold(float(seconds) <= _READY_MAX_S, f"back after {seconds} s, at most {_READY_MAX_S:g} s")
+        first_s = stage.gateway.first_ready_s
+    findings.figures["first start s"] = round(first_s, 2)
+    seconds, most_s = float(findings.figures["back within s"]), max(_READY_MAX_S, _READY_MAX_RATIO * first_s)
+    findings.hold(seconds <= most_s, f"back after {seconds:g} s, at most {most_s:.1f} s")

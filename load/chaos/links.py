@@ -11,7 +11,7 @@ from load.chaos.load_during import conclude, rewarding
 from load.chaos.proxy import Proxy
 from load.chaos.stage import Plan, Stage, staged
 
-_PAUSE_S: Final = 1.0
+_PAUSE_S: Final = 0.5
 # Case B1: what two replicas promise when one of them fails.
 _ANSWERED_MIN: Final = 0.999
 
@@ -55,7 +55,7 @@ async def store_link(setting: Setting, findings: Findings) -> None:
     plan = Plan(store="redis", proxied=frozenset({"store"}))
     async with staged(setting.folder, plan, setting.rng) as stage:
         async with rewarding(stage):
-            failed = await _suffer(stage, stage.store_proxies[0], setting, setting.size(4, 1))
+            failed = await _suffer(stage, stage.store_proxies[0], setting, setting.size(2, 1))
         findings.figures["faults"] = len(failed)
         await conclude(stage, findings)
         findings.hold(not any(failed.values()), f"predictions failed: {failed}")
@@ -69,7 +69,7 @@ async def backend_link(setting: Setting, findings: Findings) -> None:
         if proxy is None:
             raise ValueError("no proxy before the model server")
         async with rewarding(stage):
-            failed = await _suffer(stage, proxy, setting, setting.size(4, 1))
+            failed = await _suffer(stage, proxy, setting, setting.size(2, 1))
         calls = len(stage.predictions.calls)
         findings.figures |= {
             "faults": len(failed),

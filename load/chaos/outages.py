@@ -13,8 +13,10 @@ from load.chaos.waiting import until
 _PLAN: Final = Plan(store="redis")
 # The bars: what an outage may add to predictions, and how soon all is caught up.
 P99_ADDED_MAX_S: Final = 0.002
-# In the short form, on a machine with other work: what waited for the store would wait for 200 ms.
-_P99_ADDED_SHORT_MAX_S: Final = 0.1
+# Where the slowest hundredth takes longer than this with the store, other work decides it: 10 ms on a machine without.
+QUIET_MAX_S: Final = 0.02
+# Then what can be seen is whether predictions wait for the store: they would, for its time limit of 200 ms.
+_P99_ADDED_BUSY_MAX_S: Final = 0.1
 CAUGHT_UP_MAX_S: Final = 5.0
 _SETTLE_S: Final = 30.0
 _SPOOLED_S: Final = 10.0
@@ -33,7 +35,8 @@ async def _outage(
     away_s: float,
 ) -> None:
     """Take the store away for so long under load, and measure what that costs."""
-    around_s = min(away_s, 10.0)
+    # Enough seconds for a median.
+    around_s = 1.0 if setting.is_short else 8.0
     async with rewarding(stage) as stop:
         setting.tell("with the store")
         # The first seconds are those of a process that has just begun.
@@ -60,16 +63,20 @@ def _judge(
     setting: Setting, findings: Findings, during: Window, around: tuple[Window, Window], caught_up_s: float
 ) -> None:
     """Keep the worst of all outages, and hold the bars."""
-    # Of the two windows with the store, the slower one: a machine with other work is slower now and then.
-    added_s = during.p99_s - max(window.p99_s for window in around)
+    with_it_s = max(window.p99_s for window in around)
+    added_s = during.p99_s - with_it_s
+    # On a machine where the store's presence is no help either, milliseconds can't be seen.
+    is_quiet = with_it_s <= QUIET_MAX_S and not setting.is_short
+    most_s = P99_ADDED_MAX_S if is_quiet else _P99_ADDED_BUSY_MAX_S
     worst = {
-        "p99 added ms": round(1e3 * added_s, 2),
-        "p99 ms": round(1e3 * during.p99_s, 2),
+        "p99 with it ms": round(1e3 * with_it_s, 2),
+        "p99 without ms": round(1e3 * during.p99_s, 2),
+        "added ms": round(1e3 * added_s, 2),
+        "at most ms": round(1e3 * most_s, 2),
         "caught up within s": round(caught_up_s, 2),
     }
     for name, value in worst.items():
         findings.figures[name] = max(float(findings.figures.get(name, value)), value)
-    most_s = _P99_ADDED_SHORT_MAX_S if setting.is_short else P99_ADDED_MAX_S
     findings.hold(added_s <= most_s, f"p99 grew by {1e3 * added_s:.2f} ms, at most {1e3 * most_s:g} ms")
     findings.hold(caught_up_s <= CAUGHT_UP_MAX_S, f"caught up after {caught_up_s:.1f} s, at most {CAUGHT_UP_MAX_S:g} s")
 

@@ -24,11 +24,13 @@ class NoRedis(Exception):
 class RedisProcess:
     """Mutable: the process."""
 
-    def __init__(self, folder: Path, *, settings: tuple[str, ...] = AOF) -> None:
-        """`folder` holds its log of writes and what it says; raises NoRedis."""
-        self.folder = folder
+    def __init__(
+        self, folder: Path, *, settings: tuple[str, ...] = AOF, host: str = "127.0.0.1", prefix: tuple[str, ...] = ()
+    ) -> None:
+        """`folder` holds its log of writes and what it says; `prefix` begins its command; raises NoRedis."""
+        self.folder, self.host = folder, host
         (self.port,) = free_ports(1)
-        self._settings = settings
+        self._settings, self._prefix = settings, prefix
         self._program = shutil.which("redis-server") or ""
         if not self._program:
             raise NoRedis("redis-server is not installed (Debian: apt-get install redis-server)")
@@ -37,7 +39,7 @@ class RedisProcess:
     @property
     def url(self) -> str:
         """The address as a store."""
-        return f"redis://127.0.0.1:{self.port}"
+        return f"redis://{self.host}:{self.port}"
 
     @property
     def child(self) -> Child:
@@ -49,8 +51,19 @@ class RedisProcess:
     async def start(self) -> None:
         """Start it and wait until it answers."""
         await asyncio.to_thread(self.folder.mkdir, parents=True, exist_ok=True)
-        command = [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
-        self._child = await processes.start("the Redis", [*command, *self._settings], self.folder / "redis.log")
+        command = [
+            *self._prefix,
+            self._program,
+            "--port",
+            str(self.port),
+            "--dir",
+            str(self.folder),
+            "--bind",
+            self.host,
+        ]
+        # Without a password it would listen to its own machine alone.
+        command += [*self._settings, "--protected-mode", "no"]
+        self._child = await processes.start("the Redis", command, self.folder / "redis.log")
         await processes.until(self._child, self._answers, _READY_S)
 
     async def _answers(self) -> bool:
@@ -61,7 +74,7 @@ class RedisProcess:
     async def tell(self, *words: str) -> str:
         """Send a command on a connection of its own, and return the first line of the answer."""
         async with asyncio.timeout(_ANSWER_S):
-            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            reader, writer = await asyncio.open_connection(self.host, self.port)
             try:
                 parts = [f"*{len(words)}\r\n", *(f"${len(word.encode())}\r\n{word}\r\n" for word in words)]
                 writer.write("".join(parts).encode())

@@ -76,6 +76,9 @@ class Plan:
     # Predictions/s over all gateways: what two cores bear beside the clients.
     rate: float = 200.0
     proxied: frozenset[str] = frozenset()
+    # Where a Redis listens that is not among our own processes' ports, and what begins its command.
+    redis_host: str = "127.0.0.1"
+    redis_prefix: tuple[str, ...] = ()
     # How long after their decision rewards are taken.
     window: str = WINDOW
 
@@ -155,7 +158,7 @@ async def staged(folder: Path, plan: Plan, rng: random.Random) -> AsyncIterator[
         redis = None
         store_url = f"sqlite://{folder}/store/turpin.db"
         if plan.store == "redis":
-            redis = RedisProcess(folder / "redis")
+            redis = RedisProcess(folder / "redis", host=plan.redis_host, prefix=plan.redis_prefix)
             stack.push_async_callback(redis.end)
             await redis.start()
             store_url = f"{redis.url}?timeout_ms=5000"
@@ -184,8 +187,6 @@ async def staged(folder: Path, plan: Plan, rng: random.Random) -> AsyncIterator[
 
 def _gateway(folder: Path, name: str, url: str, targets: list[str], plan: Plan) -> Gateway:
     """Return a gateway that was not started yet."""
-    shared: dict[str, Any] = {"spool": {"folder": f"{folder}/{name}-spool"}}
-    if url.startswith("redis"):
-        shared["decision_keys"] = list(KEYS)
+    shared: dict[str, Any] = {"spool": {"folder": f"{folder}/{name}-spool"}, "decision_keys": list(KEYS)}
     document = configuration(url, targets, plan.window, **shared)
     return Gateway(folder, name, document, workers=plan.workers)

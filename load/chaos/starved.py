@@ -19,7 +19,7 @@ async def worker_stopped(setting: Setting, findings: Findings) -> None:
     async with staged(setting.folder, Plan(), setting.rng) as stage:
         async with rewarding(stage):
             await asyncio.sleep(1.0)
-            for number in range(times := setting.size(3, 1)):
+            for number in range(times := setting.size(2, 1)):
                 setting.tell(f"stop {number + 1} of {times}")
                 (worker,) = stage.gateway.workers()
                 os.kill(worker, signal.SIGSTOP)
