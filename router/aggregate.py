@@ -67,11 +67,12 @@ class Aggregate(Collector):
                 base[name][labels], rest[name][labels] = total, _sum([*parts, values, tuple(-one for one in total)])
         self._base, self._rest = base, rest
 
-    def families(self) -> Iterator[tuple[Declared, Family]]:
-        """Yield every metric of the table that has a series, added up."""
+    def families(self, names: Iterable[str] = TABLE) -> Iterator[tuple[Declared, Family]]:
+        """Yield every metric of the table that has a series, or these, added up."""
         with self._lock:
             sources = [self._base, self._rest, *self._live.values()]
-        for name, declared in TABLE.items():
+        for name in names:
+            declared = TABLE[name]
             found: dict[tuple[str, ...], list[Values]] = {}
             for families in sources:
                 for labels, values in families.get(name, {}).items():
@@ -79,9 +80,9 @@ class Aggregate(Collector):
             if found:
                 yield declared, {labels: _merge(declared, parts) for labels, parts in found.items()}
 
-    def collect(self) -> Iterator[Metric]:
+    def collect(self, names: Iterable[str] = TABLE) -> Iterator[Metric]:
         """Yield the same as prometheus_client has it."""
-        for declared, family in self.families():
+        for declared, family in self.families(names):
             yield _metric(declared, family)
 
 

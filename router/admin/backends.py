@@ -8,7 +8,7 @@ from aiohttp import web
 
 from router.admin.answers import answer
 from router.admin.application import Handlers
-from router.admin.batching import batching, nothing
+from router.admin.batching import NAMES, batching, nothing
 from router.admin.gate import Caller
 from router.aggregate import Aggregate
 from router.metrics import Metrics, snapshot
@@ -29,5 +29,5 @@ class Backends:
 
     async def _backends(self, request: web.Request, caller: Caller) -> web.Response:
         self._aggregate.update("control", snapshot(self._metrics.registry))
-        found = await asyncio.to_thread(lambda: batching(self._aggregate.collect()))
+        found = await asyncio.to_thread(lambda: batching(self._aggregate.collect(NAMES)))
         return answer({"backends": [one | {"batching": found.get(one["name"], nothing())} for one in self._view()]})

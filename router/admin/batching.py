@@ -12,6 +12,8 @@ _UNDER_WAY: Final = f"{PREFIX}batches_in_flight"
 _SLOTS: Final = f"{PREFIX}batch_slots"
 _LIMIT: Final = f"{PREFIX}batch_limit_rows"
 _ROWS: Final = f"{PREFIX}batch_rows"
+NAMES: Final = (_UNDER_WAY, _SLOTS, _LIMIT, _ROWS)
+"""The metrics that are read: few of all there are."""
 
 
 def batching(families: Iterable[Metric]) -> dict[str, dict[str, Any]]:
