@@ -9,7 +9,7 @@ const TOP = 14;
 const BOTTOM = 24;
 // One label each so many pixels.
 const SPACE_PX = 90;
-// Nearer to the right edge a label would be cut off.
+// Nearer to an edge a label would be cut off.
 const EDGE = 30;
 const MINUTE = 60;
 const HOUR = 3600;
@@ -42,7 +42,7 @@ export function Plot({ x: [from, to], top, xTicks, yTicks = [], words, height = 
       ${yTicks.map(([value, text]) => html`<line class="grid" x1=${left} x2=${width - RIGHT} y1=${toY(value)} y2=${toY(value)} /><text x=${left - 6} y=${toY(value)} text-anchor="end" dominant-baseline="middle">${text}</text>`)}
       ${children(toX, toY, width)}
       <line class="grid" x1=${left} x2=${width - RIGHT} y1=${toY(0)} y2=${toY(0)} />
-      ${xTicks(from, to, Math.max(2, width / SPACE_PX)).map(([value, text]) => toX(value) < width - EDGE && html`<text x=${toX(value)} y=${height - 6} text-anchor="middle">${text}</text>`)}
+      ${xTicks(from, to, Math.max(2, width / SPACE_PX)).map(([value, text]) => toX(value) > EDGE && toX(value) < width - EDGE && html`<text x=${toX(value)} y=${height - 6} text-anchor="middle">${text}</text>`)}
     </svg>`}
   </div>`;
 }
