@@ -29,6 +29,7 @@ class BatcherMachine(RuleBasedStateMachine):
         latency_s=st.sampled_from([None, 0.05, 0.5]),
         is_learned=st.booleans(),
         allowed=st.sampled_from([(), (4,), (2, 8)]),
+        is_prompt=st.booleans(),
     )
     def start(
         self,
@@ -41,7 +42,10 @@ class BatcherMachine(RuleBasedStateMachine):
         latency_s: float | None,
         is_learned: bool,
         allowed: tuple[int, ...],
+        is_prompt: bool,
     ) -> None:
+        """`is_prompt`: it is polled as the shell does, at once after whatever asks for it."""
+        self.is_prompt = is_prompt
         self.allowed = allowed if latency_s is not None else ()
         self.limits = BatchLimits(
             max_rows,
@@ -98,10 +102,22 @@ class BatcherMachine(RuleBasedStateMachine):
         else:
             is_to_poll = self.batcher.add(one, self.now)
             self.queued[one.id] = one
-            if self.is_settled and not is_to_poll:
-                self.check_that_a_poll_does_nothing()
-            self.is_settled &= not is_to_poll
             self.wake_at = min(self.wake_at, one.deadline)
+            if is_to_poll:
+                self.changed()
+            elif self.is_settled:
+                self.check_that_a_poll_does_nothing()
+
+    @rule(riders=st.lists(st.tuples(st.integers(1, 3), st.floats(0.001, 1.0), st.booleans()), min_size=2, max_size=6))
+    def add_several(self, riders: list[tuple[int, float, bool]]) -> None:
+        for rows, patience, mergeable in riders:
+            self.add(rows, 10, "a", V1, patience, mergeable, 1)
+
+    def changed(self) -> None:
+        """Something has happened that is to be polled for."""
+        self.is_settled = False
+        if self.is_prompt:
+            self.poll()
 
     def check_that_a_poll_does_nothing(self) -> None:
         plan = copy.deepcopy(self.batcher).poll(self.now)
@@ -110,15 +126,14 @@ class BatcherMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.next_id > 0)
     @rule(choice=st.integers(0))
     def withdraw(self, choice: int) -> None:
-        self.is_settled = False
         rider_id = choice % self.next_id + 1
         assert self.batcher.withdraw(rider_id) == (rider_id in self.queued)
         self.queued.pop(rider_id, None)
+        self.changed()
 
     @precondition(lambda self: self.sent)
     @rule(choice=st.integers(0), seconds=st.none() | st.floats(0.0, 1.0))
     def done(self, choice: int, seconds: float | None) -> None:
-        self.is_settled = False
         batch = self.sent.pop(sorted(self.sent)[choice % len(self.sent)])
         if seconds is not None:
             ended_ns = 10**10 + int(self.now * 1e9)
@@ -127,17 +142,19 @@ class BatcherMachine(RuleBasedStateMachine):
             self.batcher.answered(batch.servable, batch.replica, rows, began_ns, ended_ns, self.now)
         self.batcher.done(batch.id)
         self.gone.update(one.id for one in batch.riders)
+        self.changed()
 
     @rule(servable=st.sampled_from([V1, V2]), rows=st.integers(1, 15))
     def probe(self, servable: Servable, rows: int) -> None:
-        self.is_settled = False
         self.batcher.probe(servable, rows)
         self.probes[servable] = min(rows, self.limits.max_rows)
+        self.changed()
 
     @rule(seconds=st.floats(0.0, 3.0) | st.floats(0.0, 0.02))
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
-        self.is_settled &= self.now < self.wake_at
+        if self.now >= self.wake_at:
+            self.changed()
 
     @rule()
     def poll(self) -> None:
