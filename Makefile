@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo learn mutants endurance bench-switching bench-costs bench-batching bench-store bench-admin pictures chaos test conformance check lint types imports wheel lock clean
+.PHONY: setup demo learn mutants endurance bench-switching bench-costs bench-batching bench-store bench-scaling bench-admin pictures chaos test conformance check lint types imports wheel lock clean
 
 setup: $(STAMP)
 
@@ -60,6 +60,10 @@ pictures: setup
 # ONLY=R9: cases with this in their name or among their numbers. Cases with a Redis need redis-server.
 chaos: setup
 	$(BIN)/python -P -m load.chaos $(if $(ONLY),--only "$(ONLY)")
+
+# What a worker, a leader, a reward, a cell and a prediction cost, and what follows for a million predictions/s; a minute.
+bench-scaling: setup
+	$(BIN)/python -P -m load.store.units
 
 check: lint types imports
 

@@ -102,15 +102,20 @@ async def bytes_per_reward(folder: Path) -> float:
 
 
 async def _used_bytes(port: int) -> int:
+    return int((await info(port))["used_memory_dataset"])
+
+
+async def info(port: int) -> dict[str, str]:
+    """Return all that a server says of itself."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         async with asyncio.timeout(_START_S):
-            writer.write(b"INFO memory\r\n")
+            writer.write(b"INFO\r\n")
             length = int((await reader.readline())[1:])
             text = (await reader.readexactly(length)).decode()
     finally:
         writer.close()
-    return int(text.split("used_memory_dataset:")[1].split()[0])
+    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
 
 @contextlib.asynccontextmanager

@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from load.store.__main__ import Measured, Row, show
+from load.store.outlook import outlook, rewards_per_s, workers_for, workers_per_redis
 from load.store.pushing import Rate, push, rewards_from
+from load.store.unit_costs import Load, Pushed, Units
 from router.store import Store, open_store
 
 NOW = 1_700_000_000.0
@@ -44,3 +46,22 @@ def test_table_marks_what_misses_its_bar(
 
     assert show(measured) == (missed == 0)
     assert capsys.readouterr().out.count("MISSED") == missed
+
+
+def test_outlook_is_arithmetic_from_the_units() -> None:
+    units = Units(
+        machine={},
+        worker=Load(cpu_us=1000.0, in_bytes=0.0, out_bytes=20_000.0, commands=0.0),
+        leader=Load(0.0, 0.0, 0.0, 0.0),
+        snapshot_bytes=4000,
+        rewards=[Pushed(64, 8, cpu_us=2.0, in_bytes=60.0)],
+        cell_bytes=300.0,
+        reward_bytes=100.0,
+        prediction_cpu_us=210.0,
+    )
+
+    assert (workers_per_redis(units), rewards_per_s(2.0), workers_for(units, 1e6)) == (700.0, 350_000.0, 300.0)
+    assert "  0.30 cores of Redis and 6.0 MB/s of its network for each experiment" in [
+        line.replace("  being there takes ", "  ") for line in outlook(units)
+    ]
+    assert "  750 GB for what is remembered for 7,500 s" in outlook(units)
