@@ -19,7 +19,7 @@ from router.routes import Live, Routes
 from router.snapshot import EVENT_CHARS_MAX
 from router.spool import SPOOL_AGE_S, Spool, Spooled
 from router.spool.counting import settled
-from router.store import Reward, RewardResult, Store, StoreUnavailable
+from router.store import Reward, RewardResult, Store, StoreUnavailable, StoreUnopenable
 from router.trials import trial_of
 
 # Clocks of gateways may differ by this much; a token from further in the future is not one of ours.
@@ -131,7 +131,8 @@ class RewardDesk:
         try:
             rewards = await settled(self._store, entries)
             return list(zip(rewards, await self._store.add_rewards(rewards), strict=True)), ""
-        except StoreUnavailable as error:
+        except (StoreUnavailable, StoreUnopenable) as error:
+            # One that refuses us, since its password was changed, is as good as away.
             away = str(error)
         if self._spool is not None:
             try:
