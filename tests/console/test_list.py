@@ -20,6 +20,17 @@ async def test_token_opens_the_list_of_experiments(browser: Browser, story: Stor
         await expect(card).to_contain_text("against v1 alone")
 
 
+async def test_decision_claims_what_the_report_claims(browser: Browser, story: Story) -> None:
+    report = await story.get("experiments/digits/report?format=json")
+    async with visiting(browser, story.gateway.admin) as visit:
+        await visit.open("#/experiments/digits/decision")
+        await visit.sign_in(TOKENS["viewer"])
+        ended = visit.page.get_by_role("article", name="It has ended")
+
+        await expect(ended).to_contain_text(report["why"]["reason"])
+        await expect(ended.locator(".claim")).to_contain_text(report["why"]["claim"][1:])
+
+
 async def test_wrong_token_is_refused_in_words_and_may_be_tried_again(browser: Browser, story: Story) -> None:
     async with visiting(browser, story.gateway.admin) as visit:
         page = visit.page

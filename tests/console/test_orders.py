@@ -68,11 +68,21 @@ async def test_every_order_is_obeyed_and_its_reason_is_kept(operating: Visit, st
     await expect(row(operating, "v8")).to_contain_text("eligible")
     await obeyed(operating, "Promote v8", "Promote v8", "we know better")
     await expect(page.get_by_text("v8 has won.")).to_be_visible()
+    await page.get_by_role("link", name="Decision").click()
+    await expect(page.get_by_role("article", name="It has ended")).to_contain_text("we know better")
+    # Nothing is claimed of the others: a person has decided.
+    await expect(page.locator(".claim")).to_have_count(0)
+    await page.get_by_role("link", name="Traffic").click()
     await obeyed(operating, "Roll back", "Roll back bystander")
     await expect(page.get_by_text("v7 has won.")).to_be_visible()
+    await obeyed(operating, "Retire v8", "Retire v8")
+    await expect(row(operating, "v8")).to_contain_text("retired")
+    await obeyed(operating, "Archive", "Archive bystander")
+    await expect(badge).to_have_text("archived")
 
-    rows = [one for one in (await story.get("audit"))["audit"] if one["experiment"] == "bystander"][-8:]
+    rows = [one for one in (await story.get("audit"))["audit"] if one["experiment"] == "bystander"][-10:]
     what = ["pause", "resume", "bypass", "resume", "drain v8", "restore v8", "promote v8", "rollback"]
+    what += ["retire v8", "archive"]
     assert [one["what"] for one in rows] == what
     assert {one["who"] for one in rows} == {"the-operator"}
     assert (rows[0]["why"], rows[6]["why"]) == ("the disk is full", "we know better")

@@ -33,7 +33,6 @@ WRITTEN: Final[list[tuple[str, float | str, str | float]]] = [
     ("share", 0.99999, ">99.9 %"),
     ("chance", 1, ">99.9 %"),
     ("chance", 0, "<0.1 %"),
-    ("fine", 0.00114, "0.11 %"),
     ("duration", 0.25, "250 ms"),
     ("duration", 90, "90 s"),
     ("duration", 600, "10 min"),

@@ -37,9 +37,6 @@ export function share(number) {
 // A probability that draws estimated: never quite 0 or 1.
 export const chance = (number) => (number < 0.0005 ? "<0.1 %" : number > 0.9995 ? ">99.9 %" : share(number));
 
-// A share of which the second digit matters.
-export const fine = (number) => `${(100 * number).toFixed(2)} %`;
-
 export function duration(seconds) {
   if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 120) return `${Math.round(seconds)} s`;

@@ -1,11 +1,16 @@
 // When it ends and why: what experimenting on could still find, the evidence against each challenger, and what it waits for.
 import { html } from "../vendor/standalone.module.js";
+import { experiment } from "../api.js";
 import { colourOf } from "../colours.js";
-import { sentence } from "../states.js";
-import { count, digits, duration, fine, Num, seconds, share, usd } from "../units.js";
+import { useAnswer } from "../live.js";
+import { Answered, sentence } from "../states.js";
+import { count, digits, duration, Num, seconds, share, usd } from "../units.js";
 import { Meter } from "./meter.js";
 import { Swatch } from "./shares.js";
 
+const GONE = ["draining", "standby", "retired"];
+// What has ended changes by events alone.
+const REPORT_S = 30;
 const OVER = ["draining", "concluded", "archived"];
 
 export function Decision({ state, spec }) {
@@ -13,7 +18,7 @@ export function Decision({ state, spec }) {
   return html`
     <div class="cards two">
       <article aria-labelledby="remaining"><${Remaining} state=${state} /></article>
-      <article aria-labelledby="end">${isOver ? html`<${Ended} state=${state} spec=${spec} />` : html`<${Ending} state=${state} spec=${spec} />`}</article>
+      <article aria-labelledby="end">${isOver ? html`<${Ended} state=${state} />` : html`<${Ending} state=${state} spec=${spec} />`}</article>
     </div>
     <${Evidence} state=${state} />
   `;
@@ -40,12 +45,18 @@ function Worth({ state }) {
   </dl>`;
 }
 
-function Ended({ state, spec }) {
-  const level = spec ? share(1 - spec.stop.alpha) : "95 %";
+// What is claimed is the report's to say: of an arm that serves by a person's word nothing is.
+function Ended({ state }) {
+  const found = useAnswer(`${experiment(state.name)}/report?format=json`, REPORT_S);
   return html`<h3 id="end">It has ended</h3>
-    <p>${sentence(state.reason)}</p>
-    ${state.winner !== null && state.certified_gap !== null && html`<p class="claim">No live challenger is more than <${Num} of="certified_gap" value=${state.certified_gap} show=${fine} /> better, ${level}. That is all that is claimed of them.</p>`}
-    <p class="quiet">Why it was decided, and what it earned, is in the report.</p>`;
+    <${Answered} found=${found} what="the report">
+      ${({ why }) => html`
+        <p>${sentence(why.reason)}</p>
+        ${why.overruled && html`<p>Since then ${state.winner} serves: ${sentence(why.overruled)}</p>`}
+        ${why.claim && html`<p class="claim">${sentence(why.claim)} That is all that is claimed of them.</p>`}
+      `}
+    <//>
+    <p class="quiet">What it earned is in the report.</p>`;
 }
 
 function Ending({ state, spec }) {
@@ -73,9 +84,13 @@ function Evidence({ state }) {
 }
 
 function Against({ arm, number, bar }) {
+  // Against an arm that left while others went on nothing is taken any more; why it left is in the history.
+  const isOut = GONE.includes(arm.state) && !arm.refuted;
   return html`<div class="against">
     <span><${Swatch} number=${number} />${arm.name}</span>
-    <${Meter} value=${arm.evidence_log} bar=${bar} isReached=${arm.refuted} colour=${colourOf(number)} />
-    <span><${Num} of=${`arms.${arm.name}.evidence_log`} value=${arm.evidence_log} show=${digits} /> <strong>${arm.refuted ? "refuted" : "not refuted"}</strong></span>
+    <${Meter} value=${isOut ? 0 : arm.evidence_log} bar=${bar} isReached=${arm.refuted} colour=${colourOf(number)} />
+    ${isOut
+      ? html`<span>out before the end</span>`
+      : html`<span><${Num} of=${`arms.${arm.name}.evidence_log`} value=${arm.evidence_log} show=${digits} /> <strong>${arm.refuted ? "refuted" : "not refuted"}</strong></span>`}
   </div>`;
 }
