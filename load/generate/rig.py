@@ -38,7 +38,8 @@ class Setting:
     rows: int = 64
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports of loopback that nobody listens on."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
@@ -102,7 +103,7 @@ async def timer_batcher(backend: str) -> AsyncIterator[str]:
 @contextlib.asynccontextmanager
 async def gateway(folder: Path, backend: str, setting: Setting, model: str = MODEL) -> AsyncIterator[Gateway]:
     """Run a gateway in front of a backend, as one process."""
-    front, http, admin = _free_ports(3)
+    front, http, admin = free_ports(3)
     config = {
         "store": "memory:",
         "listen": {"grpc": f"127.0.0.1:{front}", "http": f"127.0.0.1:{http}", "admin": f"127.0.0.1:{admin}"},
@@ -121,8 +122,7 @@ async def gateway(folder: Path, backend: str, setting: Setting, model: str = MOD
     with (folder / "gateway.log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(*turpin("serve", "-c", str(path)), stdout=log, stderr=log)
     try:
-        async with asyncio.timeout(_READY_S):
-            await _until(lambda: _is_serving(f"127.0.0.1:{front}"))
+        await wait_until_serving(f"127.0.0.1:{front}")
         yield Gateway(f"127.0.0.1:{front}", process.pid, f"http://127.0.0.1:{admin}/metrics")
     finally:
         process.send_signal(signal.SIGTERM)
@@ -133,7 +133,7 @@ async def gateway(folder: Path, backend: str, setting: Setting, model: str = MOD
 @contextlib.asynccontextmanager
 async def model_server(folder: Path, model: str, base_path: Path) -> AsyncIterator[tuple[str, str]]:
     """Run the embedded model server with one model; yield its gRPC address and its page of metrics once it is loaded."""
-    port, rest = _free_ports(2)
+    port, rest = free_ports(2)
     monitoring = folder / "monitoring.config"
     monitoring.write_text("prometheus_config { enable: true }\n")
     command = turpin(
@@ -164,6 +164,12 @@ async def counted(page: str, series: str) -> float:
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5.0)) as session, session.get(page) as answer:
         lines = (await answer.text()).splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(series))
+
+
+async def wait_until_serving(address: str) -> None:
+    """Wait until a gateway answers there; TimeoutError."""
+    async with asyncio.timeout(_READY_S):
+        await _until(lambda: _is_serving(address))
 
 
 async def _until(is_so: Callable[[], Awaitable[bool]]) -> None:

@@ -1,0 +1,110 @@
+"""`make bench`: measure, print the table with its ratios, and keep it in load/results/bench.json.
+
+BENCH_ROUNDS, BENCH_SECONDS and BENCH_ONLY (a regular expression over the names of systems) shorten it.
+"""
+
+import json
+import os
+import re
+import statistics
+import sys
+import tempfile
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Final
+
+import uvloop
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from load.bench.measure import LOADS, Row, measure
+from load.bench.systems import SYSTEMS, System
+from load.generate.machine import machine
+
+_RESULTS: Final = Path(__file__).parents[1] / "results" / "bench.json"
+_NUMBERS: Final = tuple(field.name for field in fields(Row) if field.name not in ("system", "load"))
+# What is divided by what, under which load, and the bar.
+_RATIOS: Final = (
+    ("turpin grpc front", "bare grpc.aio batch", "sat", 1.3),
+    ("turpin grpc pass-through", "bare grpc.aio proxy", "sat", 1.15),
+)
+
+
+async def bench(systems: list[System], rounds: int, seconds: float) -> list[Row]:
+    """Measure all systems under all loads, round after round, so that a disturbance meets all of them."""
+    found: list[Row] = []
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("bench", total=rounds * len(systems) * len(LOADS))
+        for _ in range(rounds):
+            for load in LOADS:
+                for system in systems:
+                    progress.update(bar, description=f"{system.name}, {load}")
+                    with tempfile.TemporaryDirectory() as folder:
+                        found.append(await measure(system, load, seconds, Path(folder)))
+                    progress.advance(bar)
+    return found
+
+
+def summary(rows: list[Row]) -> list[dict[str, Any]]:
+    """Return medians over the rounds, and of the processor time the lowest and the highest, too."""
+    places = list(dict.fromkeys((row.system, row.load) for row in rows))
+    found = []
+    for system, load in places:
+        some = [row for row in rows if (row.system, row.load) == (system, load)]
+        medians = {name: round(statistics.median(getattr(row, name) for row in some), 2) for name in _NUMBERS}
+        spread = [round(pick(row.cpu_us for row in some), 1) for pick in (min, max)]
+        found.append({"system": system, "load": load, **medians, "cpu_us_spread": spread})
+    return found
+
+
+def ratios(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return processor time against processor time, with each bar, where both were measured."""
+    cpu_us = {(row["system"], row["load"]): row["cpu_us"] for row in rows}
+    return {
+        f"{system} / {base}, {load}": {"measured": round(cpu_us[system, load] / cpu_us[base, load], 2), "bar": bar}
+        for system, base, load, bar in _RATIOS
+        if (system, load) in cpu_us and (base, load) in cpu_us
+    }
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the table and its ratios."""
+    table = Table("system", "load", "CPU us", "(spread)", "req/s", "p50 ms", "p99 ms", "errors", "MB", box=None)
+    for row in result["rows"]:
+        low, high = row["cpu_us_spread"]
+        numbers = (row["rps"], row["p50_ms"], row["p99_ms"], row["errors"], row["rss_mb"])
+        table.add_row(
+            row["system"], row["load"], f"{row['cpu_us']:.0f}", f"{low:.0f}-{high:.0f}", *map(_short, numbers)
+        )
+    # Into a file as wide as it is.
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    console.print(table)
+    for name, ratio in result["ratios"].items():
+        mark = "met" if ratio["measured"] <= ratio["bar"] else "NOT MET"
+        console.print(f"{name}: {ratio['measured']} (bar {ratio['bar']}) {mark}")
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if number >= 100 or number == int(number) else f"{number:.2f}"
+
+
+def main() -> int:
+    """Measure, show, keep; 1 if a bar is not met."""
+    only = re.compile(os.environ.get("BENCH_ONLY", ""))
+    systems = [system for system in SYSTEMS if only.search(system.name)]
+    if not systems:
+        sys.stderr.write(f"BENCH_ONLY fits none of {', '.join(system.name for system in SYSTEMS)}\n")
+        return 2
+    rounds, seconds = int(os.environ.get("BENCH_ROUNDS", "3")), float(os.environ.get("BENCH_SECONDS", "4"))
+    rows = summary(uvloop.run(bench(systems, rounds, seconds)))
+    described = machine()
+    result = {"machine": described, "commit": described["commit"], "rows": rows, "ratios": ratios(rows)}
+    show(result)
+    if not only.pattern:
+        _RESULTS.write_text(json.dumps(result, indent=2) + "\n")
+    return 0 if all(one["measured"] <= one["bar"] for one in result["ratios"].values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""One run of h2load against a gateway: so many requests, pinned to a core, and how long each took."""
+
+import asyncio
+import re
+import struct
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from serving import wire
+
+_CONNECTIONS: Final = 8
+# 64 in flight over all connections: a closed loop that keeps any of these gateways busy.
+_STREAMS: Final = 8
+# What ends by itself is waited for so much longer than it should take.
+_PATIENCE_S: Final = 60.0
+_DONE: Final = re.compile(r"requests: (\d+) total, \d+ started, (\d+) done, (\d+) succeeded")
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What h2load says: seconds of each answer, in order of size, and how many requests had none."""
+
+    took_s: list[float]
+    seconds: float
+    missing: int
+
+    def quantile_s(self, share: float) -> float:
+        """Return what this share of the answers did not exceed."""
+        return self.took_s[min(len(self.took_s) - 1, int(share * len(self.took_s)))] if self.took_s else float("nan")
+
+
+async def push(
+    folder: Path, address: str, body: bytes, *, requests: int, per_second: float | None, cores: set[int]
+) -> Pushed:
+    """Send so many Predict requests, as fast as 64 in flight allow or at a rate.
+
+    RuntimeError when h2load fails; what a status in a trailer says it does not know, so ask the servers.
+    """
+    (folder / "body").write_bytes(b"\0" + struct.pack(">I", len(body)) + body)
+    log = folder / "answers.tsv"
+    log.unlink(missing_ok=True)
+    pace = [] if per_second is None else [f"--rps={per_second / _CONNECTIONS:g}"]
+    child = await asyncio.create_subprocess_exec(
+        *("taskset", "--cpu-list", ",".join(map(str, sorted(cores)))),
+        *("h2load", f"--clients={_CONNECTIONS}", f"--max-concurrent-streams={_STREAMS}", f"--requests={requests}"),
+        *pace,
+        *(f"--data={folder / 'body'}", f"--log-file={log}"),
+        *("--header=content-type: application/grpc", "--header=te: trailers"),
+        f"http://{address}{wire.PREDICT}",
+        stdout=asyncio.subprocess.PIPE,
+    )
+    expected_s = 0.0 if per_second is None else requests / per_second
+    async with asyncio.timeout(expected_s + _PATIENCE_S):
+        said, _ = await child.communicate()
+    found = _DONE.search(said.decode())
+    if child.returncode or found is None:
+        sys.stderr.write(said.decode())
+        raise RuntimeError(f"h2load ended with {child.returncode}")
+    lines = [line.split("\t") for line in log.read_text().splitlines()]
+    began_us = min(int(line[0]) for line in lines)
+    ended_us = max(int(line[0]) + int(line[2]) for line in lines)
+    took_s = sorted(int(line[2]) * 1e-6 for line in lines if line[1] == "200")
+    return Pushed(took_s, (ended_us - began_us) * 1e-6, requests - int(found[3]))

@@ -1,0 +1,124 @@
+"""What is measured: each a context that runs a gateway before a backend, and says where it listens."""
+
+import asyncio
+import contextlib
+import functools
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from load.bench.envoy import envoy
+from load.demo.processes import turpin
+from load.generate.rig import counted, free_ports, wait_until_serving
+
+MODEL: Final = "half"
+# The experiment's public name: requests for it are decided, those for MODEL only pass through.
+PUBLIC: Final = "bench"
+KEY: Final = ("k1", b"not-a-secret-not-a-secret")
+_END_S: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A gateway that runs. `answered` counts what it answered well, where it says so itself; `decided` with a token."""
+
+    address: str
+    pid: int
+    model: str
+    page: str = ""
+
+    async def answered(self) -> int | None:
+        """Return how many requests it says it has answered well; None where it does not count."""
+        return int(await counted(self.page, 'turpin_requests_total{code="ok",front="grpc"}')) if self.page else None
+
+    async def decided(self) -> int:
+        """Return how many decisions it has counted."""
+        return int(await counted(self.page, "turpin_decisions_total"))
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """One row of the table. `has_tokens`: its answers carry decisions."""
+
+    name: str
+    run: Callable[[Path, str], AbstractAsyncContextManager[Running]]
+    has_tokens: bool = False
+
+
+@contextlib.asynccontextmanager
+async def process(command: list[str], log: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a program whose first line is for us and whose complaints go to a file; end it at the end."""
+    with log.open("ab") as complaints:
+        child = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=complaints)
+    try:
+        yield child
+    finally:
+        child.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(_END_S):
+            await child.communicate()
+
+
+@contextlib.asynccontextmanager
+async def _bare(kind: str, folder: Path, backend: str) -> AsyncIterator[Running]:
+    command = [sys.executable, "-P", "-m", "load.bench.bare", kind, backend]
+    async with process(command, folder / "bare.log") as child:
+        assert child.stdout is not None  # noqa: S101 it was asked for
+        yield Running((await child.stdout.readline()).decode().strip(), child.pid, MODEL)
+
+
+@contextlib.asynccontextmanager
+async def _turpin(model: str, folder: Path, backend: str) -> AsyncIterator[Running]:
+    grpc, http, admin = free_ports(3)
+    arms = [{"name": f"v{n}", "backend": "tfs", "model": MODEL, "version": n} for n in (1, 2)]
+    document: dict[str, Any] = {
+        "store": "memory:",
+        "decision_keys": [f"{KEY[0]}:{KEY[1].decode()}"],
+        "listen": {"grpc": f"127.0.0.1:{grpc}", "http": f"127.0.0.1:{http}", "admin": f"127.0.0.1:{admin}"},
+        # As the bare ones.
+        "backends": {"tfs": {"target": backend, "price_usd_per_hour": 0.5, "max_batch_rows": 32, "max_in_flight": 2}},
+        "experiments": [
+            {
+                "name": "bench",
+                "model": PUBLIC,
+                "control": "v1",
+                "arms": arms,
+                "objective": {"value_usd": 1e-6},
+                # Two arms that stay: a batch is of one of them.
+                "stop": {"min_per_arm": 10**9, "cycle": None},
+            }
+        ],
+    }
+    path = folder / "turpin.yaml"
+    path.write_text(yaml.safe_dump(document))
+    with (folder / "turpin.log").open("ab") as log:
+        child = await asyncio.create_subprocess_exec(*turpin("serve", "-c", str(path)), stdout=log, stderr=log)
+    try:
+        await wait_until_serving(f"127.0.0.1:{grpc}")
+        yield Running(f"127.0.0.1:{grpc}", child.pid, model, f"http://127.0.0.1:{admin}/metrics")
+    finally:
+        child.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(_END_S):
+            await child.wait()
+
+
+@contextlib.asynccontextmanager
+async def _envoy(folder: Path, backend: str) -> AsyncIterator[Running]:
+    (port,) = free_ports(1)
+    async with envoy(folder, port, backend) as pid:
+        yield Running(f"127.0.0.1:{port}", pid, MODEL)
+
+
+SYSTEMS: Final = (
+    System("envoy", _envoy),
+    System("bare grpc.aio batch", functools.partial(_bare, "batch")),
+    System("bare grpc.aio proxy", functools.partial(_bare, "proxy")),
+    System("turpin grpc front", functools.partial(_turpin, PUBLIC), has_tokens=True),
+    System("turpin grpc pass-through", functools.partial(_turpin, MODEL)),
+)

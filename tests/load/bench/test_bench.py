@@ -1,0 +1,100 @@
+"""The table of costs: bare gateways answer right, disagreements are noticed, and ratios are of medians."""
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from load.bench import processes
+from load.bench.__main__ import ratios, summary
+from load.bench.envoy import configuration
+from load.bench.measure import Disagreement, Row, _agree, _ask
+from load.bench.push import Pushed
+from load.bench.systems import MODEL, SYSTEMS, Running, process
+from load.generate.sender import body_of
+from load.generate.stand_in import StandIn
+
+BODY = body_of(MODEL, "x", 1, 256)
+
+
+@contextlib.asynccontextmanager
+async def bare(kind: str, backend: str, folder: Path) -> AsyncIterator[Running]:
+    command = [sys.executable, "-P", "-m", "load.bench.bare", kind, backend]
+    async with process(command, folder / "bare.log") as child:
+        assert child.stdout is not None
+        yield Running((await child.stdout.readline()).decode().strip(), child.pid, MODEL)
+
+
+@pytest.mark.parametrize("kind", ["batch", "proxy"])
+async def test_bare_gateways_answer_each_its_own_row(kind: str, tmp_path: Path) -> None:
+    async with StandIn(0.002, 0.0) as backend, bare(kind, backend.address, tmp_path) as running:
+        async with asyncio.TaskGroup() as asking:
+            for _ in range(16):
+                asking.create_task(_ask(running, BODY, has_token=False))
+        assert processes.cpu_s(running.pid) > 0
+        assert processes.memory_mb(running.pid) > 10
+
+    seen = backend.report()
+    assert seen["rows"] == 16 * 20
+    assert (seen["calls"] == seen["rows"]) == (kind == "proxy")
+
+
+async def test_an_answer_without_a_token_is_noticed(tmp_path: Path) -> None:
+    async with StandIn(0.0, 0.0) as backend, bare("proxy", backend.address, tmp_path) as running:
+        with pytest.raises(Disagreement, match="bad token"):
+            await _ask(running, BODY, has_token=True)
+
+
+async def test_an_error_is_noticed(tmp_path: Path) -> None:
+    async with StandIn(0.0, 0.0, rows_max=0) as backend, bare("proxy", backend.address, tmp_path) as running:
+        with pytest.raises(Disagreement, match="Task size 1 is larger"):
+            await _ask(running, BODY, has_token=False)
+
+
+@pytest.mark.parametrize(
+    ("answered", "decided", "is_right"), [(12, 12, True), (11, 12, False), (12, 13, False), (12, 0, False)]
+)
+def test_what_the_gateway_counted_must_be_what_was_answered(answered: int, decided: int, is_right: bool) -> None:
+    system = next(one for one in SYSTEMS if one.name == "turpin grpc front")
+    pushed = Pushed([0.001] * 12, 1.0, missing=0)
+
+    with contextlib.nullcontext() if is_right else pytest.raises(Disagreement):
+        _agree(system, pushed, (100 + answered, 50 + decided), (100, 50))
+
+
+def row(system: str, cpu_us: float) -> Row:
+    return Row(system, "sat", cpu_us, rps=1.0, p50_ms=2.0, p99_ms=3.0, errors=0, rss_mb=50.0)
+
+
+def test_ratios_are_of_medians_over_the_rounds() -> None:
+    rows = [row("bare grpc.aio batch", cpu) for cpu in (90, 100, 1_000)] + [row("turpin grpc front", 120)] * 3
+
+    found = summary(rows)
+
+    assert found[0]["cpu_us"] == 100
+    assert found[0]["cpu_us_spread"] == [90, 1_000]
+    assert ratios(found) == {"turpin grpc front / bare grpc.aio batch, sat": {"measured": 1.2, "bar": 1.3}}
+    assert json.dumps(found)
+
+
+def test_envoy_is_told_where_the_backend_is() -> None:
+    clusters = configuration(1, "127.0.0.1:8500")["static_resources"]["clusters"]
+
+    assert [one["load_assignment"]["endpoints"][0]["lb_endpoints"][0] for one in clusters] == [
+        {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 8500}}}}
+    ] * 2
+
+
+def test_a_quantile_is_one_of_the_answers() -> None:
+    pushed = Pushed([0.001 * n for n in range(1, 101)], 1.0, 0)
+
+    assert (pushed.quantile_s(0.5), pushed.quantile_s(0.99), pushed.quantile_s(1.0)) == pytest.approx((0.051, 0.1, 0.1))
+
+
+def test_a_process_and_those_below_it_are_found() -> None:
+    assert processes.tree(os.getpid())[0] == os.getpid()
