@@ -28,6 +28,7 @@ _NUMBERS: Final = tuple(field.name for field in fields(Row) if field.name not in
 _RATIOS: Final = (
     ("turpin grpc front", "bare grpc.aio batch", "sat", 1.3),
     ("turpin grpc pass-through", "bare grpc.aio proxy", "sat", 1.15),
+    ("turpin rest", "bare aiohttp json batch", "sat", 1.4),
 )
 
 

@@ -1,19 +1,24 @@
 """One system under one load, once: what h2load and the servers say of it, and whether they agree."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import aiohttp
 import grpc
 import grpc.aio
+import numpy as np
+from numpy.typing import NDArray
 
 from load.bench import processes
-from load.bench.push import Pushed, push
+from load.bench.push import Asked, Pushed, grpc_of, push, rest_of
 from load.bench.systems import KEY, Running, System
 from load.generate.rig import stand_in
 from load.generate.sender import body_of
 from router.decisions import BadToken, Keyring
 from serving import wire
+from serving.arrays import to_numpy
 
 # 1 x 256 float32, as in performance.md.
 _INPUT, _COLUMNS = "x", 256
@@ -52,14 +57,15 @@ async def measure(system: System, load: str, seconds: float, folder: Path) -> Ro
     ):
         processes.pin(running.pid, _GATEWAY)
         processes.pin(seen["pid"], _OTHERS)
-        body = body_of(running.model, _INPUT, 1, _COLUMNS)
-        warm = await push(folder, running.address, body, requests=_WARM_UP, per_second=None, cores=_OTHERS)
-        await _ask(running, body, has_token=system.has_tokens)
+        sent = wire.PredictRequest.FromString(body_of(running.model, _INPUT, 1, _COLUMNS))
+        asked = _asked(running, sent)
+        warm = await push(folder, running.address, asked, requests=_WARM_UP, per_second=None, cores=_OTHERS)
+        await ask(running, sent, has_token=system.has_tokens)
         per_second = LOADS[load]
         requests = int(seconds * (per_second or _WARM_UP / warm.seconds))
         before = await _counts(running)
         cpu_s = processes.cpu_s(running.pid)
-        pushed = await push(folder, running.address, body, requests=requests, per_second=per_second, cores=_OTHERS)
+        pushed = await push(folder, running.address, asked, requests=requests, per_second=per_second, cores=_OTHERS)
         cpu_s = processes.cpu_s(running.pid) - cpu_s
         _agree(system, pushed, await _counts(running), before)
         memory_mb = processes.memory_mb(running.pid)
@@ -74,6 +80,12 @@ async def measure(system: System, load: str, seconds: float, folder: Path) -> Ro
         errors=pushed.missing,
         rss_mb=memory_mb,
     )
+
+
+def _asked(running: Running, sent: wire.Message) -> Asked:
+    if running.front == "grpc":
+        return grpc_of(sent.SerializeToString())
+    return rest_of(running.model, json.dumps({"instances": to_numpy(sent.inputs[_INPUT]).tolist()}).encode())
 
 
 async def _counts(running: Running) -> tuple[int, int]:
@@ -92,23 +104,43 @@ def _agree(system: System, pushed: Pushed, after: tuple[int, int], before: tuple
         raise Disagreement(f"{system.name}: {wanted} answers, but it counted {answered} and {decided} decisions")
 
 
-async def _ask(running: Running, body: bytes, *, has_token: bool) -> None:
+async def ask(running: Running, sent: wire.Message, *, has_token: bool) -> None:
     """Ask a few times as a client would, and raise Disagreement unless status, rows and token are right."""
     keys = Keyring([KEY])
-    sent = wire.PredictRequest.FromString(body)
+    expected = to_numpy(sent.inputs[_INPUT])
+    for _ in range(_ASKED):
+        found, token = await (_ask_grpc if running.front == "grpc" else _ask_rest)(running, sent)
+        if not np.array_equal(found, expected):
+            raise Disagreement(f"{running.address} answers with other rows than were sent")
+        try:
+            rows = keys.verify(token).rows if has_token else 1
+        except BadToken as error:
+            raise Disagreement(f"{running.address} answers with a bad token: {error}") from error
+        if rows != 1:
+            raise Disagreement(f"the token is of {rows} rows, not 1")
+
+
+async def _ask_grpc(running: Running, sent: wire.Message) -> tuple[NDArray[Any], str]:
     async with grpc.aio.insecure_channel(running.address) as channel:
-        for _ in range(_ASKED):
-            call = channel.unary_unary(wire.PREDICT)(body, timeout=_CALL_S)
-            try:
-                answer = wire.PredictResponse.FromString(await call)
-            except grpc.aio.AioRpcError as error:
-                raise Disagreement(f"{running.address} answers {error.code()}: {error.details()}") from error
-            if answer.outputs[_INPUT] != sent.inputs[_INPUT]:
-                raise Disagreement(f"{running.address} answers with other rows than were sent")
-            token = dict(await call.trailing_metadata()).get("turpin-decision", "")
-            try:
-                rows = keys.verify(token).rows if has_token else 0
-            except BadToken as error:
-                raise Disagreement(f"{running.address} answers with a bad token: {error}") from error
-            if has_token and rows != 1:
-                raise Disagreement(f"the token is of {rows} rows, not 1")
+        call = channel.unary_unary(wire.PREDICT)(sent.SerializeToString(), timeout=_CALL_S)
+        try:
+            answer = wire.PredictResponse.FromString(await call)
+        except grpc.aio.AioRpcError as error:
+            raise Disagreement(f"{running.address} answers {error.code()}: {error.details()}") from error
+        token = dict(await call.trailing_metadata()).get("turpin-decision", "")
+    return to_numpy(answer.outputs[_INPUT]), str(token)
+
+
+async def _ask_rest(running: Running, sent: wire.Message) -> tuple[NDArray[Any], str]:
+    asked = _asked(running, sent)
+    timeout = aiohttp.ClientTimeout(total=_CALL_S)
+    headers = {"content-type": "application/json"}
+    async with (
+        aiohttp.ClientSession(timeout=timeout) as session,
+        session.post(f"http://{running.address}{asked.path}", data=asked.data, headers=headers) as answer,
+    ):
+        said = await answer.read()
+        if answer.status != 200:
+            raise Disagreement(f"{running.address} answers {answer.status}: {said[:200]!r}")
+        predictions = np.asarray(json.loads(said)["predictions"], np.float32)
+        return predictions, answer.headers.get("turpin-decision", "")

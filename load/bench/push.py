@@ -10,12 +10,40 @@ from typing import Final
 
 from serving import wire
 
-_CONNECTIONS: Final = 8
-# 64 in flight over all connections: a closed loop that keeps any of these gateways busy.
-_STREAMS: Final = 8
+# 64 in flight over all connections: a closed loop that keeps any of these gateways busy. HTTP/1.1 has one at a time.
+_GRPC_CONNECTIONS, _REST_CONNECTIONS, _IN_FLIGHT = 8, 64, 64
 # What ends by itself is waited for so much longer than it should take.
 _PATIENCE_S: Final = 60.0
 _DONE: Final = re.compile(r"requests: (\d+) total, \d+ started, (\d+) done, (\d+) succeeded")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request as it goes over the wire."""
+
+    path: str
+    data: bytes
+    headers: tuple[str, ...]
+    is_grpc: bool
+
+    def options(self, per_second: float | None) -> list[str]:
+        """Return h2load's options for many of it."""
+        connections = _GRPC_CONNECTIONS if self.is_grpc else _REST_CONNECTIONS
+        options = [f"--clients={connections}", f"--max-concurrent-streams={_IN_FLIGHT // connections}"]
+        options += [f"--header={header}" for header in self.headers]
+        options += [] if self.is_grpc else ["--h1"]
+        return options + ([] if per_second is None else [f"--rps={per_second / connections:g}"])
+
+
+def grpc_of(body: bytes) -> Asked:
+    """Return a Predict call: not compressed, its length, its bytes."""
+    headers = ("content-type: application/grpc", "te: trailers")
+    return Asked(wire.PREDICT, b"\0" + struct.pack(">I", len(body)) + body, headers, is_grpc=True)
+
+
+def rest_of(model: str, body: bytes) -> Asked:
+    """Return a predict request in JSON."""
+    return Asked(f"/v1/models/{model}:predict", body, ("content-type: application/json",), is_grpc=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +60,20 @@ class Pushed:
 
 
 async def push(
-    folder: Path, address: str, body: bytes, *, requests: int, per_second: float | None, cores: set[int]
+    folder: Path, address: str, asked: Asked, *, requests: int, per_second: float | None, cores: set[int]
 ) -> Pushed:
-    """Send so many Predict requests, as fast as 64 in flight allow or at a rate.
+    """Send so many requests, as fast as 64 in flight allow or at a rate.
 
     RuntimeError when h2load fails; what a status in a trailer says it does not know, so ask the servers.
     """
-    (folder / "body").write_bytes(b"\0" + struct.pack(">I", len(body)) + body)
+    (folder / "body").write_bytes(asked.data)
     log = folder / "answers.tsv"
     log.unlink(missing_ok=True)
-    pace = [] if per_second is None else [f"--rps={per_second / _CONNECTIONS:g}"]
     child = await asyncio.create_subprocess_exec(
         *("taskset", "--cpu-list", ",".join(map(str, sorted(cores)))),
-        *("h2load", f"--clients={_CONNECTIONS}", f"--max-concurrent-streams={_STREAMS}", f"--requests={requests}"),
-        *pace,
-        *(f"--data={folder / 'body'}", f"--log-file={log}"),
-        *("--header=content-type: application/grpc", "--header=te: trailers"),
-        f"http://{address}{wire.PREDICT}",
+        *("h2load", f"--requests={requests}", f"--data={folder / 'body'}", f"--log-file={log}"),
+        *asked.options(per_second),
+        f"http://{address}{asked.path}",
         stdout=asyncio.subprocess.PIPE,
     )
     expected_s = 0.0 if per_second is None else requests / per_second

@@ -33,10 +33,12 @@ class Running:
     pid: int
     model: str
     page: str = ""
+    front: str = "grpc"
 
     async def answered(self) -> int | None:
         """Return how many requests it says it has answered well; None where it does not count."""
-        return int(await counted(self.page, 'turpin_requests_total{code="ok",front="grpc"}')) if self.page else None
+        series = f'turpin_requests_total{{code="ok",front="{self.front}"}}'
+        return int(await counted(self.page, series)) if self.page else None
 
     async def decided(self) -> int:
         """Return how many decisions it has counted."""
@@ -67,14 +69,16 @@ async def process(command: list[str], log: Path) -> AsyncIterator[asyncio.subpro
 
 @contextlib.asynccontextmanager
 async def _bare(kind: str, folder: Path, backend: str) -> AsyncIterator[Running]:
-    command = [sys.executable, "-P", "-m", "load.bench.bare", kind, backend]
-    async with process(command, folder / "bare.log") as child:
+    front = "rest" if kind == "rest" else "grpc"
+    module = "load.bench.bare_rest" if kind == "rest" else "load.bench.bare"
+    kinds = [] if kind == "rest" else [kind]
+    async with process([sys.executable, "-P", "-m", module, *kinds, backend], folder / "bare.log") as child:
         assert child.stdout is not None  # noqa: S101 it was asked for
-        yield Running((await child.stdout.readline()).decode().strip(), child.pid, MODEL)
+        yield Running((await child.stdout.readline()).decode().strip(), child.pid, MODEL, front=front)
 
 
 @contextlib.asynccontextmanager
-async def _turpin(model: str, folder: Path, backend: str) -> AsyncIterator[Running]:
+async def _turpin(model: str, front: str, folder: Path, backend: str) -> AsyncIterator[Running]:
     grpc, http, admin = free_ports(3)
     arms = [{"name": f"v{n}", "backend": "tfs", "model": MODEL, "version": n} for n in (1, 2)]
     document: dict[str, Any] = {
@@ -101,7 +105,8 @@ async def _turpin(model: str, folder: Path, backend: str) -> AsyncIterator[Runni
         child = await asyncio.create_subprocess_exec(*turpin("serve", "-c", str(path)), stdout=log, stderr=log)
     try:
         await wait_until_serving(f"127.0.0.1:{grpc}")
-        yield Running(f"127.0.0.1:{grpc}", child.pid, model, f"http://127.0.0.1:{admin}/metrics")
+        address = f"127.0.0.1:{grpc if front == 'grpc' else http}"
+        yield Running(address, child.pid, model, f"http://127.0.0.1:{admin}/metrics", front)
     finally:
         child.send_signal(signal.SIGTERM)
         async with asyncio.timeout(_END_S):
@@ -119,6 +124,8 @@ SYSTEMS: Final = (
     System("envoy", _envoy),
     System("bare grpc.aio batch", functools.partial(_bare, "batch")),
     System("bare grpc.aio proxy", functools.partial(_bare, "proxy")),
-    System("turpin grpc front", functools.partial(_turpin, PUBLIC), has_tokens=True),
-    System("turpin grpc pass-through", functools.partial(_turpin, MODEL)),
+    System("bare aiohttp json batch", functools.partial(_bare, "rest")),
+    System("turpin grpc front", functools.partial(_turpin, PUBLIC, "grpc"), has_tokens=True),
+    System("turpin grpc pass-through", functools.partial(_turpin, MODEL, "grpc")),
+    System("turpin rest", functools.partial(_turpin, PUBLIC, "rest"), has_tokens=True),
 )

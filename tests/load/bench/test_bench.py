@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import os
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,29 +12,30 @@ import pytest
 from load.bench import processes
 from load.bench.__main__ import ratios, summary
 from load.bench.envoy import configuration
-from load.bench.measure import Disagreement, Row, _agree, _ask
+from load.bench.measure import Disagreement, Row, _agree, ask
 from load.bench.push import Pushed
-from load.bench.systems import MODEL, SYSTEMS, Running, process
+from load.bench.systems import MODEL, SYSTEMS, Running
 from load.generate.sender import body_of
 from load.generate.stand_in import StandIn
+from serving import wire
 
-BODY = body_of(MODEL, "x", 1, 256)
+SENT = wire.PredictRequest.FromString(body_of(MODEL, "x", 1, 256))
 
 
 @contextlib.asynccontextmanager
 async def bare(kind: str, backend: str, folder: Path) -> AsyncIterator[Running]:
-    command = [sys.executable, "-P", "-m", "load.bench.bare", kind, backend]
-    async with process(command, folder / "bare.log") as child:
-        assert child.stdout is not None
-        yield Running((await child.stdout.readline()).decode().strip(), child.pid, MODEL)
+    named = {"batch": "bare grpc.aio batch", "proxy": "bare grpc.aio proxy", "rest": "bare aiohttp json batch"}
+    system = next(one for one in SYSTEMS if one.name == named[kind])
+    async with system.run(folder, backend) as running:
+        yield running
 
 
-@pytest.mark.parametrize("kind", ["batch", "proxy"])
+@pytest.mark.parametrize("kind", ["batch", "proxy", "rest"])
 async def test_bare_gateways_answer_each_its_own_row(kind: str, tmp_path: Path) -> None:
     async with StandIn(0.002, 0.0) as backend, bare(kind, backend.address, tmp_path) as running:
         async with asyncio.TaskGroup() as asking:
             for _ in range(16):
-                asking.create_task(_ask(running, BODY, has_token=False))
+                asking.create_task(ask(running, SENT, has_token=False))
         assert processes.cpu_s(running.pid) > 0
         assert processes.memory_mb(running.pid) > 10
 
@@ -47,13 +47,13 @@ async def test_bare_gateways_answer_each_its_own_row(kind: str, tmp_path: Path) 
 async def test_an_answer_without_a_token_is_noticed(tmp_path: Path) -> None:
     async with StandIn(0.0, 0.0) as backend, bare("proxy", backend.address, tmp_path) as running:
         with pytest.raises(Disagreement, match="bad token"):
-            await _ask(running, BODY, has_token=True)
+            await ask(running, SENT, has_token=True)
 
 
 async def test_an_error_is_noticed(tmp_path: Path) -> None:
     async with StandIn(0.0, 0.0, rows_max=0) as backend, bare("proxy", backend.address, tmp_path) as running:
         with pytest.raises(Disagreement, match="Task size 1 is larger"):
-            await _ask(running, BODY, has_token=False)
+            await ask(running, SENT, has_token=False)
 
 
 @pytest.mark.parametrize(
