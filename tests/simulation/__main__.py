@@ -36,6 +36,7 @@ def main() -> int:
         if outcome.broken:
             broken += 1
             sys.stdout.write(f"seed {seed}: {outcome.broken}\n  again: python -m tests.simulation --seed {seed}\n")
+            sys.stdout.flush()
     for name, count in sorted(counts.items()):
         sys.stdout.write(f"{count:10} {name}\n")
     sys.stdout.write(f"{len(seeds)} worlds in {time.monotonic() - began:.0f} s, {broken} broke a law\n")
