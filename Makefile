@@ -61,7 +61,7 @@ bench-admin: setup
 pictures: setup
 	$(BIN)/python -P -m load.dashboards.pictures
 
-# Kills, stops and cuts off real processes under load, and holds the store against the clients' own books; five minutes.
+# Kills, stops and cuts off real processes under load, and holds the store against the clients' own books; six minutes of processor time.
 # ONLY=R9: cases with this in their name or among their numbers. Cases with a Redis need redis-server.
 chaos: setup
 	$(BIN)/python -P -m load.chaos $(if $(ONLY),--only "$(ONLY)")

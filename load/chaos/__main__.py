@@ -1,14 +1,14 @@
 """`make chaos`: real processes are killed, stopped, cut off and restarted, and every acknowledged reward must count once.
 
 Prints each case with its figures and whether all laws held, and writes them, with the machine and the commit, to
-load/results/chaos.json. Exit code 1 when a law is broken.
+load/results/chaos.json; cases that are not played keep their rows. Exit code 1 when a law is broken.
 """
 
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
@@ -19,7 +19,6 @@ from load.chaos.case import Case, Row
 from load.chaos.playing import play
 from load.chaos.table import CASES
 from load.demo.signals import run_whole
-from load.generate.machine import machine
 
 _ROOT = Path(__file__).parents[2]
 
@@ -27,17 +26,25 @@ Short = Annotated[bool, typer.Option("--short", help="Fewer and shorter; without
 Only = Annotated[str, typer.Option("--only", help="Cases whose name or numbers have this in them.")]
 Seed = Annotated[int, typer.Option("--seed", help="Of the moments and the rewards.")]
 Keep = Annotated[Path | None, typer.Option("--keep", help="Folder for logs and books, instead of one that goes.")]
-Results = Annotated[Path, typer.Option("--results", help="Folder for chaos.json, written when all cases were played.")]
+Results = Annotated[
+    Path, typer.Option("--results", help="Folder for chaos.json, whose rows are replaced but for --short.")
+]
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """What is written."""
+    """What is written: a row for each case."""
 
-    machine: dict[str, Any]
-    seed: int
-    took_s: float
-    kills: int
     cases: list[Row]
+
+    @property
+    def kills(self) -> int:
+        """SIGKILLs with rewards in flight."""
+        return sum(int(row.figures.get("kills", 0)) for row in self.cases)
+
+    @property
+    def took_s(self) -> float:
+        """How long all of them took."""
+        return sum(row.took_s for row in self.cases)
 
 
 def main(
@@ -55,20 +62,22 @@ def main(
         raise typer.BadParameter(f"no case has {only!r} in its name or among its numbers", param_hint="--only")
     with tempfile.TemporaryDirectory(prefix="turpin-chaos-") as folder:
         rows = run_whole(_play_all(chosen, (keep or Path(folder)).resolve(), is_short=short, seed=seed))
-    measured = measured_of(rows, seed)
-    sys.stdout.write(summary(measured) + "\n")
-    if not short and not only:
-        results.mkdir(parents=True, exist_ok=True)
-        written = msgspec.json.format(msgspec.json.encode(measured), indent=2)
-        (results / "chaos.json").write_bytes(written + b"\n")
+    sys.stdout.write(summary(Measured(rows)) + "\n")
+    if not short:
+        keep_rows(results / "chaos.json", rows)
     if not all(row.holds for row in rows):
         raise typer.Exit(1)
 
 
-def measured_of(rows: Sequence[Row], seed: int) -> Measured:
-    """Put the rows together."""
-    kills = sum(int(row.figures.get("kills", 0)) for row in rows)
-    return Measured(machine(), seed, round(sum(row.took_s for row in rows), 1), kills, list(rows))
+def keep_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows into the file; those of cases that were not played again stay, of cases that are no more they go."""
+    kept = (
+        {row.name: row for row in msgspec.json.decode(path.read_bytes(), type=Measured).cases} if path.exists() else {}
+    )
+    kept |= {row.name: row for row in rows}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    measured = Measured([kept[case.name] for case in CASES if case.name in kept])
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(measured), indent=2) + b"\n")
 
 
 async def _play_all(cases: Sequence[Case], root: Path, *, is_short: bool, seed: int) -> list[Row]:
@@ -108,7 +117,6 @@ def summary(measured: Measured) -> str:
     held = sum(row.holds and not row.skipped for row in rows)
     skipped = [row.name for row in rows if row.skipped]
     lines = [
-        f"{measured.machine}",
         f"{held} of {len(rows)} cases held, {measured.kills} SIGKILLs with rewards in flight, {measured.took_s:.0f} s",
     ]
     return "\n".join(lines + [f"NOT PLAYED: {name}" for name in skipped])

@@ -4,7 +4,7 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -67,6 +67,8 @@ class Row(msgspec.Struct, frozen=True):
     figures: dict[str, Figure]
     broken: list[str]
     took_s: float
+    # Where it was played, of which commit, and the load at its end, its own included.
+    machine: dict[str, Any]
     skipped: str = ""
 
     @property

@@ -115,15 +115,17 @@ class Garbage:
 
 @dataclass(frozen=True, slots=True)
 class Sometimes:
-    """A fault that a piece meets with this probability."""
+    """A fault that a piece meets with this probability, and what becomes of it otherwise."""
 
     rng: random.Random
     probability: float
     fault: Fault
+    otherwise: Fault = Through()
 
     def steps(self, piece: bytes, passed: int) -> list[Step]:
         """Draw."""
-        return self.fault.steps(piece, passed) if self.rng.random() < self.probability else [Send(piece)]
+        fault = self.fault if self.rng.random() < self.probability else self.otherwise
+        return fault.steps(piece, passed)
 
 
 @dataclass(slots=True)

@@ -18,9 +18,11 @@ IN_FLIGHT_MIN: Final = 50
 _VOLLEY: Final = 160
 _BACK_S: Final = 30.0
 _SETTLE_S: Final = 30.0
-# What a restart may take (case G1); on a machine with other work half as long again as the first start, which nobody killed.
+# What a restart may take (case G1). A start takes 1 s on a machine without other work; where even the first one, before
+# there was any load, takes longer than this, the machine decides it, and a restart under load gets three times as long.
 _READY_MAX_S: Final = 3.0
-_READY_MAX_RATIO: Final = 1.5
+_QUIET_START_S: Final = 1.5
+_READY_MAX_RATIO: Final = 3.0
 # A volley may be answered before the drawn moment; then it is sent again, and no kill is counted.
 _TRIES: Final = 20
 
@@ -32,6 +34,7 @@ class Killing:
         self._stage, self._findings, self._rng, self._volley = stage, findings, rng, volley
         self._in_flight: list[int] = []
         self._back_s: list[float] = []
+        self._struck_at = 0.0
         self._open = self._open_counted = self._lost = self._double = 0
 
     async def once(self, strike: Callable[[], Awaitable[None]], is_back: Callable[[], bool]) -> None:
@@ -43,9 +46,8 @@ class Killing:
         else:
             self._findings.hold(False, f"no volley of {self._volley} was in flight for long enough to kill in it")
             return
-        struck_at = loop.time()
         await until("the end of the outage", is_back, _BACK_S)
-        self._back_s.append(loop.time() - struck_at)
+        self._back_s.append(loop.time() - self._struck_at)
         # What is open may be counted or not; nothing else may differ.
         verdict = await self._check("after the kill")
         self._open += verdict.open
@@ -70,6 +72,7 @@ class Killing:
             if payers.in_flight < IN_FLIGHT_MIN:
                 return False
             self._in_flight.append(payers.in_flight)
+            self._struck_at = asyncio.get_running_loop().time()
             await strike()
         return True
 
@@ -125,7 +128,7 @@ async def sqlite_worker(setting: Setting, findings: Findings) -> None:
 
 async def sqlite_workers(setting: Setting, findings: Findings) -> None:
     """Kill one of three workers that share an SQLite file."""
-    await _kill_workers(setting, findings, Plan(workers=3), setting.size(10, 2))
+    await _kill_workers(setting, findings, Plan(workers=3), setting.size(15, 2))
 
 
 async def redis_worker(setting: Setting, findings: Findings) -> None:
@@ -149,5 +152,6 @@ async def whole_gateway(setting: Setting, findings: Findings) -> None:
         await killing.conclude()
         first_s = stage.gateway.first_ready_s
     findings.figures["first start s"] = round(first_s, 2)
-    seconds, most_s = float(findings.figures["back within s"]), max(_READY_MAX_S, _READY_MAX_RATIO * first_s)
+    seconds = float(findings.figures["back within s"])
+    most_s = _READY_MAX_S if first_s <= _QUIET_START_S else _READY_MAX_RATIO * first_s
     findings.hold(seconds <= most_s, f"back after {seconds:g} s, at most {most_s:.1f} s")

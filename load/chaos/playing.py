@@ -10,6 +10,7 @@ import structlog
 
 from load.chaos.case import Case, Findings, Row, Setting, Skipped
 from load.chaos.redis_process import NoRedis
+from load.generate.machine import machine
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +34,7 @@ async def play(case: Case, root: Path, *, is_short: bool, seed: int, tell: Calla
         for leaf in leaves(error):
             findings.hold(False, f"{type(leaf).__name__}: {leaf}")
     took_s = round(time.monotonic() - began, 1)
-    return Row(case.name, case.numbers, case.wanted, findings.figures, findings.broken, took_s, skipped)
+    return Row(case.name, case.numbers, case.wanted, findings.figures, findings.broken, took_s, machine(), skipped)
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:

@@ -15,7 +15,7 @@ CASES: Final[tuple[Case, ...]] = (
     Case(
         "a whole gateway is killed",
         "G1",
-        f"{_KILLS}; ready again ≤ 3 s (or half as long again as its first start)",
+        f"{_KILLS}; ready again ≤ 3 s (on a busy machine 3 times its first start)",
         kills.whole_gateway,
     ),
     Case(
@@ -89,7 +89,7 @@ CASES: Final[tuple[Case, ...]] = (
     Case(
         "a worker does not run for 2 s",
         "G5",
-        f"no healthy backend ejected, no arm out, p99 ≤ 1 s two seconds later; {_EXACT}",
+        f"no healthy backend ejected, no arm out, nobody late any more 5 s later; {_EXACT}",
         starved.worker_stopped,
     ),
     Case(

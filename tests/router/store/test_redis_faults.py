@@ -10,9 +10,9 @@ from typing import Final
 import pytest
 import uvloop
 
+from load.chaos.faults import Cut, Delay, Garbage, Sometimes
 from load.chaos.proxy import proxy_to
 from router.store import RewardResult, Store, StoreUnavailable, open_store
-from tests.chaos_proxy import chaos_proxy
 from tests.redis_server import PATIENCE_S, RedisServer, redis_server
 from tests.router.store.samples import CELL, NOW, nonce, reward
 from tests.system.gateway import until
@@ -114,9 +114,9 @@ async def test_full_server_refuses_rewards_and_still_answers_reads(tmp_path: Pat
 
 
 async def test_slow_answers_never_count_twice(redis: RedisServer) -> None:
-    async with chaos_proxy(redis.port, seed=5) as proxy:
+    async with proxy_to(redis.port) as proxy:
         store = await opened(f"redis://127.0.0.1:{proxy.port}?timeout_ms=200")
-        proxy.delays_s = (0.0, 0.24)
+        proxy.to_client = Delay(random.Random(5), 0.0, 0.24)
 
         async def send(numbers: range) -> None:
             await sooner_or_later(store, lambda: store.add_rewards([reward(number) for number in numbers]))
@@ -124,7 +124,7 @@ async def test_slow_answers_never_count_twice(redis: RedisServer) -> None:
         async with asyncio.TaskGroup() as tasks:
             for start in range(0, 10_000, 500):
                 tasks.create_task(send(range(start, start + 500)))
-        proxy.delays_s = (0.0, 0.0)
+        proxy.heal()
         total = await sooner_or_later(store, lambda: counted(store))
         await store.close()
 
@@ -132,15 +132,15 @@ async def test_slow_answers_never_count_twice(redis: RedisServer) -> None:
 
 
 async def test_flush_whose_answer_was_lost_counts_once_when_it_is_sent_again(redis: RedisServer) -> None:
-    async with chaos_proxy(redis.port, seed=6) as proxy:
+    async with proxy_to(redis.port) as proxy:
         store = await opened(f"redis://127.0.0.1:{proxy.port}?timeout_ms=5000")
-        proxy.cut = 0.3
+        proxy.to_client = Sometimes(random.Random(6), 0.3, Cut())
         for sequence in range(1, 21):
             await sooner_or_later(
                 store,
                 lambda: store.flush("g", sequence, {CELL: {"rewards": 1}}, b"", NOW),  # noqa: B023 - awaited at once
             )
-        proxy.cut = 0.0
+        proxy.heal()
         total = await sooner_or_later(store, lambda: counted(store))
         await store.close()
 
@@ -172,12 +172,12 @@ def test_connection_that_is_reset_while_idle_is_replaced(
 async def test_answers_are_never_mixed_up(redis: RedisServer) -> None:
     """Callers that go away, connections cut in mid-answer, and garbage: each answer is still its own."""
     rng = random.Random(3)
-    async with chaos_proxy(redis.port, seed=3) as proxy:
+    async with proxy_to(redis.port) as proxy:
         store = await opened(f"redis://127.0.0.1:{proxy.port}?timeout_ms=5000")
         for number in range(50):
             fence = await store.lease("a", NOW, 60.0)
             await store.append_history(f"h{number}", b"%d" % number, fence or 0)
-        proxy.cut = proxy.garbage = 0.01
+        proxy.to_client = Sometimes(rng, 0.01, Cut(), Sometimes(rng, 0.01, Garbage()))
         mixed, right = 0, 0
 
         async def ask(turns: int) -> None:
