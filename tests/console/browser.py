@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.chromium import chromium
@@ -48,6 +49,11 @@ class Visit:
         await self.page.get_by_label("Token of the admin API").fill(token)
         await self.page.get_by_role("button", name="Sign in").click()
         await self.page.get_by_role("button", name="Sign out").wait_for()
+
+    async def violations(self) -> list[tuple[str, str, list[str]]]:
+        """Return what axe finds wrong with what is seen, for those who see or use it differently: rule, help, elements."""
+        found = (await Axe().run(self.page)).response["violations"]
+        return [(one["id"], one["help"], [node["html"] for node in one["nodes"]]) for one in found]
 
     @property
     def strangers(self) -> list[str]:

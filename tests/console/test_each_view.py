@@ -6,7 +6,6 @@ import time
 from typing import Any, Final
 
 import pytest
-from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
 
 from tests.console.browser import DESKTOP, PHONE, Visit, visiting
@@ -47,9 +46,8 @@ async def test_views_are_accessible_and_fit(
         await visit.sign_in(TOKENS["operator"])
         for address in VIEWS:
             await see(visit, address)
-            found = (await Axe().run(visit.page)).response["violations"]
-            if found:
-                wrong[address] = [(one["id"], one["help"], [node["html"] for node in one["nodes"]]) for one in found]
+            if found := await visit.violations():
+                wrong[address] = found
             width = await visit.page.evaluate("document.documentElement.scrollWidth")
             if width > size[0]:
                 wrong[f"{address} is wide"] = width

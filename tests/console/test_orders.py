@@ -99,6 +99,8 @@ async def test_what_it_would_do_is_shown_and_leaving_does_nothing(browser: Brows
 
         dialog = await asked(visit, "Promote v1", "Promote v1")
         await expect(dialog.get_by_role("row", name="v1")).to_contain_text("warming")
+        await expect(dialog).to_contain_text("Traffic for v1 begins once it is loaded and measured.")
+        assert await visit.violations() == []
         await visit.page.keyboard.press("Escape")
 
         await expect(dialog).to_have_count(0)

@@ -50,6 +50,7 @@ async def test_without_experiments_it_says_how_to_begin(visit: Visit) -> None:
     await opened(visit, "#/")
 
     await expect(visit.page.get_by_text("No experiment yet.")).to_be_visible()
+    assert await visit.violations() == []
 
 
 async def test_what_is_on_its_way_is_said_to_be(visit: Visit) -> None:
@@ -71,6 +72,7 @@ async def test_store_that_is_away_is_said_in_the_gateways_words(visit: Visit) ->
         "The store can't be used now: send this again while asking for the experiments."
     )
     await expect(alert).to_contain_text("No answer within 2 s.")
+    assert await visit.violations() == []
 
 
 async def test_last_numbers_stay_while_the_store_is_away(visit: Visit) -> None:
