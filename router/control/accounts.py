@@ -123,14 +123,16 @@ class Accounts:
 
     async def _read_arms(self) -> None:
         """Know which versions are arms."""
-        self._arms = {}
+        # Put in place when all of them are read: meanwhile the bills are looked at.
+        arms: dict[tuple[str, Loaded], tuple[str, str]] = {}
         for name, (_, raw) in (await self._store.snapshots()).items():
             try:
                 published = snapshot.decode(raw)
             except msgspec.MsgspecError:
                 continue
             for arm in published.arms:
-                self._arms[arm.backend, (arm.model, str(arm.version))] = (name, arm.name)
+                arms[arm.backend, (arm.model, str(arm.version))] = (name, arm.name)
+        self._arms = arms
 
     def _look(self) -> None:
         """See what each replica has loaded; of one that gives no answer, what was known stays."""
