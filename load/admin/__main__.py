@@ -54,7 +54,11 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """What is written. `all_p99_ms` is over all paths but the scrape; `failed` were not answered with 200."""
+    """What is written. `all_p99_ms` is over all paths but the scrape; `failed` were not answered with 200.
+
+    `loop_ran`, `loop_waited`: of the time the share that the control process's loop ran, and that it could have run and
+    waited for a processor. Where it waited much, the machine is what was measured.
+    """
 
     machine: dict[str, Any]
     arms: int
@@ -63,6 +67,8 @@ class Measured(msgspec.Struct, frozen=True):
     all_p99_ms: float
     scrape_p99_ms: float
     failed: int
+    loop_ran: float
+    loop_waited: float
     rows: list[Row]
 
     @property
@@ -85,8 +91,10 @@ async def _measure(folder: Path, arms: int, seconds: float) -> Measured:
     noted = machine()
     async with running(folder, arms) as stage, aiohttp.ClientSession(stage.admin) as session:
         before, began = await _answered(session), time.perf_counter()
+        ran_s, waited_s = stage.ran_and_waited_s()
         times = await _asked(stage, session, seconds)
         answered, took_s = await _answered(session) - before, time.perf_counter() - began
+        ran_s, waited_s = (now - then for now, then in zip(stage.ran_and_waited_s(), (ran_s, waited_s), strict=True))
     return Measured(
         machine=noted,
         arms=arms,
@@ -95,6 +103,8 @@ async def _measure(folder: Path, arms: int, seconds: float) -> Measured:
         all_p99_ms=_ms(at(0.99, [one for path in _PATHS for one in times.by_path[path]])),
         scrape_p99_ms=_ms(at(0.99, times.by_path[_SCRAPE])),
         failed=times.failed,
+        loop_ran=round(ran_s / took_s, 3),
+        loop_waited=round(waited_s / took_s, 3),
         rows=[_row(path, times.by_path[path]) for path in (*_PATHS, _SCRAPE, _IDLE)],
     )
 
@@ -136,6 +146,10 @@ def _show(measured: Measured) -> None:
     sys.stdout.write(f"{head}\n{'path':<40}{'answers':>9}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}\n")
     for row in measured.rows:
         sys.stdout.write(f"{row.path:<40}{row.answers:>9}{row.p50_ms:>9.1f}{row.p99_ms:>9.1f}{row.max_ms:>9.1f}\n")
+    sys.stdout.write(
+        f"the loop of the control process ran {measured.loop_ran:.0%} of the time, and waited {measured.loop_waited:.0%} "
+        "for a processor\n"
+    )
     words = "kept" if measured.is_kept else "MISSED"
     sys.stdout.write(
         f"p99 of all routes {measured.all_p99_ms:.1f} ms, of a scrape {measured.scrape_p99_ms:.1f} ms, "

@@ -24,10 +24,16 @@ _READY_S: Final = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where the gateway listens."""
+    """Where the gateway listens, and its control process, whose loop answers the admin port."""
 
     grpc: str
     admin: str
+    pid: int
+
+    def ran_and_waited_s(self) -> tuple[float, float]:
+        """Return how long the loop's thread has run, and how long it could have and had to wait for a processor."""
+        ran_ns, waited_ns, _ = Path(f"/proc/{self.pid}/task/{self.pid}/schedstat").read_text().split()
+        return int(ran_ns) * 1e-9, int(waited_ns) * 1e-9
 
 
 @contextlib.asynccontextmanager
@@ -39,7 +45,7 @@ async def running(folder: Path, arms: int) -> AsyncIterator[Stage]:
         path.write_text(yaml.safe_dump(_configuration(folder, backend, arms, (grpc, http, admin))))
         with (folder / "gateway.log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(*turpin("serve", "-c", str(path)), stdout=log, stderr=log)
-        stage = Stage(f"127.0.0.1:{grpc}", f"http://127.0.0.1:{admin}")
+        stage = Stage(f"127.0.0.1:{grpc}", f"http://127.0.0.1:{admin}", process.pid)
         try:
             await _until_all_take_part(stage, arms)
             yield stage

@@ -58,4 +58,4 @@ async def test_slow_answers_do_not_hold_up_later_calls_and_bad_ones_are_counted(
 def test_bars_are_those_of_the_issue(all_ms: float, scrape_ms: float, failed: int, is_kept: bool) -> None:
     rows = [Row("/x", 1, 1.0, 1.0, 1.0)]
 
-    assert Measured({}, 50, 1_000.0, "", all_ms, scrape_ms, failed, rows).is_kept == is_kept
+    assert Measured({}, 50, 1_000.0, "", all_ms, scrape_ms, failed, 0.1, 0.0, rows).is_kept == is_kept
