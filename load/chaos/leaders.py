@@ -67,12 +67,12 @@ async def leader_stopped(setting: Setting, findings: Findings) -> None:
         calls = published(lines)
         by_fence = writers(calls, ports)
         fences = [event["fence"] for gateway in stage.gateways for event in gateway.events("leading")]
-        refused = [call for call in calls if not call.is_written]
+        refused = [call for call in calls if not call.is_let_through]
         findings.figures |= {
             "times": times,
-            "snapshots written": len(calls) - len(refused),
+            "snapshots let through": len(calls) - len(refused),
             "writers in one epoch at most": max((len(names) for names in by_fence.values()), default=0),
-            "late writes refused": len(refused),
+            "late writes refused by the fence": len(refused),
             "nobody led for s": round(nobody_led_s, 2),
         }
         await conclude(stage, findings)
@@ -89,4 +89,4 @@ def _judge(findings: Findings, by_fence: dict[int, set[str]], refused: int, time
     findings.hold(not shared, f"more than one wrote in an epoch: {shared}")
     findings.hold("nobody known" not in set().union(*by_fence.values()), f"somebody unknown wrote: {by_fence}")
     findings.hold(len(by_fence) >= times + 1, f"{times} times another took over, and wrote in {sorted(by_fence)} alone")
-    findings.hold(refused >= times, f"{refused} late writes reached the Redis, {times} were sent")
+    findings.hold(refused >= times, f"{refused} late writes were refused by the fence, {times} were sent")

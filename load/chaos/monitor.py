@@ -21,11 +21,15 @@ _FENCE_AT: Final = 7
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A call to publish a snapshot: from which port, under which fence, and whether the script wrote it."""
+    """A call to publish a snapshot: from which port, under which fence, and whether the fence let it through.
+
+    Behind the fence the script looks at the version that is there. That would refuse most late writes by itself, and hide
+    a fence that lets all through.
+    """
 
     port: int
     fence: int
-    is_written: bool
+    is_let_through: bool
 
 
 def published(lines: Iterable[str]) -> list[Published]:
@@ -37,7 +41,7 @@ def published(lines: Iterable[str]) -> list[Published]:
         if head is None:
             continue
         if head[1] == "lua":
-            if is_inside and f'"HSET" "{SNAPSHOTS_KEY}"' in line:
+            if is_inside and f'"HGET" "{SNAPSHOTS_KEY}"' in line:
                 last = found[-1]
                 found[-1] = Published(last.port, last.fence, True)
             continue
@@ -49,10 +53,10 @@ def published(lines: Iterable[str]) -> list[Published]:
 
 
 def writers(calls: Iterable[Published], ports: dict[str, set[int]]) -> dict[int, set[str]]:
-    """Say who wrote under each fence; `ports`: from which ports each gateway's connections come."""
+    """Say who was let through under each fence; `ports`: from which ports each gateway's connections come."""
     found: dict[int, set[str]] = defaultdict(set)
     for call in calls:
-        if call.is_written:
+        if call.is_let_through:
             found[call.fence].add(next((name for name, own in ports.items() if call.port in own), "nobody known"))
     return dict(found)
 
