@@ -4,11 +4,8 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
-from playwright.async_api import Browser
+from playwright.async_api import Page
 from scipy.special import expit, logit
-
-from tests.console.browser import visiting
-from tests.console.story import Story
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -25,10 +22,8 @@ CURVE: Final = """async ([arm, type, worth]) => {
 }"""
 
 
-async def curve(browser: Browser, story: Story, arm: dict[str, Any], kind: str) -> Any:
-    async with visiting(browser, story.gateway.admin) as visit:
-        await visit.open()
-        return await visit.page.evaluate(CURVE, [arm, kind, WORTH])
+async def curve(modules: Page, arm: dict[str, Any], kind: str) -> Any:
+    return await modules.evaluate(CURVE, [arm, kind, WORTH])
 
 
 def arm_of(low: float, high: float, value: float | None = None) -> dict[str, Any]:
@@ -38,11 +33,9 @@ def arm_of(low: float, high: float, value: float | None = None) -> dict[str, Any
 
 
 @pytest.mark.parametrize(("eta", "spread"), [(3.0, 0.4), (-4.0, 1.2), (0.0, 0.05)])
-async def test_binary_rewards_have_the_learners_own_posterior(
-    browser: Browser, story: Story, eta: float, spread: float
-) -> None:
+async def test_binary_rewards_have_the_learners_own_posterior(modules: Page, eta: float, spread: float) -> None:
     arm = arm_of(expit(eta - Z95 * spread), expit(eta + Z95 * spread))
-    values, heights = map(np.array, await curve(browser, story, arm, "binary"))
+    values, heights = map(np.array, await curve(modules, arm, "binary"))
 
     rates = (values + COST) / WORTH
     # Normal on the logit scale, in units of value.
@@ -55,15 +48,15 @@ async def test_binary_rewards_have_the_learners_own_posterior(
     assert np.trapezoid(heights[inside], values[inside]) == pytest.approx(0.95, abs=5e-3)
 
 
-async def test_other_rewards_are_normal_on_their_own_scale(browser: Browser, story: Story) -> None:
+async def test_other_rewards_are_normal_on_their_own_scale(modules: Page) -> None:
     arm = arm_of(2.0, 4.0)
-    values, heights = map(np.array, await curve(browser, story, arm, "continuous"))
+    values, heights = map(np.array, await curve(modules, arm, "continuous"))
 
     assert values[heights.argmax()] == pytest.approx(WORTH * 3.0 - COST, rel=1e-3)
     assert np.trapezoid(heights, values) == pytest.approx(1.0, abs=1e-3)
 
 
-async def test_nothing_is_drawn_of_what_is_not_known(browser: Browser, story: Story) -> None:
+async def test_nothing_is_drawn_of_what_is_not_known(modules: Page) -> None:
     unknown = {"value_usd": None, "value_usd_low": None, "value_usd_high": None, "prediction_cost_usd": None}
 
-    assert await curve(browser, story, unknown, "binary") is None
+    assert await curve(modules, unknown, "binary") is None

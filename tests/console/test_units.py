@@ -1,13 +1,11 @@
 """Numbers, durations and ticks as the page writes them: by its own modules, in Chromium."""
 
-from typing import Any, Final
+from typing import Final
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser, Page
+from playwright.async_api import Page
 
-from tests.console.browser import Visit, visiting
-from tests.console.story import Story
+from tests.console.browser import Visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -45,24 +43,16 @@ WRITTEN: Final[list[tuple[str, float | str, str | float]]] = [
 ]
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def page(browser: Browser, story: Story) -> Any:
-    """The page, for its modules."""
-    async with visiting(browser, story.gateway.admin) as visit:
-        await visit.open()
-        yield visit.page
-
-
-async def test_numbers_are_written_as_people_read_them(page: Page) -> None:
+async def test_numbers_are_written_as_people_read_them(modules: Page) -> None:
     script = """async (rows) => {
       const units = await import('/console/units.js');
       return rows.map(([name, value]) => units[name](value));
     }"""
 
-    assert await page.evaluate(script, [list(row[:2]) for row in WRITTEN]) == [row[2] for row in WRITTEN]
+    assert await modules.evaluate(script, [list(row[:2]) for row in WRITTEN]) == [row[2] for row in WRITTEN]
 
 
-async def test_ticks_are_round_and_within(page: Page) -> None:
+async def test_ticks_are_round_and_within(modules: Page) -> None:
     script = """async (rows) => {
       const { numberTicks, timeTicks } = await import('/console/plot.js');
       return rows.map(([from, to, isTime]) => isTime ? timeTicks(from, to, 8) : numberTicks(from, to, 8, String));
@@ -70,25 +60,25 @@ async def test_ticks_are_round_and_within(page: Page) -> None:
     midnight = 1_700_006_400
     spans = [(midnight + 3, midnight + 15, True), (midnight, midnight + 14 * DAY, True), (0.834, 0.957, False)]
 
-    seconds, days, money = await page.evaluate(script, [list(span) for span in spans])
+    seconds, days, money = await modules.evaluate(script, [list(span) for span in spans])
 
     assert [text for _, text in seconds][:2] == ["00:00:04", "00:00:06"]
     assert [text for _, text in days] == ["11-15", "11-17", "11-19", "11-21", "11-23", "11-25", "11-27", "11-29"]
     assert [round(value, 6) for value, _ in money] == [0.84, 0.86, 0.88, 0.9, 0.92, 0.94]
 
 
-async def test_bands_are_shares_and_leave_out_blocks_without_requests(page: Page) -> None:
+async def test_bands_are_shares_and_leave_out_blocks_without_requests(modules: Page) -> None:
     script = """async () => {
       const { stacked } = await import('/console/views/shares_chart.js');
       const blocks = [{ at: 0, decisions: { a: 1, b: 3 } }, { at: 10, decisions: { a: 0, b: 0 } }, { at: 20, decisions: { b: 5 } }];
       return stacked(['a', 'b'], blocks, 10, [1, 0], 50);
     }"""
 
-    assert await page.evaluate(script) == {"times": [0, 20, 30, 50], "sums": [[0.25, 0, 1, 1], [1, 1, 1, 1]]}
+    assert await modules.evaluate(script) == {"times": [0, 20, 30, 50], "sums": [[0.25, 0, 1, 1], [1, 1, 1, 1]]}
 
 
-async def test_request_to_another_port_would_be_noticed(page: Page) -> None:
-    visit = Visit(page, "http://127.0.0.1:8502")
+async def test_request_to_another_port_would_be_noticed(modules: Page) -> None:
+    visit = Visit(modules, "http://127.0.0.1:8502")
     visit.requests += ["http://127.0.0.1:8502/admin/v1/events", "http://127.0.0.1:8501/v1/models/digits:predict"]
 
     assert visit.strangers == ["http://127.0.0.1:8501/v1/models/digits:predict"]
