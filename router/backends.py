@@ -57,15 +57,22 @@ def batch_limits(config: Config, backend: str) -> BatchLimits:
     ]
     wished = [batching for _, batching in wishes] or [_BATCHING_DEFAULT]
     rows = max(batching.max_rows for batching in wished)
-    is_learned = settings.max_in_flight == "auto"
-    in_flight = _MAX_IN_FLIGHT_AUTO if settings.max_in_flight == "auto" else settings.max_in_flight
     return BatchLimits(
         max_rows=min(rows, settings.max_batch_rows or rows),
-        # What a replica bears is shared by all workers; each needs one call to answer at all.
-        max_in_flight=max(1, in_flight // config.workers),
+        max_in_flight=slots_max(config, backend, config.workers),
         latency_s=min(batching.latency_ms for batching in wished) / 1000,
-        is_in_flight_learned=is_learned,
+        is_in_flight_learned=settings.max_in_flight == "auto",
         allowed_rows={model: tuple(sorted(set(one.allowed_rows))) for model, one in wishes if one.allowed_rows},
         queue_rows=config.limits.queue_rows,
         queue_bytes=config.limits.queue_bytes,
     )
+
+
+def slots_max(config: Config, backend: str, workers: int) -> int:
+    """Return how many calls one of so many workers may have on a replica, all gateways' together and at least our own.
+
+    What a replica bears is shared by all of them; each needs one call to answer at all.
+    """
+    wished = config.backends[backend].max_in_flight
+    in_flight = _MAX_IN_FLIGHT_AUTO if wished == "auto" else wished
+    return max(1, in_flight // max(config.workers, workers))

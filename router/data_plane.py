@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from router.backends import dispatchers, pools
+from router.backends import dispatchers, pools, slots_max
 from router.call_counts import CallCounts
 from router.config import Config
 from router.config.fields import split_address
@@ -212,8 +212,10 @@ class DataPlane:
             await asyncio.sleep(SYNC_S)
             self._metrics.store_up.set(int(await self._sync.exchange()))
             apart = self._routes.apart()
+            workers = max((live.snapshot.workers for live in self._routes.by_model.values()), default=1)
             for backend, dispatcher in self._dispatchers.items():
                 dispatcher.keep_apart(apart.get(backend, ()))
+                dispatcher.limit(slots_max(self._config, backend, workers))
                 self._measurements.show(backend, dispatcher)
             for live in self._routes.by_model.values():
                 age_s = max(0.0, self._unix_now() - live.snapshot.published_at)

@@ -94,6 +94,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     # Epochs that are over: rewards of their decisions are accepted, and not learned.
     former: tuple[int, ...] = ()
     shadows: tuple[ShadowRoute, ...] = ()
+    workers: int = 1  # how many send, over all gateways: what a replica bears is divided among them
     view: msgspec.Raw = msgspec.Raw(b"null")
 
 

@@ -63,6 +63,7 @@ class Dispatcher:
         )
         self.copies = Copies(self._batcher, self._calls, self._clock)
         self.probe = self._batcher.probe  # of a servable, with so many rows
+        self.limit = self._batcher.replicas.limit  # to so many calls on each replica
         self._on_batch = on_batch
         self._on_unreached = on_unreached
         self._places = {upstream.address: index for index, upstream in enumerate(upstreams)}
@@ -77,8 +78,7 @@ class Dispatcher:
         self._running: set[asyncio.Task[None]] = set()
         # Of its own: a batch does not belong to the logging context of whichever request happened to start it.
         self._context = contextvars.Context()
-        self._is_closing = False
-        self._all_answered = asyncio.Event()
+        self._is_closing, self._all_answered = False, asyncio.Event()
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()

@@ -80,12 +80,14 @@ class _Served:
 
 
 class Pace:
-    """What one replica bears. Mutable: `slots` now, what is known of each servable, and the trial of another number."""
+    """What one replica bears. Mutable: `slots` now, `most` of them that are ours, what is known of each servable, and the
+    trial of another number."""
 
     def __init__(self, limits: PaceLimits) -> None:
         self._limits = limits
         first = min(SLOTS_FIRST, limits.max_in_flight) if limits.is_in_flight_learned else limits.max_in_flight
         self._trials = SlotTrials(first, limits.max_in_flight)
+        self.most = limits.max_in_flight  # calls at a time, as others share the replica
         self._turns = Turns()
         self._served: dict[Servable, _Served] = {}
         self._ended_ns = 0
@@ -97,7 +99,7 @@ class Pace:
     @property
     def slots(self) -> int:
         """How many calls it gets at a time."""
-        return self._trials.slots
+        return min(self._trials.slots, self.most)
 
     @property
     def servables(self) -> tuple[Servable, ...]:
@@ -199,7 +201,7 @@ class Pace:
             self._fit_slots(served)
             if not self._is_slow:
                 call = Return(servable, rows, since_s, is_pressed, is_busy)
-                self._trials.ended(call, now, self._slots_in_time(served))
+                self._trials.ended(call, now, min(self._slots_in_time(served), self.most))
 
     def _known(self, servable: Servable) -> _Served:
         """Find a servable, as the one used last, and forget the one used longest ago when there are too many."""

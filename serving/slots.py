@@ -31,13 +31,15 @@ class _Slot:
 
 
 class Slots:
-    """All replicas of one backend. Mutable: the slots, which are gone, and `_reserved`, the one that a probe waits for."""
+    """All replicas of one backend. Mutable: the slots, which are gone, `_reserved`, the one that a probe waits for, and
+    `_most` calls on each."""
 
     def __init__(self, replicas: int, limits: PaceLimits) -> None:
         if replicas < 1:
             raise ValueError(f"a backend needs at least 1 replica, got {replicas}")
         self._limits = limits
         self._slots = [_Slot(Pace(limits)) for _ in range(replicas)]
+        self._most = limits.max_in_flight
         self._gone: set[int] = set()
         self._reserved: int | None = None
 
@@ -66,6 +68,12 @@ class Slots:
         """Whether any replica that takes batches has fewer than slots."""
         return any(slot.is_open and slot.batches < slot.pace.slots for slot in self._slots)
 
+    def limit(self, most: int) -> None:
+        """Send each replica no more than so many calls at a time from now on, whatever was found out."""
+        self._most = most
+        for slot in self._slots:
+            slot.pace.most = most
+
     def open_places(self) -> list[int]:
         """Return the numbers of the replicas that take batches."""
         return [index for index, slot in enumerate(self._slots) if slot.is_open]
@@ -75,10 +83,15 @@ class Slots:
         for index in sorted(self._gone):
             if self._slots[index].batches == 0:
                 self._gone.remove(index)
-                self._slots[index] = _Slot(Pace(self._limits))
+                self._slots[index] = self._new()
                 return index
-        self._slots.append(_Slot(Pace(self._limits)))
+        self._slots.append(self._new())
         return len(self._slots) - 1
+
+    def _new(self) -> _Slot:
+        slot = _Slot(Pace(self._limits))
+        slot.pace.most = self._most
+        return slot
 
     def close(self, index: int, *, is_gone: bool = False) -> None:
         """Send a replica nothing new; what it has goes on. `is_gone`: for good."""

@@ -295,5 +295,6 @@ def _snapshot(dossier: Dossier, splits: Splits, version: int, now: float, seen: 
         is_archived=life.phase == "archived",
         former=tuple(one.epoch for one in document.former),
         shadows=shadow_routes(dossier, life, seen.shadowing, seen.prices_usd_per_hour),
+        workers=len(seen.beats),
         view=view_of(state_view(dossier, seen, counted, splits, now)),
     )

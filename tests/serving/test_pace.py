@@ -79,6 +79,16 @@ def test_a_device_that_runs_four_batches_at_a_time_is_found_out() -> None:
     assert play.rate(since=50.0) >= 0.9 * 4 * 16 / 0.024
 
 
+def test_no_more_calls_are_tried_than_are_ours() -> None:
+    play = Play(Device(one_at_a_time, lanes=4), replace(LIMITS, max_rows=16))
+    play.batcher.replicas.limit(3)
+    play.closed_loop(256, 60.0)
+
+    assert play.slots == 3
+    # All that the others left.
+    assert play.rate(since=50.0) >= 0.9 * 3 * 16 / 0.024
+
+
 def test_a_device_that_runs_one_at_a_time_is_not_sent_more_than_one_ahead_for_long() -> None:
     play = Play(Device(one_at_a_time), LIMITS)
     play.closed_loop(64, 60.0)

@@ -36,3 +36,19 @@ def test_when_all_are_in_doubt_all_are_used() -> None:
 
     assert not slots.is_any_trusted(10.5)
     assert slots.freest(10.5, is_probe=False) == 1
+
+
+def test_a_limit_holds_for_all_replicas_and_for_those_to_come() -> None:
+    slots = Slots(1, PaceLimits(max_rows=8, max_in_flight=4))
+    slots.limit(1)
+    slots.add()
+    assert slots.bearable == 2
+    for index in (0, 1):
+        slots.take(index, V1, rows=1, batch_id=index, now=0.0, alone_until=0.0)
+    assert not slots.has_any_room()
+    assert slots.freest(1.0, is_probe=False) is None
+
+    slots.limit(4)
+
+    assert slots.bearable == 8
+    assert slots.has_room(0)

@@ -49,3 +49,11 @@ def test_arm_that_earns_most_gets_no_more_than_its_backend_bears() -> None:
     routes: tuple[ArmRoute, ...] = world.published[-1].arms
     assert routes[1].parts / PARTS == pytest.approx(0.4, abs=0.05)
     assert (routes[0].rps_max, routes[1].rps_max) == (None, 40.0)
+
+
+def test_workers_are_told_how_many_send() -> None:
+    world = World(spec(arms=2), [0.5, 0.9], [Line(0.001, 0.0)] * 2, requests=100)
+    for _ in range(3):
+        world.tick()
+
+    assert world.published[-1].workers == len(world.gateways) > 0
