@@ -24,7 +24,7 @@ COMMAND: Final = Path(sys.executable).with_name("turpin")
 # What gateways with a Redis must be given.
 KEYS: Final = ["k1:not-a-secret-not-a-secret"]
 # What takes longer than this hangs, however busy the machine is.
-PATIENCE_S: Final = 20.0
+PATIENCE_S: Final = 40.0
 _POLL_S: Final = 0.02
 # Cheap enough that a machine that is busy with other things, and answers milliseconds late, decides nothing.
 _PRICE_USD_PER_HOUR: Final = 0.02
