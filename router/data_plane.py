@@ -43,6 +43,9 @@ from router.sync import SYNC_S, StoreSync
 from router.trials import Trials
 from serving.dispatcher import BatchRecord
 
+# The leader publishes once a refresh; what nobody renews says nothing of how many there are now.
+_FRESH_S = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class Ports:
@@ -101,6 +104,7 @@ class DataPlane:
         )
         self._grpc, self._http = self._fronts(keys)
         self._sync = self._store_sync(labels)
+        self._workers = 1  # as far as is known: of all gateways
 
     def _store_sync(self, labels: Labels) -> StoreSync:
         return StoreSync(
@@ -190,6 +194,7 @@ class DataPlane:
                 sync = tasks.create_task(self._exchange(), name="sync with the store")
                 beside = [sync, tasks.create_task(self._upstreams.run(), name="replicas")]
                 beside += [tasks.create_task(one.run(), name="spool") for one in (self._spool,) if one]
+                self._instruct()
                 await self._set_ready(is_ready=True)
                 on_ready(Ports(grpc, http))
                 await stop.wait()
@@ -211,17 +216,28 @@ class DataPlane:
         while True:
             await asyncio.sleep(SYNC_S)
             self._metrics.store_up.set(int(await self._sync.exchange()))
-            apart = self._routes.apart()
-            workers = max((live.snapshot.workers for live in self._routes.by_model.values()), default=1)
+            self._instruct()
             for backend, dispatcher in self._dispatchers.items():
-                dispatcher.keep_apart(apart.get(backend, ()))
-                dispatcher.limit(slots_max(self._config, backend, workers))
                 self._measurements.show(backend, dispatcher)
             for live in self._routes.by_model.values():
                 age_s = max(0.0, self._unix_now() - live.snapshot.published_at)
                 self._metrics.snapshot_age_seconds.labels(live.snapshot.name).set(age_s)
                 if live.mode.is_learned:
                     self._measurements.ask_for_probes(live, self._dispatchers)
+
+    def _instruct(self) -> None:
+        """Tell the dispatchers what the leader has found out: what must not be merged, and how many of us there are."""
+        apart = self._routes.apart()
+        fresh = [
+            live.snapshot.workers
+            for live in self._routes.by_model.values()
+            # 0: the leader has heard nobody lately, and what was known stands.
+            if live.snapshot.workers and self._unix_now() - live.snapshot.published_at < _FRESH_S
+        ]
+        self._workers = max(fresh, default=self._workers)
+        for backend, dispatcher in self._dispatchers.items():
+            dispatcher.keep_apart(apart.get(backend, ()))
+            dispatcher.limit(slots_max(self._config, backend, self._workers))
 
     def _beat(self, lives: list[Live]) -> Heartbeat:
         busy_ns = {name: dispatcher.busy_ns() for name, dispatcher in self._dispatchers.items()}

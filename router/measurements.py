@@ -60,7 +60,8 @@ class Measurements:
             arms = [
                 target
                 for target, arm in zip(live.targets, live.snapshot.arms, strict=True)
-                if arm.parts and target.backend == backend
+                # One that is never merged can't be padded: its probe would never run.
+                if arm.parts and arm.is_merged and target.backend == backend
             ]
             servable = schedule.due(arms)
             if servable is not None:

@@ -95,14 +95,15 @@ class Batcher:
 
     def spare(self, now: float) -> int | None:
         """Return a replica that has room for a call beside all that rides here; None when anything waits."""
-        if self._queued or now < self._copies_not_before:
-            return None
-        return self.replicas.spare(now)
+        return None if self._queued or now < self._copies_not_before else self.replicas.spare(now)
 
-    def answered(self, servable: Servable, replica: int, rows: int, began_ns: int, ended_ns: int, now: float) -> None:
-        """Learn from a call of so many rows that was answered; the times are of a finer clock than `now`."""
+    def answered(
+        self, servable: Servable, replica: int, rows: int, began_ns: int, ended_ns: int, now: float, padding: int = 0
+    ) -> None:
+        """Learn from a call that was answered; `padding` are those of its rows that are nobody's. The times are of a finer
+        clock than `now`."""
         seen = {"is_pressed": bool(self._queued), "is_busy": not self.replicas.has_room(replica)}
-        self.replicas.pace(replica).ended(servable, rows, began_ns, ended_ns, now, **seen)
+        self.replicas.pace(replica).ended(servable, rows, began_ns, ended_ns, now, padding=padding, **seen)
 
     def done(self, batch_id: int) -> None:
         """Free the slot of a batch whose call has really ended."""

@@ -124,10 +124,7 @@ class Dispatcher:
         is_to_poll = self._batcher.add(rider, now)
         waiter = Waiter(rider, request, self._loop.create_future(), now, method)
         self._waiters[rider.id] = waiter
-        if is_to_poll:
-            self._poll_soon()
-        else:
-            self._set_timer(deadline)
+        self._poll_soon() if is_to_poll else self._set_timer(deadline)
         try:
             return await waiter.future
         finally:
@@ -137,6 +134,7 @@ class Dispatcher:
                 self._poll_soon()
             if not self._waiters:
                 self._all_answered.set()
+            del waiter  # its future keeps the error, whose traceback keeps this frame
 
     def replace(self, upstreams: Sequence[Upstream]) -> None:
         """Send to these replicas from now on; calls on others go on to their end."""
@@ -191,7 +189,8 @@ class Dispatcher:
                 self._batcher.replicas.answered(index, now - record.seconds)
             if record.error is None:
                 began_ns, rows = record.ended_ns - int(record.seconds * 1e9), record.pad_to or record.rows
-                self._batcher.answered(record.servable, index, rows, began_ns, record.ended_ns, now)
+                padding = rows - record.rows
+                self._batcher.answered(record.servable, index, rows, began_ns, record.ended_ns, now, padding)
         if is_unreached:
             self._on_unreached(record.replica)
         self._on_batch(record)

@@ -39,7 +39,9 @@ class Waiter(NamedTuple):
     def fail(self, error: ServingError) -> None:
         """Hand over an error, unless the client has left or was told otherwise."""
         if not self.future.done():
-            self.future.set_exception(error)
+            # Its traceback leads to frames that hold the waiters, and those to the error again: whole requests would wait
+            # for the collector.
+            self.future.set_exception(error.with_traceback(None))
 
 
 def refusals(plan: Plan, waiters: Mapping[int, Waiter], now: float) -> Iterator[tuple[Waiter, ServingError]]:

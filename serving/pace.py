@@ -131,7 +131,7 @@ class Pace:
             return self._limits.max_rows
         if self._trials.is_trying_more:
             # Batches that are in time one after the other are late beside one more, and what is late looks like more.
-            return int(max(1.0, min(served.rows_max, self._rows_in_time(served))))
+            return int(max(1.0, min(served.rows_max, self._rows_in_time(served, self.slots))))
         return int(served.rows_max)
 
     def seconds(self, servable: Servable, rows: int) -> float:
@@ -178,9 +178,10 @@ class Pace:
         *,
         is_pressed: bool,
         is_busy: bool = True,
+        padding: int = 0,
     ) -> None:
-        """Take note of a call that was answered: `rows` as sent; `is_pressed` if requests wait for a slot, `is_busy` if
-        the call had taken the last one.
+        """Take note of a call that was answered: `rows` as sent, `padding` of them nobody's; `is_pressed` if requests wait
+        for a slot, `is_busy` if the call had taken the last one.
 
         `began_ns` and `ended_ns` are of one clock, which need not be that of `now`.
         """
@@ -200,8 +201,8 @@ class Pace:
         if self._limits.is_in_flight_learned:
             self._fit_slots(served)
             if not self._is_slow:
-                call = Return(servable, rows, since_s, is_pressed, is_busy)
-                self._trials.ended(call, now, min(self._slots_in_time(served), self.most))
+                call = Return(servable, rows - padding, since_s, is_pressed, is_busy)
+                self._trials.ended(call, now, min(self._slots_worth(served), self.most))
 
     def _known(self, servable: Servable) -> _Served:
         """Find a servable, as the one used last, and forget the one used longest ago when there are too many."""
@@ -218,11 +219,25 @@ class Pace:
         alone_s = self._way_s + self.slots * served.line.seconds(1) if served.line.is_known else 0.0
         return self._limits.latency_s if alone_s <= _SLOW_SHARE * self._limits.latency_s else 2 * alone_s
 
-    def _rows_in_time(self, served: _Served) -> float:
-        """Return how many rows a call may have to be back in time behind all slots, as the line says."""
+    def _slots_worth(self, served: _Served) -> int:
+        """Return how many calls may be tried: all in time, and where they wait for one another no more than bring more
+        through with the smaller batches that are in time then, as the line says: such a trial could only cost."""
+        in_time, more = self._slots_in_time(served), self.slots + 1
+        if not self._turns.in_turn or in_time < more or self._rate(served, more) > self._rate(served, self.slots):
+            return in_time
+        return self.slots
+
+    def _rate(self, served: _Served, slots: int) -> float:
+        """Say how many rows a second so many calls bring through, one after the other there, all full and in time."""
+        rows = max(1.0, min(served.rows_max, self._rows_in_time(served, slots)))
+        seconds = served.line.seconds(rows)
+        return rows / max(1e-9, seconds, (self._way_s + seconds) / slots)
+
+    def _rows_in_time(self, served: _Served, slots: int) -> float:
+        """Return how many rows a call may have to be back in time behind so many slots, as the line says."""
         alone_s = served.line.seconds(0)
         row_s = served.line.seconds(1) - alone_s
-        left_s = (self._target_s(served) - self._way_s) / self.slots - alone_s
+        left_s = (self._target_s(served) - self._way_s) / slots - alone_s
         return left_s / row_s if row_s > 0 else math.inf
 
     def _adapt_rows(self, served: _Served, rows: int, began_ns: int, ended_ns: int) -> None:

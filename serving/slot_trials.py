@@ -127,6 +127,9 @@ class SlotTrials:
         """Return the number to try next, one more and one less by turns. If nobody waited for a slot, more than two are
         of no use, and less could not be told from what came."""
         self._is_next_up = not self._is_next_up
+        if self._settled > slots_max:
+            # No more are used than that, and a trial of one less would find no difference.
+            return None
         most = min(self._slots_max, slots_max, self._slots_max if self._period.is_pressed else SLOTS_FIRST)
         is_down = self._settled > 1 and (self._period.is_pressed or self._settled == SLOTS_FIRST)
         up, down = self._settled + 1 if self._settled < most else None, self._settled - 1 if is_down else None

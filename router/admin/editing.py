@@ -14,7 +14,7 @@ from router.admin.desk import Asked, Desk, Done
 from router.admin.first_answers import REPLAYED
 from router.admin.forecast import forecast
 from router.admin.gate import Caller
-from router.admin.requests import asked, is_dry, json_of, require_match
+from router.admin.requests import asked, is_dry, json_of, refuse_dry, require_match
 from router.config.document import BadInput, Problem, validate
 from router.config.experiment import Experiment
 from router.config.experiment_files import backend_problems, served_problems
@@ -96,6 +96,7 @@ class Editing:
             raise Refused(Kind.STATE, str(error)) from error
 
     async def _delete(self, request: web.Request, caller: Caller) -> web.Response:
+        refuse_dry(request)
         require_match(request)
         await self._desk.remove(request.match_info["name"], asked(request, caller, "delete", {}))
         return web.Response(status=204)

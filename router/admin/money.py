@@ -14,7 +14,7 @@ from router.admin.desk import Asked, Row
 from router.admin.first_answers import REPLAYED, first_answer, remembered
 from router.admin.gate import Caller
 from router.admin.reading import AUDIT
-from router.admin.requests import OrderBody, asked, json_of, read
+from router.admin.requests import OrderBody, asked, json_of, read, refuse_dry
 from router.control.dossier import FirstAnswer
 from router.control.feeds import Feeds
 from router.control.price_book import FedPrice, decode
@@ -50,6 +50,7 @@ class Money:
         return answer(self._costs())
 
     async def _accept(self, request: web.Request, caller: Caller) -> web.Response:
+        refuse_dry(request)
         backend = request.match_info["backend"]
         raw = await json_of(request)
         wanted = asked(request, caller, f"accept price of {backend}", raw, why=read(OrderBody, raw).reason)

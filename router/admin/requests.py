@@ -86,6 +86,12 @@ def asked(
     )
 
 
+def refuse_dry(request: web.Request) -> None:
+    """Refuse to be asked for the consequences where they can't be said, instead of doing it; see `is_dry`."""
+    if is_dry(request):
+        raise Refused(Problem.INVALID, "dryRun is not offered here: nothing was done")
+
+
 def is_dry(request: web.Request) -> bool:
     """Say whether only the consequences are asked for; Refused when `dryRun` is neither true nor false."""
     text = request.query.get("dryRun", "false")

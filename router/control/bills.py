@@ -23,6 +23,8 @@ Loaded = tuple[str, str]
 Place = tuple[str, str]  # backend, replica
 # Whatever has no name of its own: requests that left the version to the server, and versions that went long ago.
 _FOLDED: Final = ("", "")
+# Of so many what they have sent is remembered: more than ever send at once, and those that ended lately.
+_GATEWAYS_KEPT: Final = 1_000
 
 
 @dataclass(slots=True)
@@ -100,7 +102,10 @@ class Bills:
     def observe_egress(self, sent: Mapping[str, tuple[Sent, ...]]) -> None:
         """Charge what sending answers has cost since the last look, by gateway: since each one's start. What they had sent
         before the first look was charged by whoever looked then. No part of the replicas' time."""
-        before, self._sent = self._sent, dict(sent)
+        before = self._sent
+        # A gateway that is not heard for a while goes on where it was: names are new at each start.
+        lately = {name: said for name, said in (before or {}).items() if name not in sent} | dict(sent)
+        self._sent = dict(list(lately.items())[-_GATEWAYS_KEPT:])
         if before is None:
             return
         for gateway, rows in sent.items():

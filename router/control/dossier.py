@@ -181,6 +181,11 @@ class Dossier(msgspec.Struct, frozen=True):
             self, life=life, document=msgspec.structs.replace(self.document, life=to_json(life))
         )
 
+    def is_merged(self, arm: str) -> bool:
+        """Whether an arm's requests may ride together; where rows are compared, not before it is known."""
+        cost = self.document.costs.get(arm)
+        return not self.spec.batching.probe if cost is None else cost.is_merged
+
     def with_changes(self, **changes: Any) -> "Dossier":
         """Return the dossier with fields of its document replaced."""
         return msgspec.structs.replace(self, document=msgspec.structs.replace(self.document, **changes))

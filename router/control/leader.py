@@ -234,7 +234,8 @@ class Leader:
             alone_on=self._alone_on(dossier),
             shadowing=self.shadows.of(name, epoch, self._unix_now()),
         )
-        version = self._shelf.versions.get(name, 0) + 1
+        # Past what workers hold, too: of a store that was set back they would take nothing up that is numbered below.
+        version = max([self._shelf.versions.get(name, 0), *(beat.version for beat in seen.beats)]) + 1
         done = await asyncio.to_thread(
             refresh,
             dossier,

@@ -141,9 +141,10 @@ def _measure(dossier: Dossier, seen: Seen) -> Dossier:
         return dossier.with_changes(costs=costs)
     for backend in sorted({arm.backend for arm in dossier.spec.arms}):
         costs |= _scaled(dossier, seen, costs, backend)
-    leader = dossier.life.leader if dossier.life.leader is not None else dossier.life.control
     sizes: Counter[int] = Counter()
-    for beat in seen.beats:
+    leader = dossier.life.control if dossier.life.leader is None else dossier.life.leader
+    # Of a leader whose requests go alone nothing follows for those that are merged.
+    for beat in seen.beats if dossier.is_merged(dossier.spec.arms[leader].name) else ():
         sizes.update(beat.arms[leader].batch_rows)
     rows = reference_rows(document.reference_rows, sizes) if sizes else document.reference_rows
     return dossier.with_changes(costs=costs, reference_rows=rows)
@@ -272,7 +273,7 @@ def _snapshot(dossier: Dossier, splits: Splits, version: int, now: float, seen: 
                 share,
                 seen.prices_usd_per_hour.get(arm.backend, 0.0),
                 _rps_max(seen, arm.backend),
-                arm.name not in document.costs or document.costs[arm.name].is_merged,
+                dossier.is_merged(arm.name),
             )
             for arm, share in zip(spec.arms, splits.parts, strict=True)
         ),

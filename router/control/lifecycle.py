@@ -167,7 +167,7 @@ class Lifecycle:
         await self._reached({target.backend for target in lines})
         for arm, target in targets.items():
             if target in lines:
-                is_merged = not dossier.spec.batching.probe or await self._is_row_by_row(target, signatures)
+                is_merged = not dossier.spec.batching.probe or await self._is_row_by_row(dossier, target, signatures)
                 unfit += self._calibrated(dossier, arm, lines[target], is_merged=is_merged)
         if unfit:
             # The commands stay under way for this long, so that they are not begun again at once.
@@ -197,18 +197,25 @@ class Lifecycle:
                 while any(map(self._is_away, backends)):  # noqa: ASYNC110 heartbeats come through the store
                     await asyncio.sleep(_REACHED_LOOK_S)
 
-    async def _is_row_by_row(self, target: Servable, signatures: Mapping[str, wire.Message]) -> bool:
-        """Ask an arm whether its rows depend on one another; one that can't be asked is taken for like most."""
+    async def _is_row_by_row(self, dossier: Dossier, target: Servable, signatures: Mapping[str, wire.Message]) -> bool:
+        """Ask an arm whether its rows stand for themselves. One that can't be asked is what it was known to be; else its
+        requests go alone, which is dear and never wrong."""
         signature = signatures.get(wire.DEFAULT_SIGNATURE)
-        if signature is None:
-            return True
+        arm = next(arm.name for arm in dossier.spec.arms if (arm.model, arm.version) == (target.model, target.version))
+        known = dossier.document.costs.get(arm)
+        is_merged = known is not None and known.is_merged
         try:
+            if signature is None:
+                raise FailedPrecondition(f"{target} has no signature {wire.DEFAULT_SIGNATURE}")
             why = await mixing(target, self._upstreams[target.backend][0], signature, _CALL_S)
         except ServingError as error:
-            log.warning("rows could not be compared", target=str(target), reason=error.message)
-            return True
+            log.warning("rows could not be compared", arm=arm, target=str(target), reason=error.message)
+            return is_merged
+        except Exception:  # Bulkhead: a model of a kind that was not thought of must not hold up the others.
+            log.exception("rows could not be compared", arm=arm, target=str(target))
+            return is_merged
         if why:
-            log.warning("rows depend on one another: requests go alone", target=str(target), reason=why)
+            log.warning("rows depend on one another: requests go alone", arm=arm, target=str(target), reason=why)
         return not why
 
     def _calibrated(

@@ -48,8 +48,8 @@ def deciding_price(dossier: Dossier, arm: int, prices_usd_per_hour: Mapping[str,
 
 
 def deciding_cost_usd(dossier: Dossier, arm: int, prices_usd_per_hour: Mapping[str, float]) -> float | None:
-    """Return what one prediction of the arm costs at the reference size and the price held; None while that is not
-    known: it was never calibrated, or its backend has no price yet.
+    """Return what one prediction of the arm costs at the reference size, or alone if it is never merged, and the price
+    held; None while that is not known: it was never calibrated, or its backend has no price yet.
     """
     cost, price = (
         dossier.document.costs.get(dossier.spec.arms[arm].name),
@@ -57,7 +57,8 @@ def deciding_cost_usd(dossier: Dossier, arm: int, prices_usd_per_hour: Mapping[s
     )
     if cost is None or price is None:
         return None
-    return cost_usd(Line(cost.a_s, cost.b_s), cost.scale, dossier.document.reference_rows, price)
+    rows = dossier.document.reference_rows if cost.is_merged else 1
+    return cost_usd(Line(cost.a_s, cost.b_s), cost.scale, rows, price)
 
 
 def unreliable_prices(dossier: Dossier, seen: Seen) -> list[str]:

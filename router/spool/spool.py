@@ -119,6 +119,9 @@ class Spool:
         """Count a parcel's rewards; those whose pair the store may have forgotten are set aside."""
         now = self._unix_now()
         overdue = [entry for entry in parcel.entries if entry.reward.expires_at <= now]
+        entries = [entry for entry in parcel.entries if entry.reward.expires_at > now]
+        # First, for it may have to be tried again and again, and what is set aside is set aside once.
+        results = await self._store.add_rewards(await settled(self._store, entries)) if entries else []
         if overdue:
             log.error(
                 "spooled rewards are too old to be counted once for certain: set aside",
@@ -126,8 +129,6 @@ class Spool:
             )
             await self._lane.ask(Job(partial(SpoolFiles.set_aside, entries=overdue)))
             self._metrics.spool_rewards.labels("overdue").inc(len(overdue))
-        entries = [entry for entry in parcel.entries if entry.reward.expires_at > now]
-        results = await self._store.add_rewards(await settled(self._store, entries)) if entries else []
         for result in RewardResult:
             self._metrics.spool_rewards.labels(result.value).inc(results.count(result))
         return len(results)

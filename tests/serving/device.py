@@ -118,7 +118,7 @@ class Play:
     def _end(self, batch: Batch) -> None:
         began = next(sent for sent, one, _ in reversed(self.batches) if one is batch)
         rows = batch.pad_to or batch.rows
-        self.batcher.answered(V1, 0, rows, int(began * 1e9), int(self.now * 1e9), self.now)
+        self.batcher.answered(V1, 0, rows, int(began * 1e9), int(self.now * 1e9), self.now, rows - batch.rows)
         self.batcher.done(batch.id)
         for place, rider in enumerate(batch.riders):
             self.done.append((self.now, self.now - self.sent_at.pop(rider.id)))

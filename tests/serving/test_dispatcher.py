@@ -2,13 +2,15 @@
 
 import asyncio
 import contextvars
+import gc
 
 import pytest
 
 from serving import wire
 from serving.batcher import BatchLimits
 from serving.dispatcher import Dispatcher
-from serving.errors import DeadlineExceeded, QueueFull, Unavailable
+from serving.errors import BackendError, Code, DeadlineExceeded, QueueFull, ServingError, Unavailable
+from serving.groups import Waiter
 from serving.upstream import Servable
 from tests.serving.replica import (
     CALL_S,
@@ -357,3 +359,24 @@ def test_requests_of_a_servable_that_is_kept_apart_go_alone_and_those_of_others_
 
     run(scenario, replica)
     assert sorted(map(tuple, replica.calls)) == [(0,), (0, 1, 2), (1,), (2,), (10, 11, 12), (10, 11, 12)]
+
+
+def test_nothing_of_requests_that_failed_waits_for_the_collector() -> None:
+    async def scenario(dispatcher: Dispatcher, group: asyncio.TaskGroup) -> None:
+        gc.collect()
+        gc.disable()
+        try:
+            for first in range(20):
+                for deadline in (1e3, now() + 1e-6):
+                    with pytest.raises(ServingError):
+                        await dispatcher.predict(V1, request(first, 2), deadline)
+            await asyncio.sleep(1.0)
+            # Forty in cycles before; somebody else may still look at the last one.
+            assert sum(isinstance(one, Waiter) for one in gc.get_objects()) <= 2
+        finally:
+            gc.enable()
+
+    def refuse(message: wire.Message) -> bytes:
+        raise BackendError(Code.INVALID_ARGUMENT, "poison")
+
+    run(scenario, Replica(refuse))

@@ -79,6 +79,28 @@ def test_a_device_that_runs_four_batches_at_a_time_is_found_out() -> None:
     assert play.rate(since=50.0) >= 0.9 * 4 * 16 / 0.024
 
 
+@pytest.mark.parametrize(("padding", "slots"), [(48, 2), (0, 1)])
+def test_padding_is_no_gain(padding: int, slots: int) -> None:
+    pace, now_ns = Pace(PaceLimits(64, 8, latency_s=1.0, is_in_flight_learned=True)), 10**9
+    while pace.slots == 2:
+        now_ns += 11 * 10**6
+        pace.ended(V1, 8, now_ns - 22 * 10**6, now_ns, now_ns / 1e9, is_pressed=False)
+    # One at a time is tried: 64 rows in 36 ms, if they are anybody's.
+    for _ in range(18):
+        now_ns += 36 * 10**6
+        pace.ended(V1, 64, now_ns - 36 * 10**6, now_ns, now_ns / 1e9, is_pressed=False, padding=padding)
+
+    assert pace.slots == slots
+
+
+def test_more_calls_are_not_tried_where_the_line_says_that_they_only_cost() -> None:
+    play = Play(Device(one_at_a_time), LIMITS, dribble_s=0.0001)
+    play.closed_loop(256, 40.0)
+
+    # Three in time would have 26 rows each, where the device does 64 in 36 ms.
+    assert min(batch.rows for sent, batch, _ in play.batches if sent > 5.0) > 30
+
+
 def test_no_more_calls_are_tried_than_are_ours() -> None:
     play = Play(Device(one_at_a_time, lanes=4), replace(LIMITS, max_rows=16))
     play.batcher.replicas.limit(3)

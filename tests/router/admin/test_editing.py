@@ -308,3 +308,13 @@ def test_differences_are_empty_for_equals_alone(before: Any, after: Any) -> None
         told = [change.field for change in differences({"x": before}, {"x": after})]
         # A key that is null and one that is not there mean the same.
         assert told or "None" in str((before, after)) or {} in (before, after)
+
+
+async def test_what_can_not_be_tried_dry_is_refused_and_not_done(on: Bench) -> None:
+    await on.started(1, 2)
+    before = await on.store.experiments()
+
+    found = await on.call("DELETE", f"{EXPERIMENTS}/digits?dryRun=true")
+
+    assert (found.status, "nothing was done" in str(found.body)) == (422, True)
+    assert await on.store.experiments() == before

@@ -125,6 +125,17 @@ def test_egress_is_charged_as_it_grows_whoever_sent() -> None:
     assert egress(bills) == [107, 1]
 
 
+def test_egress_of_a_gateway_that_was_not_heard_for_a_while_is_charged_once() -> None:
+    bills = Bills()
+    bills.observe_egress({})
+    bills.observe_egress({"a": (("tfs-a", *V1, 5),), "b": (("tfs-a", *V1, 10),)})
+    bills.observe_egress({"b": (("tfs-a", *V1, 11),)})
+    bills.observe_egress({})
+    bills.observe_egress({"a": (("tfs-a", *V1, 8),), "b": (("tfs-a", *V1, 12),)})
+
+    assert egress(bills)[0] == 8 + 12
+
+
 def test_egress_from_before_the_first_look_was_charged_by_whoever_looked_then() -> None:
     bills = Bills()
     bills.observe_egress({"a": (("tfs-a", *V1, 5),)})

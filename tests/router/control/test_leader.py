@@ -468,3 +468,17 @@ def test_history_tells_every_change_with_its_cause() -> None:
         assert [note.now for note in notes] == sorted(note.now for note in notes)
 
     run(scenario)
+
+
+def test_snapshots_are_numbered_past_what_workers_hold_whatever_the_store_was_set_back_to() -> None:
+    async def scenario(on: Bench) -> None:
+        leader = on.lead()
+        await on.seconds(2, leader[0])
+        epoch, arms = (await on.dossier()).document.epoch, tuple(ArmBeat(0) for _ in range(3))
+        beats = Heartbeat({epoch: ExperimentBeat(5_000, arms)})
+        await on.store.flush("one that holds more", 1, {}, heartbeat.encode(beats), on.now)
+        await on.seconds(1, leader[0])
+
+        assert (await on.published()).version > 5_000
+
+    run(scenario)

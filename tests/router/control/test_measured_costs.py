@@ -10,7 +10,7 @@ from router.config.document import validate
 from router.config.experiment import Experiment
 from router.control.dossier import ArmCost, Document, Dossier
 from router.control.learner import refresh
-from router.control.seen import Seen
+from router.control.seen import Seen, deciding_cost_usd
 from router.heartbeat import ArmBeat, ExperimentBeat
 
 SPEC = {
@@ -59,3 +59,21 @@ def test_scale_stands_until_there_are_enough_probes(probes: int, scale: float) -
     done = refresh(Dossier("digits", 1, document, spec, life), seen, version=1, now=1.0)
 
     assert done.dossier.document.costs["v1"].scale == pytest.approx(scale)
+
+
+@pytest.mark.parametrize(("is_merged", "rows", "cost_usd"), [(True, 64, 0.002 / 64 + 0.001), (False, 4, 0.003)])
+def test_arm_whose_requests_go_alone_is_costed_alone_and_sets_no_size(
+    is_merged: bool, rows: int, cost_usd: float
+) -> None:
+    spec = validate(Experiment, SPEC)
+    life = step(begin(("v1", "v2"), 0, spec.end_rules()), Start(0.0, who="test")).life
+    costs = {"v1": ArmCost(0.002, 0.001, is_merged=is_merged)}
+    document = Document(spec=spec.model_dump(mode="json"), epoch=1, life=to_json(life), costs=costs, reference_rows=4)
+    beat = ExperimentBeat(1, (ArmBeat(0, batch_rows={64: 500}), ArmBeat(0)))
+    seen = Seen(cells={}, beats=[beat], prices_usd_per_hour={"a": 3600.0}, calibrated={}, events=[])
+
+    done = refresh(Dossier("digits", 1, document, spec, life), seen, version=1, now=1.0)
+
+    assert done.dossier.document.reference_rows == rows
+    assert deciding_cost_usd(done.dossier, 0, {"a": 3600.0}) == pytest.approx(cost_usd)
+    assert [arm.is_merged for arm in done.snapshot.arms] == [is_merged, True]

@@ -183,6 +183,24 @@ async def test_reward_whose_pair_may_be_forgotten_is_set_aside(folder: Path, sto
     assert json.loads(line)["nonce"] == nonce(1).hex()
 
 
+async def test_what_is_overdue_is_set_aside_once_however_long_the_store_is_away(
+    folder: Path, store: FlakyStore
+) -> None:
+    spool = spool_in(folder, store)
+    await spool.open()
+    await spool.put([Spooled(reward(1, expires_at=int(NOW))), Spooled(reward(2))])
+    store.is_away = True
+    for _ in range(5):
+        await spool.drain()
+    assert not (folder / "overdue.jsonl").exists()
+    store.is_away = False
+    await spool.drain()
+    await spool.close()
+
+    assert await counted(store) == 1
+    assert len((folder / "overdue.jsonl").read_text().splitlines()) == 1
+
+
 async def test_later_trial_of_a_unit_is_kept_apart(spool: Spool, store: FlakyStore) -> None:
     unit = reward(77, 5.0, event="", fields={"decisions": 1})
     await store.add_rewards([unit])

@@ -19,7 +19,7 @@ export function Experiments() {
 function None() {
   return html`<${Empty}>
     <p><strong>No experiment yet.</strong></p>
-    <p>Put one into <code>turpin.yaml</code> under <code>experiments:</code>, or create one with <code>turpin experiments create FILE</code>. Until then every request passes through.</p>
+    <p>Put one into <code>turpin.yaml</code> under <code>experiments:</code>, or create one with <code>turpin experiments apply FILE</code>. Until then every request passes through.</p>
   <//>`;
 }
 

@@ -8,6 +8,7 @@ import { share } from "../units.js";
 import { Swatch } from "./shares.js";
 
 const REASON_CHARS_MAX = 1000;
+const STORE_AWAY = 503;
 const CHANGED_MEANWHILE = 412;
 
 function pathOf(name, order, arm) {
@@ -30,6 +31,8 @@ export function OrderDialog({ name, order, arm, about, onClose }) {
   const [reason, setReason] = useState("");
   const [isSending, setIsSending] = useState(false);
   const what = `${about.word} ${arm ?? name}`;
+  // The one order that must work while the store is away, when nothing can be foreseen.
+  const isBlind = order === "bypass" && !foreseen && problem?.status === STORE_AWAY;
 
   const look = async () => {
     try {
@@ -49,7 +52,7 @@ export function OrderDialog({ name, order, arm, about, onClose }) {
     setIsSending(true);
     setProblem(null);
     try {
-      const headers = { "Idempotency-Key": key.current, "If-Match": foreseen.etag };
+      const headers = { "Idempotency-Key": key.current, ...(foreseen && { "If-Match": foreseen.etag }) };
       const done = await call(pathOf(name, order, arm), { method: "POST", body: bodyOf(order, arm, reason.trim()), headers });
       say(done.status === 202 ? done.value.detail : `Done: ${what}.`);
       refresh();
@@ -67,13 +70,14 @@ export function OrderDialog({ name, order, arm, about, onClose }) {
       <h2 id="order-title">${what}?</h2>
       <p>${about.about}</p>
       ${problem && html`<${Trouble} problem=${problem} what="this order" />`}
+      ${isBlind && html`<p>What it would do can't be said while the store is away. It can be ordered all the same: this gateway obeys at once.</p>`}
       ${foreseen ? html`<${Foreseen} answer=${foreseen.value} />` : !problem && html`<p class="quiet">Asking what it would do …</p>`}
       <form onSubmit=${send}>
         <label for="reason">Reason <small>(kept in the history and the audit)</small></label>
         <input id="reason" value=${reason} maxlength=${REASON_CHARS_MAX} required autocomplete="off" onInput=${(event) => setReason(event.target.value)} />
         <div class="choice">
           <button type="button" class="secondary outline" onClick=${() => dialog.current.close()}>Cancel</button>
-          <button type="submit" class=${about.isGrave ? "contrast" : ""} disabled=${!foreseen || isSending || reason.trim() === ""}>${what}</button>
+          <button type="submit" class=${about.isGrave ? "contrast" : ""} disabled=${!(foreseen || isBlind) || isSending || reason.trim() === ""}>${what}</button>
         </div>
       </form>
     </article>
