@@ -75,6 +75,9 @@ class Link:
     async def send(self, message: Message) -> None:
         """Send a frame; ConnectionError when the other end is gone."""
         body = _encoder.encode(message)
+        if self._writer.is_closing():
+            # uvloop would say RuntimeError.
+            raise ConnectionResetError("the other end is gone")
         self._writer.write(len(body).to_bytes(_LENGTH_BYTES) + body)
         await self._writer.drain()
 

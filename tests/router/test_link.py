@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 import pytest
+import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -120,3 +121,19 @@ async def test_line_may_be_closed_twice() -> None:
         await link.close()
         await link.close()
         assert await link.receive() is None
+
+
+def test_sending_on_a_closed_line_is_a_connection_error_under_uvloop_too() -> None:
+    async def scenario() -> None:
+        async with line() as (link, theirs):
+            theirs.close()
+            # It hears that the other end is gone, and closes its own.
+            assert await link.receive() is None
+            for _ in range(3):
+                with contextlib.suppress(ConnectionError):
+                    await link.send(Stop())
+                await asyncio.sleep(0)
+            with pytest.raises(ConnectionError):
+                await link.send(Stop())
+
+    uvloop.run(scenario())

@@ -49,6 +49,7 @@ async def test_file_that_is_interrupted_and_sent_again_counts_once(tmp_path: Pat
         settings = configuration(tmp_path, server.address, experiments=[document])
         async with serving(tmp_path, settings) as gateway, Client.to(gateway) as client:
             await gateway.in_phase("running")
+            await until("a learned decision", lambda: _is_learned(client))
             tokens = [(await client.predict()).decision for _ in range(COUNT + 2)]
             claims = [{"decision": token, "reward": number % 2} for number, token in enumerate(tokens[:COUNT])]
             bad = {"decision": tokens[0][:-4] + "AAAA", "reward": 1}
