@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from serving.errors import Code
-from tests.system.client import Client
+from tests.system.client import Client, token_fields
 from tests.system.gateway import Gateway, configuration, experiment, serving, until
 from tests.system.model_server import MODEL, DigitsServer
 from tests.system.operator import EXPERIMENTS, token_of
@@ -114,6 +114,13 @@ async def test_clients_notice_nothing_of_a_shadow_whatever_becomes_of_it(tmp_pat
         await gateway.in_phase("running")
         await shadow_when(gateway, "copies are on", lambda one: one["waits_for"] is None)
         before = len(other.predicted)
+        published = (await gateway.state())["snapshot_version"]
+
+        async def is_heard_of() -> bool:
+            return bool(token_fields((await client.predict()).decision)["version"] >= published)
+
+        # A worker makes copies from when it has read that.
+        await until("the worker knows of it", is_heard_of)
         await ask(client)
         answered = await is_right(gateway, other, before)
         is_well.clear()
