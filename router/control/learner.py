@@ -134,8 +134,7 @@ def _ringing(
 
 def _measure(dossier: Dossier, seen: Seen) -> Dossier:
     """Take over new calibrations, the probes' scales, and the reference size: the leader's usual batch."""
-    document = dossier.document
-    costs = dict(document.costs) | dict(seen.calibrated)
+    document, costs = dossier.document, dict(dossier.document.costs) | dict(seen.calibrated)
     if mode(dossier.life) in ("settled", "frozen"):
         # What was decided stands on these measurements, and is shown with them; probes go on, but decide nothing.
         return dossier.with_changes(costs=costs)
