@@ -34,6 +34,8 @@ _SATURATED: Final = 0.9
 _LATENCY_MS: Final = 80.0
 _SECONDS: Final = 6.0
 _WARM_UP_S: Final = 3.0
+# How many calls at a time a model server on a processor bears is found by trials that pause for five seconds.
+_SETTLED_S: Final = 10.0
 _RESULTS: Final = Path(__file__).parents[1] / "results" / "batching.json"
 _FIXED: Final = ((1, 16), (1, 64), (2, 16), (2, 32), (2, 64), (4, 16), (4, 64))
 
@@ -134,7 +136,7 @@ async def _embedded(folder: Path) -> dict[str, Any] | None:
             ("direct", backend, page, ':tensorflow:serving:request_count{model_name="digits",status="OK"}'),
             ("through", one.address, one.page, 'turpin_requests_total{code="ok",front="grpc"}'),
         ):
-            await push(address, body, "digits", in_flight=64, seconds=_WARM_UP_S)
+            await push(address, body, "digits", in_flight=64, seconds=_SETTLED_S)
             before, began = await counted(counts, series), time.perf_counter()
             await push(address, body, "digits", in_flight=64, seconds=_SECONDS)
             seconds = time.perf_counter() - began
