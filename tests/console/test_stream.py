@@ -48,3 +48,25 @@ async def test_change_is_seen_without_waiting_for_the_next_look(browser: Browser
             assert await entries.count() > before
         finally:
             await order(story, "digits:resume", "enough")
+
+
+async def test_page_that_nobody_sees_gives_its_connection_back(browser: Browser, story: Story) -> None:
+    async with visiting(browser, story.gateway.admin) as visit:
+        page = visit.page
+        await visit.open("#/experiments/digits/traffic")
+        await visit.sign_in(TOKENS["viewer"])
+        live = page.get_by_role("status").filter(has_text="Live")
+        await expect(live).to_be_visible()
+
+        # As when another tab comes to the front.
+        await page.evaluate(_SET_HIDDEN, True)
+        await expect(live).to_have_count(0)
+
+        await page.evaluate(_SET_HIDDEN, False)
+        await expect(live).to_be_visible()
+
+
+_SET_HIDDEN = """(isHidden) => {
+  Object.defineProperty(document, "hidden", { value: isHidden, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""

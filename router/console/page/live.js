@@ -15,7 +15,15 @@ const listeners = new Set();
 
 export function useStream() {
   const who = session.use();
-  const key = who.state === "in" ? `${who.name}/${who.role}` : "";
+  const [isSeen, setIsSeen] = useState(!document.hidden);
+  useEffect(() => {
+    const look = () => setIsSeen(!document.hidden);
+    document.addEventListener("visibilitychange", look);
+    return () => document.removeEventListener("visibilitychange", look);
+  }, []);
+  // A browser has six connections to a port for all its pages together, and a stream keeps one: a page that nobody sees
+  // gives it back, or the sixth page, orders included, would wait for ever.
+  const key = who.state === "in" && isSeen ? `${who.name}/${who.role}` : "";
   useEffect(() => {
     if (!key) return undefined;
     const ended = new AbortController();
