@@ -371,8 +371,8 @@ def test_nothing_of_requests_that_failed_waits_for_the_collector() -> None:
                     with pytest.raises(ServingError):
                         await dispatcher.predict(V1, request(first, 2), deadline)
             await asyncio.sleep(1.0)
-            # Forty in cycles before; somebody else may still look at the last one.
-            assert sum(isinstance(one, Waiter) for one in gc.get_objects()) <= 2
+            # Forty of either kind were left in cycles; of the last few somebody else may know.
+            assert sum(isinstance(one, Waiter) for one in gc.get_objects()) <= 10
         finally:
             gc.enable()
 
