@@ -74,9 +74,7 @@ class StoreSync:
 
     async def exchange(self) -> bool:
         """Flush and read once; False when the store is away."""
-        # Read in any case: weights must not stand still because a parcel is refused.
-        is_flushed = await self._flush(is_last=False)
-        return await self.read() and is_flushed
+        return await self._flush(is_last=False) and await self.read()
 
     async def finish(self) -> None:
         """Bring the last counts to the store, and no heartbeat, if nothing waits in the spool: nobody is to wait for this

@@ -90,7 +90,7 @@ def test_worker_that_hides_its_spool_is_found(monkeypatch: pytest.MonkeyPatch) -
         Worker, "_beat", lambda worker, lives: msgspec.structs.replace(beat(worker, lives), is_spooling=False)
     )
 
-    assert "wait in a spool" in found(first=170)
+    assert "wait in a spool" in found(first=2)
 
 
 def test_leader_that_does_not_miss_a_gateway_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
