@@ -4,6 +4,7 @@ Its own take a lock and check what can't be wrong here: 1 µs a count, 2 µs to 
 of either. These take 0.2 µs. Each series is counted in one thread only; any thread may collect.
 """
 
+import abc
 import bisect
 import math
 from collections.abc import Iterator, Sequence
@@ -80,8 +81,9 @@ class _Family(Collector, Generic[_Kept]):
             self.labels()
         registry.register(self)
 
+    @abc.abstractmethod
     def _new(self) -> _Kept:
-        raise NotImplementedError
+        """Make a series in which nothing is counted yet."""
 
     def labels(self, *values: str) -> _Kept:
         """Return the series of these labels; from now on it is shown, if only at 0. ValueError if there are too few."""
