@@ -1,7 +1,8 @@
 """Counters and histograms for the way of a request, read by prometheus_client as any other metric.
 
-Its own take a lock and check what can't be wrong here: 1 µs a count, 2 µs to find a series by its labels. A request has ten
-of either. These take 0.2 µs. Each series is counted in one thread only; any thread may collect.
+Its own take a lock and check what can't be wrong here: .68 µs to find a series by two labels, .25 µs to count, .57 µs to
+observe, against .07, .03 and .11 µs of these (the lowest of 5 x 100,000 by timeit). Each series is counted in one thread
+only; any thread may collect.
 """
 
 import abc
