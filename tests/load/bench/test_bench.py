@@ -12,7 +12,7 @@ import pytest
 from load.bench import processes
 from load.bench.__main__ import ratios, summary
 from load.bench.envoy import configuration
-from load.bench.measure import Disagreement, Row, _agree, ask
+from load.bench.measure import Disagreement, Row, _agree, _reached, ask
 from load.bench.push import Pushed
 from load.bench.systems import MODEL, SYSTEMS, Running
 from load.generate.sender import body_of
@@ -65,6 +65,12 @@ def test_what_the_gateway_counted_must_be_what_was_answered(answered: int, decid
 
     with contextlib.nullcontext() if is_right else pytest.raises(Disagreement):
         _agree(system, pushed, (100 + answered, 50 + decided), (100, 50))
+
+
+def test_each_answer_must_have_been_at_the_backend_where_nobody_counts() -> None:
+    _reached(SYSTEMS[0], 12, 12)
+    with pytest.raises(Disagreement, match="12 answers, but 11 rows came to the backend"):
+        _reached(SYSTEMS[0], 12, 11)
 
 
 def row(system: str, cpu_us: float) -> Row:
