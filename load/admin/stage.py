@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import signal
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import yaml
 
 from load.demo.processes import turpin
 from load.generate.rig import MODEL, stand_in
+from load.ports import free_ports
 
 EXPERIMENT: Final = MODEL
 # So fast that the gateway is what the load saturates; 50 arms are calibrated within seconds.
@@ -39,7 +39,7 @@ class Stage:
 @contextlib.asynccontextmanager
 async def running(folder: Path, arms: int) -> AsyncIterator[Stage]:
     """Run it until all arms take part; TimeoutError if they never do."""
-    grpc, http, admin = _free_ports(3)
+    grpc, http, admin = free_ports(3)
     async with stand_in(_A_MS, _B_MS, f"--versions={arms}") as (backend, _):
         path = folder / "turpin.yaml"
         path.write_text(yaml.safe_dump(_configuration(folder, backend, arms, (grpc, http, admin))))
@@ -95,11 +95,3 @@ def _configuration(folder: Path, backend: str, arms: int, ports: tuple[int, int,
             }
         ],
     }
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]

@@ -16,7 +16,8 @@ import yaml
 
 from load.bench.envoy import envoy
 from load.demo.processes import turpin
-from load.generate.rig import counted, free_ports, wait_until_serving
+from load.generate.rig import counted, wait_until_serving
+from load.ports import free_ports
 
 MODEL: Final = "half"
 # The experiment's public name: requests for it are decided, those for MODEL only pass through.

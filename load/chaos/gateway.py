@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +17,7 @@ from load.chaos.model_server import MODEL, VERSIONS
 from load.chaos.waiting import until
 from load.demo import processes
 from load.demo.processes import Child
+from load.ports import free_ports
 
 EXPERIMENT: Final = "numbers"
 KEYS: Final = ("k1:not-a-secret-not-a-secret",)
@@ -25,15 +25,6 @@ KEYS: Final = ("k1:not-a-secret-not-a-secret",)
 WINDOW: Final = "10m"
 _READY_S: Final = 60.0
 _LOOK = aiohttp.ClientTimeout(total=2.0)
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports of loopback that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
 
 
 def experiment(window: str = WINDOW) -> dict[str, Any]:

@@ -7,9 +7,9 @@ import signal
 from pathlib import Path
 from typing import Final
 
-from load.chaos.gateway import free_ports
 from load.demo import processes
 from load.demo.processes import Child
+from load.ports import free_ports
 
 _READY_S: Final = 20.0
 _ANSWER_S: Final = 5.0

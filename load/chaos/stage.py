@@ -12,13 +12,14 @@ from typing import Any, Final
 from load.chaos.books import read_books, read_token
 from load.chaos.checker import Verdict, counted_in, judge
 from load.chaos.clients import Predictions
-from load.chaos.gateway import KEYS, WINDOW, Gateway, configuration, free_ports
+from load.chaos.gateway import KEYS, WINDOW, Gateway, configuration
 from load.chaos.payers import Payers
 from load.chaos.proxy import Proxy, proxy_to
 from load.chaos.redis_process import RedisProcess
 from load.chaos.waiting import until
 from load.demo import processes
 from load.demo.processes import Child
+from load.ports import free_ports
 from router.store import StoreError, open_store
 
 _READY_S: Final = 20.0

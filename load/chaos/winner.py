@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from load.chaos.case import Findings, Setting, Skipped
-from load.chaos.gateway import KEYS, Gateway, free_ports
+from load.chaos.gateway import KEYS, Gateway
 from load.chaos.redis_process import RedisProcess
 from load.chaos.waiting import until
 from load.demo import configuration, processes, training
@@ -30,6 +30,7 @@ from load.demo.result import Run, missing
 from load.demo.rewards import RewardSender
 from load.demo.senders import Answer, Failed, RestSender, Sender
 from load.demo.state import Gateway as Shown
+from load.ports import free_ports
 from load.scenarios.servers import Server
 
 _TRAINED_S: Final = 180.0

@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,6 +19,7 @@ import yaml
 
 from load.demo.processes import turpin
 from load.generate.sender import GrpcSender, Many, body_of
+from load.ports import free_ports
 from serving import wire
 from serving.errors import ServingError
 from serving.upstream import GrpcUpstream
@@ -36,15 +36,6 @@ class Setting:
 
     in_flight: int | None = None
     rows: int = 64
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports of loopback that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,13 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from load.chaos.gateway import EXPERIMENT, KEYS, Gateway, configuration, free_ports
+from load.chaos.gateway import EXPERIMENT, KEYS, Gateway, configuration
 from load.chaos.redis_process import RedisProcess
 from load.demo import processes
 from load.generate.machine import machine
 from load.generate.rig import Setting, clients, gateway, stand_in
 from load.generate.run import closed_loop
+from load.ports import free_ports
 from load.store.outlook import outlook
 from load.store.pushing import bytes_per_reward, info, rewards_from
 from load.store.unit_costs import Load, Pushed, Units
