@@ -12,7 +12,7 @@ import grpc.aio
 
 from load.chaos.books import read_token
 from load.chaos.model_server import BY, INPUT, MODEL
-from load.switching.open_loop import Call
+from load.switching.open_loop import Call, EvenLoop
 from serving import wire
 
 _TIMEOUT_S: Final = 10.0
@@ -24,8 +24,8 @@ _STOCK_MAX: Final = 20_000
 _CHANNELS: Final = 8
 
 
-class Predictions:
-    """Mutable: the calls so far, decisions that nobody has rewarded yet, and what was wrong with answers."""
+class Predictions(EvenLoop):
+    """Mutable, beside the calls: decisions that nobody has rewarded yet, and what was wrong with answers."""
 
     def __init__(self, targets: Sequence[str], rate: float) -> None:
         """`targets`: the gRPC addresses of the gateways, used in turn as long as they serve; `rate` in requests/s."""
@@ -43,30 +43,12 @@ class Predictions:
             grpc.aio.insecure_channel(f"ipv4:{','.join(targets)}", options=options) for _ in range(_CHANNELS)
         ]
         self._calls: list[Any] = [channel.unary_unary(wire.PREDICT) for channel in self._channels]
-        self._rate = rate
+        super().__init__(rate, asyncio.get_running_loop().time, _UNDER_WAY_MAX)
         self._numbers = itertools.count(1)
-        self._under_way = 0
-        self._now = asyncio.get_running_loop().time
-        self.calls: list[Call] = []
         self.stock: deque[str] = deque(maxlen=_STOCK_MAX)
         self.wrong: list[str] = []
-        self.is_over = False
         # The exact share of each arm by snapshot version: all gateways must say the same.
         self.shares: dict[tuple[int, int, int], set[int]] = {}
-
-    async def run(self) -> None:
-        """Send at even distances until `is_over` is set, and wait for what is under way."""
-        began, sent = self._now(), 0
-        async with asyncio.TaskGroup() as tasks:
-            while not self.is_over:
-                while (due_at := began + sent / self._rate) <= self._now():
-                    sent += 1
-                    if self._under_way < _UNDER_WAY_MAX:
-                        self._under_way += 1
-                        tasks.create_task(self._one(due_at))
-                    else:
-                        self.calls.append(Call(due_at, 0.0, "", "not sent: too many under way"))
-                await asyncio.sleep(due_at - self._now())
 
     async def close(self) -> None:
         """Drop the connections."""
@@ -83,19 +65,18 @@ class Predictions:
         ends = [call.due_at + call.seconds for call in self.calls if call.due_at >= since and not call.error]
         return min(ends, default=None)
 
-    async def _one(self, due_at: float) -> None:
+    async def _ask(self) -> tuple[str, str]:
         number = next(self._numbers)
         call = self._calls[number % _CHANNELS](_request(number), timeout=_TIMEOUT_S)
-        arm, error = "", ""
+        arm = ""
         try:
             body = await call
             trailers = dict(await call.trailing_metadata() or ())
             arm = str(trailers.get("turpin-arm", ""))
             self._take(number, body, str(trailers.get("turpin-decision", "")), arm)
         except grpc.aio.AioRpcError as refused:
-            error = f"{refused.code().name}: {refused.details()}"
-        self.calls.append(Call(due_at, self._now() - due_at, arm, error))
-        self._under_way -= 1
+            return arm, f"{refused.code().name}: {refused.details()}"
+        return arm, ""
 
     def _take(self, number: int, body: bytes, decision: str, arm: str) -> None:
         """Hold the answer against its request and its token, and keep the decision."""
