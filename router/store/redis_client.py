@@ -1,20 +1,32 @@
 """The client of redis-py for each kind of address, without the retries and names that it comes with."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
-from redis.asyncio import Redis, RedisCluster
+from redis.asyncio import Connection, Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as NoConnection
 
 from router.store.redis_url import RedisAddress
 
 Client: TypeAlias = "Redis | RedisCluster"
 
+Greeting: TypeAlias = Callable[[Connection], Awaitable[None]]
+"""What is said on a connection before anything else: it logs in, and may refuse what answers."""
 
-def client_of(address: RedisAddress, timeout_s: float | None = None) -> Client:
-    """Return a client that has not connected yet: no retries of its own, and `timeout_s` for each answer."""
+
+class OtherStore(NoConnection):
+    """A new connection was refused by us: behind it is another store than the one that is known, or an older one."""
+
+
+def client_of(address: RedisAddress, timeout_s: float | None = None, greeting: Greeting | None = None) -> Client:
+    """Return a client that has not connected yet: no retries of its own, and `timeout_s` for each answer.
+
+    `greeting` is held on each new connection; a Cluster's connections have none.
+    """
     limit_s = address.timeout_s if timeout_s is None else timeout_s
     settings: dict[str, Any] = {
         "socket_timeout": limit_s,
@@ -35,8 +47,9 @@ def client_of(address: RedisAddress, timeout_s: float | None = None) -> Client:
         nodes = [ClusterNode(host, port) for host, port in address.hosts]
         # Redirections are followed all the same: they are answers to what was not carried out.
         return RedisCluster(startup_nodes=nodes, **settings)
+    settings["redis_connect_func"] = greeting
     if address.kind == "redis+sentinel":
-        asking = settings | {"username": None, "password": address.sentinel_password}
+        asking = settings | {"username": None, "password": address.sentinel_password, "redis_connect_func": None}
         sentinel = Sentinel(list(address.hosts), sentinel_kwargs=asking, **settings)  # type: ignore[no-untyped-call]  # redis-py
         client: Redis = sentinel.master_for(address.master, db=address.db)
         return client

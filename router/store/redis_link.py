@@ -3,13 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Sequence
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Literal, TypeVar, cast
 
 from redis import exceptions as redis_errors
 
 from router.store.breaker import Breaker
 from router.store.contract import CALL_TIMEOUT_S, StoreError, StoreUnavailable, StoreUnopenable
-from router.store.redis_client import Client, client_of
+from router.store.redis_client import Client, Greeting, OtherStore, client_of
 from router.store.redis_scripts import Script
 from router.store.redis_url import RedisAddress
 
@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 Answer = list[Any]
 Result = TypeVar("Result")
+# Whose connections a call takes: those for small answers, for large ones, or for what counts.
+Way = Literal["quick", "bulk", "counting"]
 
 # Calls under way at once: more gain nothing from one server, and each takes a connection.
 _CALLS_MAX: Final = 16
@@ -54,10 +56,11 @@ _NOT_US: Final = ("NOAUTH", "WRONGPASS", "NOPERM")
 class RedisLink:
     """Connections to one Redis. Mutable: the clients, the breaker, how many calls wait, how many had no answer so far."""
 
-    def __init__(self, address: RedisAddress) -> None:
+    def __init__(self, address: RedisAddress, greeting: Greeting | None = None) -> None:
+        """`greeting` is held on each new connection over which anything is counted (`run_counting`)."""
         self._address = address
-        self._quick: Client | None = None
-        self._bulk: Client | None = None
+        self._greeting = greeting
+        self._clients: dict[Way, Client] = {}
         self._breaker = Breaker()
         self._waiting = 0
         self.unanswered = 0
@@ -70,40 +73,39 @@ class RedisLink:
 
     async def open(self) -> None:
         """Make the clients; one of a Cluster learns its nodes. Raises StoreUnavailable."""
-        self._quick = client_of(self._address)
-        self._bulk = client_of(self._address, max(_BULK_TIMEOUT_S, self._address.timeout_s))
+        self._clients = {
+            "quick": client_of(self._address),
+            "bulk": client_of(self._address, max(_BULK_TIMEOUT_S, self._address.timeout_s)),
+            "counting": client_of(self._address, greeting=self._greeting),
+        }
         # By the first of many calls at once it would learn them several times, and close connections in use.
-        for is_bulk in (False, True):
-            await self._call(lambda client: client.initialize(), True, is_bulk=is_bulk)
+        for way in self._clients:
+            await self._call(lambda client: client.initialize(), True, way)
 
     async def close(self) -> None:
         """Close all connections. Calls that come later raise StoreUnavailable."""
-        clients, self._quick, self._bulk = (self._quick, self._bulk), None, None
-        for client in clients:
-            if client is not None:
-                await client.aclose()
+        clients, self._clients = self._clients, {}
+        for client in clients.values():
+            await client.aclose()
 
-    async def run(
-        self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes], *, is_retried: bool = True
-    ) -> Answer:
-        """Run a script and return what it answered; StoreUnavailable, and then it may or may not have been done.
+    async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes]) -> Answer:
+        """Run a script and return what it answered; StoreUnavailable, and then it may or may not have been done."""
+        found = await self._call(lambda client: self._evaluate(client, script, keys, arguments), script.is_repeatable)
+        return cast("Answer", found)
 
-        `is_retried` False: not even a repeatable one is sent again on another connection, behind which another server
-        may be.
-        """
-        found = await self._call(
-            lambda client: self._evaluate(client, script, keys, arguments), script.is_repeatable and is_retried
-        )
+    async def run_counting(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes]) -> Answer:
+        """Run a script that counts, on connections that were greeted; not again on another one, whatever it is."""
+        found = await self._call(lambda client: self._evaluate(client, script, keys, arguments), False, "counting")
         return cast("Answer", found)
 
     async def run_bulk(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes]) -> Answer:
         """Run a script that only reads, and whose answer may be large."""
-        found = await self._call(lambda client: self._evaluate(client, script, keys, arguments), True, is_bulk=True)
+        found = await self._call(lambda client: self._evaluate(client, script, keys, arguments), True, "bulk")
         return cast("Answer", found)
 
     async def read(self, *command: str, is_bulk: bool = False) -> Any:
         """Send a command that only reads."""
-        return await self._call(lambda client: client.execute_command(*command), True, is_bulk=is_bulk)
+        return await self._call(lambda client: client.execute_command(*command), True, "bulk" if is_bulk else "quick")
 
     async def info(self, section: str) -> list[dict[str, Any]]:
         """Return a section of INFO, of each server that takes writes."""
@@ -120,22 +122,22 @@ class RedisLink:
             found = await _awaited(client.eval(script.text, len(keys), *keys, *arguments))
         return cast("Answer", found)
 
-    async def _call(self, call: Any, is_repeatable: bool, *, is_bulk: bool = False) -> Any:
+    async def _call(self, call: Any, is_repeatable: bool, way: Way = "quick") -> Any:
         if self._waiting >= _WAITING_MAX:
             raise StoreUnavailable(f"{self.shown} is busy: {self._waiting} calls wait")
         self._waiting += 1
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S), self._places:
-                return await self._try(call, _TRIES if is_repeatable else 1, is_bulk=is_bulk)
+                return await self._try(call, _TRIES if is_repeatable else 1, way)
         except TimeoutError:
             raise StoreUnavailable(f"{self.shown} did not answer within {CALL_TIMEOUT_S} s") from None
         finally:
             self._waiting -= 1
 
-    async def _try(self, call: Any, tries: int, *, is_bulk: bool) -> Any:
+    async def _try(self, call: Any, tries: int, way: Way) -> Any:
         loop = asyncio.get_running_loop()
         while True:
-            client = self._bulk if is_bulk else self._quick
+            client = self._clients.get(way)
             if client is None:
                 raise StoreUnavailable(f"{self.shown} is not open")
             if not self._breaker.admits(loop.time()):
@@ -146,6 +148,11 @@ class RedisLink:
             except _ANSWERS as error:
                 self._breaker.succeeded()
                 raise named(error, self.shown) from None
+            except OtherStore as error:
+                # It answers, but calls of before may have been lost with what it has lost.
+                self.unanswered += 1
+                self._breaker.succeeded()
+                raise StoreUnavailable(f"{self.shown}: {_words(error)}") from None
             except _NO_ANSWER as error:
                 self.unanswered += 1
                 self._breaker.failed(loop.time())

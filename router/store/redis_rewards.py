@@ -82,11 +82,10 @@ class RedisSums:
         if self._lineage.refusal:
             raise StoreReset(self._lineage.refusal)
         names = EpochKeys(epoch)
-        answer = await self._link.run(
+        answer = await self._link.run_counting(
             script,
             [names.mark, names.changed, names.changes, names.scratch, names.pairs, *keys],
             ["1" if epoch in self._known else "0", self._lineage.generation, repr(now), *arguments],
-            is_retried=False,
         )
         if answer[0] == b"RESET":
             self._lineage.met_emptied()

@@ -43,6 +43,7 @@ from router.store.redis_documents import (
     check_fence,
     history_key,
 )
+from router.store.redis_guard import Guard
 from router.store.redis_lineage import Beat, Lineage
 from router.store.redis_link import RedisLink
 from router.store.redis_memory import StoreMemory
@@ -78,8 +79,9 @@ class RedisStore:
     ) -> None:
         """`durability`: say how durable the server is; "strict": refuse one that is not. `memory`: the folder where it is
         remembered which store is known; None: nowhere. ValueError for a bad address."""
-        self._link = RedisLink(read_address(url))
-        self._lineage = Lineage(self._link.shown)
+        address = read_address(url)
+        self._lineage = Lineage(address.shown)
+        self._link = RedisLink(address, Guard(self._lineage).greet)
         self._sums = RedisSums(self._link, self._lineage)
         self._beside = RedisDocuments(self._link, self._lineage, self._sums)
         self._durability = durability

@@ -152,11 +152,12 @@ class FaultyRedis:
     def __init__(self, store: RedisStore) -> None:
         self.store = store
         link = store._link
-        self._clients = [_FaultyClient(link._quick), _FaultyClient(link._bulk)]
-        link._quick, link._bulk = (cast("Any", client) for client in self._clients)
+        clients = {way: _FaultyClient(client) for way, client in link._clients.items()}
+        self._clients = list(clients.values())
+        link._clients = cast("Any", clients)
 
     def strike(self, fault: Fault | None) -> None:
-        """Fail so from now on; both clients count together."""
+        """Fail so from now on; all clients count together."""
         for client in self._clients:
             client.fault = fault
 

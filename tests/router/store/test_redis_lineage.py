@@ -1,5 +1,6 @@
 """A Redis that comes back empty, older or as another is noticed by the next call, and nobody goes on in silence. R8, R9."""
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -166,6 +167,37 @@ async def test_backup_of_before_takes_no_reward_before_the_next_heartbeat(tmp_pa
 
         with pytest.raises(StoreReset, match="went back in time, by 360"):
             await store.add_rewards([reward(2)])
+        raw = await opened(server.url)
+        assert (await raw.sums(CELL.epoch))[CELL.arm, CELL.block]["rewards"] == 1
+        await raw.close()
+        await store.close()
+
+
+async def test_backup_of_before_takes_no_reward_over_a_connection_that_is_new(tmp_path: Path) -> None:
+    """No call has failed: of two at once the one takes the connection that is there, the other makes one."""
+    folder = tmp_path / "r"
+    with redis_server(folder, "--save", "", "--appendonly", "yes", "--appendfsync", "always") as server:
+        store = await opened(server.url)
+        await store.flush("g", 1, {CELL: {"rows": 1}}, b"", NOW)
+        await store.add_rewards([reward(1)])
+        server.tell("HINCRBYFLOAT", "{turpin}:store", "beat_at", "-3600")
+        server.end()
+        shutil.copytree(folder, tmp_path / "backup")
+        server.start()
+        for sequence in range(2, 9):
+            await store.flush("g", sequence, {CELL: {"rows": 1}}, b"", NOW)
+        server.end()
+        shutil.rmtree(folder)
+        shutil.copytree(tmp_path / "backup", folder)
+        server.start()
+
+        async def refused(number: int) -> None:
+            with pytest.raises(StoreReset):
+                await store.add_rewards([reward(number)])
+
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(2, 10):
+                tasks.create_task(refused(number))
         raw = await opened(server.url)
         assert (await raw.sums(CELL.epoch))[CELL.arm, CELL.block]["rewards"] == 1
         await raw.close()
