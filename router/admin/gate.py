@@ -55,6 +55,7 @@ class Gate:
         """Return who calls; Refused for a host, an origin, a token or a content type that will not do."""
         if route.role is not Role.ANYBODY or route.is_writing:
             self._check_host(request)
+            _check_site(request, route)
         caller = self._caller(request, route)
         if route.is_writing:
             _check_content_type(request, route)
@@ -92,6 +93,16 @@ class Gate:
         origin = request.headers.get("Origin")
         if origin is not None and _place(origin) != request.headers.get("Host", "").lower():
             raise Refused(Problem.FORBIDDEN, "calls from web pages of another origin are not taken")
+
+
+def _check_site(request: web.Request, route: Route) -> None:
+    """Refuse what browsers send for pages of other sites; they say so themselves, also where they leave out the origin."""
+    # Without an origin come reads that a page can't look into. It could still keep all streams of events for itself.
+    if request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin"):
+        return
+    is_followed_link = request.headers.get("Sec-Fetch-Dest") == "document" and not route.is_writing
+    if not is_followed_link:
+        raise Refused(Problem.FORBIDDEN, "calls from web pages of another site are not taken")
 
 
 def _is_our_address(host: str, request: web.Request) -> bool:

@@ -34,6 +34,8 @@ HEADERS: Final = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
+    # A page that opened this one has no hold on it: it could lead it to a copy that asks for the token.
+    "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     # Asked for again each time, and sent again only when it changed: a new version is there at the next reload.
     "Cache-Control": "no-cache",

@@ -162,6 +162,35 @@ async def test_page_of_our_own_is_taken(unguarded: aiohttp.ClientSession) -> Non
     assert (await call(unguarded, READ, Host="localhost:8502", Origin="http://localhost:8502"))[0] == 200
 
 
+WRITE = next(route for route in ROUTES if route.is_writing)
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+@pytest.mark.parametrize("place", ["empty", "iframe", "script"])
+async def test_calls_that_a_browser_makes_for_pages_of_others_are_refused(
+    unguarded: aiohttp.ClientSession, site: str, place: str
+) -> None:
+    told = {"Sec-Fetch-Site": site, "Sec-Fetch-Dest": place, "Authorization": f"Bearer {MADE}"}
+
+    assert await call(unguarded, READ, **told) == (403, "forbidden")
+    assert await call(unguarded, WRITE, **told) == (403, "forbidden")
+
+
+async def test_link_on_a_page_of_others_may_be_followed_to_what_is_read(unguarded: aiohttp.ClientSession) -> None:
+    told = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "document", "Authorization": f"Bearer {MADE}"}
+
+    assert (await call(unguarded, READ, **told))[0] == 200
+    assert await call(unguarded, WRITE, **told) == (403, "forbidden")
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+async def test_our_own_page_and_its_reader_are_taken(unguarded: aiohttp.ClientSession, site: str) -> None:
+    told = {"Sec-Fetch-Site": site, "Sec-Fetch-Dest": "empty", "Authorization": f"Bearer {MADE}"}
+
+    assert (await call(unguarded, READ, **told))[0] == 200
+    assert (await call(unguarded, WRITE, **told))[0] == 200
+
+
 def test_variables_of_a_path_end_before_a_verb() -> None:
     assert routes.pattern("/a/{name}:start") == "/a/{name:[^{}/:]+}:start"
 
