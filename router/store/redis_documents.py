@@ -4,26 +4,33 @@ Each call is checked against the lineage: an answer of a store that is not the o
 """
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 from router.store import ledger
 from router.store.contract import DEPLOYMENTS_KEPT, HISTORY_KEPT, Entry, Record, StoreReset, StoreUnavailable
-from router.store.redis_lineage import Beat, Lineage
+from router.store.redis_lineage import Beat, Lineage, Pause
 from router.store.redis_link import Answer, RedisLink
 from router.store.redis_rewards import RedisSums
-from router.store.redis_scripts import BEAT, CHANGE, DOCUMENTS, Script
+from router.store.redis_scripts import BEAT, CHANGE, DOCUMENTS, LOSE, Script
 
 Result = TypeVar("Result")
 
 BASE_KEY: Final = "{turpin}:"
 STORE_KEY: Final = BASE_KEY + "store"
+PAUSES_KEY: Final = BASE_KEY + "pauses"
+BEATERS_KEY: Final = BASE_KEY + "beaters"
 LEASE_KEY: Final = BASE_KEY + "lease"
 SEQUENCES_KEY: Final = BASE_KEY + "gateways:sequence"
 SEEN_KEY: Final = BASE_KEY + "gateways:seen"
 HEARTBEATS_KEY: Final = BASE_KEY + "gateways:heartbeat"
 SNAPSHOTS_KEY: Final = BASE_KEY + "snapshots"
 TOLD_KEY: Final = BASE_KEY + "history:told"
+
+# By how much the lease's epoch grows with a loss: past all that were given out in what was lost. Each change of the
+# holder takes a turn of a leader, five a second at most: 50 in the 10 s of a failover, for twenty gateways that fight.
+_FENCES_LOST_MAX: Final = 1000
 
 
 class RedisDocuments:
@@ -33,6 +40,8 @@ class RedisDocuments:
         self._link = link
         self._lineage = lineage
         self._sums = sums
+        # New with each process: by it the store knows our beats.
+        self._who = secrets.token_hex(8)
         # As of the last beat that was answered; whoever comes while one is asked for waits for it.
         self._unanswered = 0
         self._asking = asyncio.Lock()
@@ -78,13 +87,28 @@ class RedisDocuments:
     async def beat(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes]) -> Answer:
         """Run a script that counts a beat; only those find out that a store that was refused is itself again."""
         while True:
-            beats = str(self._lineage.last.beats)
-            answer = await self.run(script, keys, [beats, *arguments], is_beat=True)
-            if answer[0] != b"OLDER":
-                self._lineage.saw(Beat(int(answer[1]), float(answer[2])))
+            last = self._lineage.last
+            known = [str(last.beats), str(last.losses), repr(last.beat_at), self._who, str(self._lineage.own)]
+            answer = await self.run(script, [PAUSES_KEY, BEATERS_KEY, *keys], [*known, *arguments], is_beat=True)
+            if answer[0] != b"CHANGED":
+                self._lineage.saw(beat_of(answer[1:4]))
                 return answer
-            if not self._lineage.met_older(Beat(int(answer[1]), float(answer[2]))):
-                raise StoreReset(self._lineage.refusal)
+            await self._go_on(beat_of(answer[1:4]), int(answer[4]), pauses_of(answer[5:]))
+
+    async def _go_on(self, beat: Beat, mine: int, pauses: Sequence[Pause]) -> None:
+        """Go on with a store that has changed, or raise StoreReset."""
+        changes = self._lineage.changes
+        verdict = self._lineage.judge(beat, mine, pauses)
+        if verdict == "refuse":
+            raise StoreReset(self._lineage.refusal)
+        if verdict == "take over":
+            # More than anybody of us knew: a store that has lost its last loss must not look like the one with it.
+            losses = max(beat.losses, self._lineage.last.losses) + 1
+            arguments = [str(beat.losses), str(losses), str(_FENCES_LOST_MAX)]
+            answer = await self.run(LOSE, [LEASE_KEY], arguments, is_beat=True)
+            if answer[0] == b"OK":
+                self._lineage.lost(beat_of(answer[1:4]))
+        if self._lineage.changes != changes:
             self._sums.forget()
 
     async def surely(self, count: Callable[[], Awaitable[Result]]) -> Result:
@@ -134,11 +158,21 @@ class RedisDocuments:
             answer = await run(script, [STORE_KEY, *keys], [self._lineage.generation, *arguments])
             if answer[0] != b"RESET":
                 return answer
-            _, generation, accepted, beats, beat_at = answer
-            beat = Beat(int(beats), float(beat_at))
-            if not self._lineage.met_other(generation.decode(), beat, is_accepted=accepted == b"1"):
+            _, generation, accepted, *beaten = answer
+            if not self._lineage.met_other(generation.decode(), beat_of(beaten), is_accepted=accepted == b"1"):
                 raise StoreReset(self._lineage.refusal)
             self._sums.forget()
+
+
+def beat_of(parts: Sequence[bytes]) -> Beat:
+    """Read beats, the time of the last one, and losses."""
+    beats, beat_at, losses = parts
+    return Beat(int(beats), float(beat_at), int(losses))
+
+
+def pauses_of(parts: Sequence[bytes]) -> list[Pause]:
+    """Read pauses as a sorted set has them."""
+    return [(float(since), float(until)) for since, until in zip(parts[::2], parts[1::2], strict=True)]
 
 
 def history_key(name: str) -> str:

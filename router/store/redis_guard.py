@@ -15,7 +15,7 @@ from router.store.redis_client import OtherStore
 from router.store.redis_documents import STORE_KEY
 from router.store.redis_lineage import Lineage
 
-_ASKED: Final = ("generation", "beats")
+_ASKED: Final = ("generation", "beats", "losses")
 
 
 class Guard:
@@ -25,11 +25,14 @@ class Guard:
         self._lineage = lineage
 
     async def greet(self, connection: Connection) -> None:
-        """Log in, and raise OtherStore unless the store behind it has the known generation and no fewer beats."""
+        """Log in, and raise OtherStore unless the store behind it has the known generation and losses, and no fewer beats."""
         await connection.on_connect()
         # Before it is asked: what is seen while the answer is under way may be newer than the answer.
-        generation, beats = self._lineage.generation, self._lineage.last.beats
+        generation, last = self._lineage.generation, self._lineage.last
         await connection.send_command("HMGET", STORE_KEY, *_ASKED)
-        found = [(part or b"").decode() for part in await connection.read_response()]
-        if found[0] != generation or int(found[1] or "0") < beats:
-            raise OtherStore(f"it is {found[0] or 'empty'} with {found[1]} beats, {generation} with {beats} was known")
+        found, beats, losses = ((part or b"").decode() for part in await connection.read_response())
+        if found != generation or int(beats or "0") < last.beats or int(losses or "0") != last.losses:
+            raise OtherStore(
+                f"it is {found or 'empty'} with {beats or 0} beats and {losses or 0} losses, "
+                f"{generation} with {last.beats} and {last.losses} was known"
+            )

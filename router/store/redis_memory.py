@@ -5,6 +5,7 @@ older store from a new one, as a process that runs does (redis_lineage.py).
 """
 
 import asyncio
+import dataclasses
 import hashlib
 import json
 import logging
@@ -83,7 +84,9 @@ class StoreMemory:
 
     def _read(self) -> Known:
         found = json.loads(self.path.read_bytes())
-        return Known(str(found["generation"]), Beat(int(found["beats"]), float(found["beat_at"])))
+        return Known(
+            str(found["generation"]), Beat(int(found["beats"]), float(found["beat_at"]), int(found.get("losses", 0)))
+        )
 
     def _write(self, found: Known) -> None:
         """Put a synced file in the old one's place: whoever reads finds the one or the other."""
@@ -91,7 +94,7 @@ class StoreMemory:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Workers and other gateways may write at the same time.
         new = folder / f"{self.path.name}.{secrets.token_hex(4)}"
-        known = {"generation": found.generation, "beats": found.beat.beats, "beat_at": found.beat.beat_at}
+        known = {"generation": found.generation, **dataclasses.asdict(found.beat)}
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:

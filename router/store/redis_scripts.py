@@ -8,6 +8,9 @@ Each script answers a list that begins with a word: OK, or why nothing was done.
 
 from dataclasses import dataclass, field
 from hashlib import sha1
+from typing import Final
+
+from router.store.redis_lineage import FAILOVER_LOSS_MAX_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,31 +25,60 @@ class Script:
         object.__setattr__(self, "sha", sha1(self.text.encode(), usedforsecurity=False).hexdigest())
 
 
+# How many beats of all a process may be silent for and still be told whether its own last one is there: six minutes of 680
+# workers, the most that one Redis carries. Each takes some 100 bytes, also of those that have ended.
+_BEATERS_KEPT: Final = 1_000_000
+# A gateway may be away for a hundred pauses, nights say, and still be told of the one that matters.
+_PAUSES_KEPT: Final = 100
+
 # Beside documents and the lease. KEYS[1]: the store itself. ARGV[1]: the generation that the caller knows.
 _SAME_STORE = """
-local store = redis.call('HMGET', KEYS[1], 'generation', 'accepted', 'beats', 'beat_at')
+local store = redis.call('HMGET', KEYS[1], 'generation', 'accepted', 'beats', 'beat_at', 'losses')
+local losses = store[5] or '0'
 if store[1] ~= ARGV[1] then
-  return {'RESET', store[1] or '', store[2] or '', store[3] or '0', store[4] or '0'}
+  return {'RESET', store[1] or '', store[2] or '', store[3] or '0', store[4] or '0', losses}
 end
 """
 
-# ARGV[2]: the beats that the caller has seen. A store that counts fewer has gone back in time.
-_BEAT = """
-if tonumber(store[3]) < tonumber(ARGV[2]) then return {'OLDER', store[3], store[4]} end
+# KEYS[2], KEYS[3]: pauses, and the last beat of each process. ARGV[2] to ARGV[6]: beats, losses and time of the last beat
+# that the caller knows, who it is, and the last beat of its own (0: none). A store without them has gone back in time;
+# where it did for others, they counted a loss. `beats`, `beat_at`, `losses` are for the answer.
+_BEAT = f"""
+local mine = tonumber(redis.call('ZSCORE', KEYS[3], ARGV[5]) or '0')
+-- Forgotten with those who are gone: of a store that has gone on for so long the beats must do.
+if tonumber(store[3]) - tonumber(ARGV[6]) >= {_BEATERS_KEPT} then mine = math.max(mine, tonumber(ARGV[6])) end
+local pause = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. ARGV[4], '+inf', 'LIMIT', 0, 1)[1]
+if tonumber(store[3]) < tonumber(ARGV[2]) or losses ~= ARGV[3] or mine < tonumber(ARGV[6])
+  or (pause and tonumber(pause) < tonumber(ARGV[4])) then
+  local answer = redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')
+  for i, part in ipairs({{'CHANGED', store[3], store[4], losses, string.format('%.0f', mine)}}) do
+    table.insert(answer, i, part)
+  end
+  return answer
+end
 local time = redis.call('TIME')
 local beat_at = string.format('%d.%06d', time[1], time[2])
+if store[3] ~= '0' and tonumber(beat_at) - tonumber(store[4]) > {FAILOVER_LOSS_MAX_S} then
+  redis.call('ZADD', KEYS[2], beat_at, store[4])
+  redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -{_PAUSES_KEPT} - 1)
+end
 local beats = string.format('%.0f', redis.call('HINCRBY', KEYS[1], 'beats', 1))
 redis.call('HSET', KEYS[1], 'beat_at', beat_at)
+redis.call('ZADD', KEYS[3], beats, ARGV[5])
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', tonumber(beats) - {_BEATERS_KEPT})
 """
 
-# ARGV[1]: the generation that an empty store gets; '': it stays empty, for its caller knew it with something in it.
+# KEYS: store, pauses. ARGV[1]: the generation that an empty store gets; '': it stays empty, for its caller knew it with something in it.
 OPEN = Script(
     """
 if ARGV[1] ~= '' and redis.call('HSETNX', KEYS[1], 'generation', ARGV[1]) == 1 then
   redis.call('HSET', KEYS[1], 'schema', ARGV[2], 'accepted', '0', 'beats', '0', 'beat_at', '0')
 end
-local store = redis.call('HMGET', KEYS[1], 'generation', 'schema', 'beats', 'beat_at', 'accepted')
-return {'OK', store[1] or '', store[2] or '0', store[3] or '0', store[4] or '0', store[5] or '0'}
+local store = redis.call('HMGET', KEYS[1], 'generation', 'schema', 'accepted', 'beats', 'beat_at', 'losses')
+local answer = redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')
+table.insert(answer, 1, 'OK')
+for i, default in ipairs({'', '0', '0', '0', '0', '0'}) do table.insert(answer, i + 1, store[i] or default) end
+return answer
 """,
     is_repeatable=True,
 )
@@ -61,9 +93,23 @@ return {'OK'}
     is_repeatable=True,
 )
 
-# Nothing but a beat, to see whether a store that was refused is itself again. KEYS: store. ARGV: generation, beats.
+# Nothing but a beat, to see whether a store that was refused is itself again. Keys and arguments of a beat.
 BEAT = Script(
-    _SAME_STORE + _BEAT + "return {'OK', beats, beat_at}",
+    _SAME_STORE + _BEAT + "return {'OK', beats, beat_at, losses}",
+    is_repeatable=True,
+)
+
+# Count a loss, if nobody has. Every fence of before is to be refused, also those that were given out in what was lost.
+# KEYS: store, lease. ARGV: generation, the losses that the store said it had, those it has then, and by how much
+# the lease's epoch grows.
+LOSE = Script(
+    _SAME_STORE
+    + """
+if losses ~= ARGV[2] then return {'CHANGED'} end
+redis.call('HSET', KEYS[1], 'losses', ARGV[3])
+redis.call('HINCRBY', KEYS[2], 'epoch', ARGV[4])
+return {'OK', store[3], store[4], ARGV[3]}
+""",
     is_repeatable=True,
 )
 
@@ -73,22 +119,23 @@ LAST_SEQUENCE = Script(
     is_repeatable=True,
 )
 
-# KEYS: store, sequences, seen, heartbeats. ARGV: generation, beats, gateway, sequence, heartbeat, now, forget before.
+# KEYS: those of a beat, sequences, seen, heartbeats.
+# ARGV: those of a beat, gateway, sequence, heartbeat, now, forget before.
 HEARTBEAT = Script(
     _SAME_STORE
     + _BEAT
     + """
-local last = redis.call('HGET', KEYS[2], ARGV[3])
-if last and tonumber(ARGV[4]) <= tonumber(last) then return {'OK', beats, beat_at} end
-redis.call('HSET', KEYS[2], ARGV[3], ARGV[4])
-redis.call('HSET', KEYS[4], ARGV[3], ARGV[5])
-redis.call('ZADD', KEYS[3], ARGV[6], ARGV[3])
-for _, silent in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', '(' .. ARGV[7], 'LIMIT', 0, 100)) do
-  redis.call('HDEL', KEYS[2], silent)
+local last = redis.call('HGET', KEYS[4], ARGV[7])
+if last and tonumber(ARGV[8]) <= tonumber(last) then return {'OK', beats, beat_at, losses} end
+redis.call('HSET', KEYS[4], ARGV[7], ARGV[8])
+redis.call('HSET', KEYS[6], ARGV[7], ARGV[9])
+redis.call('ZADD', KEYS[5], ARGV[10], ARGV[7])
+for _, silent in ipairs(redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', '(' .. ARGV[11], 'LIMIT', 0, 100)) do
   redis.call('HDEL', KEYS[4], silent)
-  redis.call('ZREM', KEYS[3], silent)
+  redis.call('HDEL', KEYS[6], silent)
+  redis.call('ZREM', KEYS[5], silent)
 end
-return {'OK', beats, beat_at}
+return {'OK', beats, beat_at, losses}
 """,
     is_repeatable=True,
 )
@@ -107,21 +154,21 @@ return answer
     is_repeatable=True,
 )
 
-# KEYS: store, lease. ARGV: generation, beats, owner, now, expires_at.
+# KEYS: those of a beat, lease. ARGV: those of a beat, owner, now, expires_at.
 LEASE = Script(
     _SAME_STORE
     + _BEAT
     + """
-local lease = redis.call('HMGET', KEYS[2], 'holder', 'epoch', 'expires_at')
+local lease = redis.call('HMGET', KEYS[4], 'holder', 'epoch', 'expires_at')
 local epoch = lease[2] or '0'
-if lease[1] ~= ARGV[3] then
-  if lease[1] and lease[1] ~= '' and tonumber(lease[3]) > tonumber(ARGV[4]) then
-    return {'TAKEN', beats, beat_at}
+if lease[1] ~= ARGV[7] then
+  if lease[1] and lease[1] ~= '' and tonumber(lease[3]) > tonumber(ARGV[8]) then
+    return {'TAKEN', beats, beat_at, losses}
   end
-  epoch = string.format('%.0f', redis.call('HINCRBY', KEYS[2], 'epoch', 1))
+  epoch = string.format('%.0f', redis.call('HINCRBY', KEYS[4], 'epoch', 1))
 end
-redis.call('HSET', KEYS[2], 'holder', ARGV[3], 'expires_at', ARGV[5])
-return {'OK', beats, beat_at, epoch}
+redis.call('HSET', KEYS[4], 'holder', ARGV[7], 'expires_at', ARGV[9])
+return {'OK', beats, beat_at, losses, epoch}
 """,
     is_repeatable=True,
 )

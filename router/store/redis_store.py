@@ -34,17 +34,20 @@ from router.store.redis_documents import (
     BASE_KEY,
     HEARTBEATS_KEY,
     LEASE_KEY,
+    PAUSES_KEY,
     SEEN_KEY,
     SEQUENCES_KEY,
     SNAPSHOTS_KEY,
     STORE_KEY,
     TOLD_KEY,
     RedisDocuments,
+    beat_of,
     check_fence,
     history_key,
+    pauses_of,
 )
 from router.store.redis_guard import Guard
-from router.store.redis_lineage import Beat, Lineage
+from router.store.redis_lineage import Lineage
 from router.store.redis_link import RedisLink
 from router.store.redis_memory import StoreMemory
 from router.store.redis_rewards import RedisSums
@@ -96,16 +99,17 @@ class RedisStore:
         made = secrets.token_hex(8) if remembered is None else ""
         await self._link.open()
         try:
-            _, generation, schema, beats, beat_at, accepted = await self._link.run(
-                OPEN, [STORE_KEY], [made, str(SCHEMA_VERSION)]
+            _, generation, schema, accepted, *rest = await self._link.run(
+                OPEN, [STORE_KEY, PAUSES_KEY], [made, str(SCHEMA_VERSION)]
             )
             if int(schema) > SCHEMA_VERSION:
                 raise SchemaTooNew(
                     f"{self._link.shown} has schema {int(schema)}, this version of Turpin knows up to "
                     f"{SCHEMA_VERSION}: install the version that wrote it; nothing was changed"
                 )
-            beat = Beat(int(beats), float(beat_at))
-            self._lineage.begin(generation.decode(), beat, is_accepted=accepted == b"1", remembered=remembered)
+            beat, pauses = beat_of(rest[:3]), pauses_of(rest[3:])
+            is_accepted = accepted == b"1"
+            self._lineage.begin(generation.decode(), beat, pauses, is_accepted=is_accepted, remembered=remembered)
             if self._durability is not None:
                 await self._check_durability()
             if self._memory is not None:
@@ -269,7 +273,7 @@ class RedisStore:
             if self._memory is not None:
                 await self._memory.keep_now_and_then()
             if self._changes_led == self._lineage.changes:
-                return int(answer[3]) if answer[0] == b"OK" else None
+                return int(answer[4]) if answer[0] == b"OK" else None
             # Who led before knows sums that the store has not: it is to begin anew.
             self._changes_led = self._lineage.changes
             await self.release(owner)

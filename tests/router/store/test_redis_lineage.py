@@ -205,29 +205,59 @@ async def test_backup_of_before_takes_no_reward_over_a_connection_that_is_new(tm
 
 
 class TestLineage:
-    def test_what_a_failover_lost_is_said_and_gone_on_with(self, caplog: pytest.LogCaptureFixture) -> None:
+    @pytest.mark.parametrize("lost_s", [0.0, FAILOVER_LOSS_MAX_S])
+    def test_what_a_failover_lost_is_counted_said_and_gone_on_with(
+        self, lost_s: float, caplog: pytest.LogCaptureFixture
+    ) -> None:
         lineage = Lineage("redis://r")
         lineage.know("g", Beat(100, NOW))
 
-        assert lineage.met_older(Beat(95, NOW - FAILOVER_LOSS_MAX_S))
-        assert (lineage.last.beats, lineage.changes, lineage.refusal) == (95, 1, "")
+        assert lineage.judge(Beat(95, NOW - lost_s), 0, ()) == "take over"
+        lineage.lost(Beat(95, NOW - lost_s, 1))
+        assert (lineage.last.beats, lineage.last.losses, lineage.changes, lineage.refusal) == (95, 1, 1, "")
         assert "what was acknowledged then is lost" in caplog.text
 
-    @pytest.mark.parametrize("lost_s", [FAILOVER_LOSS_MAX_S + 0.001, -0.001, 3600.0])
+    def test_loss_that_another_has_counted_is_followed_though_its_beats_have_overtaken_ours(self) -> None:
+        lineage = Lineage("redis://r")
+        lineage.know("g", Beat(100, NOW))
+
+        assert lineage.judge(Beat(120, NOW + 5, 1), 0, ()) == "follow"
+        assert (lineage.last, lineage.changes) == (Beat(120, NOW + 5, 1), 1)
+
+    def test_own_beat_that_is_gone_is_a_loss_though_others_have_beaten_as_often_since(self) -> None:
+        lineage = Lineage("redis://r")
+        lineage.know("g", Beat(99, NOW - 1))
+        lineage.saw(Beat(100, NOW))
+
+        assert lineage.judge(Beat(101, NOW + 1), 98, ()) == "take over"
+        assert lineage.judge(Beat(101, NOW + 1), 100, ()) == "same"
+
+    @pytest.mark.parametrize("lost_s", [FAILOVER_LOSS_MAX_S + 0.001, 3600.0])
     def test_what_is_more_than_a_failover_is_refused(self, lost_s: float) -> None:
         lineage = Lineage("redis://r")
         lineage.know("g", Beat(100, NOW))
 
-        assert not lineage.met_older(Beat(95, NOW - lost_s))
+        assert lineage.judge(Beat(95, NOW - lost_s), 0, ()) == "refuse"
         assert "turpin store accept" in lineage.refusal
+
+    @pytest.mark.parametrize("beats", [95, 200])
+    def test_backup_that_a_newcomer_has_beaten_is_refused_by_the_pause_in_it(self, beats: int) -> None:
+        lineage = Lineage("redis://r")
+        lineage.know("g", Beat(100, NOW))
+
+        assert lineage.judge(Beat(beats, NOW + 60), 0, [(NOW - 3600, NOW + 30)]) == "refuse"
+        assert "by 3600 s" in lineage.refusal
 
     def test_answers_that_come_out_of_order_take_nothing_back(self) -> None:
         lineage = Lineage("redis://r")
         lineage.know("g", Beat())
         lineage.saw(Beat(2, NOW))
         lineage.saw(Beat(1, NOW - 1))
-
         assert lineage.last == Beat(2, NOW)
+
+        lineage.lost(Beat(1, NOW - 1, 1))
+        lineage.saw(Beat(3, NOW + 1))
+        assert lineage.last == Beat(1, NOW - 1, 1)
 
     def test_reset_is_logged_once(self, caplog: pytest.LogCaptureFixture) -> None:
         lineage = Lineage("redis://r")
