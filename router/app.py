@@ -19,7 +19,7 @@ from router import garbage
 from router.admin.service import listen
 from router.aggregate import Aggregate
 from router.backends import pools
-from router.clock import unix_now
+from router.clock import unix_now, wanted_s
 from router.config import Config
 from router.config.fields import split_address
 from router.control.accounts import Accounts
@@ -155,7 +155,13 @@ class _Single:
 
     def __init__(self, config: Config, store: Store, keys: tuple[tuple[str, bytes], ...], metrics: Metrics) -> None:
         self._plane = DataPlane(
-            config, store=store, keys=Keyring(keys), metrics=metrics, unix_now=unix_now, is_shared=False
+            config,
+            store=store,
+            keys=Keyring(keys),
+            metrics=metrics,
+            unix_now=unix_now,
+            is_shared=False,
+            wanted_s=wanted_s,
         )
         self.is_ready = False
 

@@ -42,6 +42,7 @@ from router.store import Store
 from router.sync import SYNC_S, StoreSync
 from router.trials import Trials
 from serving.dispatcher import BatchRecord
+from serving.gathering import Gathering
 
 # The leader publishes once a refresh; what nobody renews says nothing of how many there are now.
 _FRESH_S = 10.0
@@ -67,11 +68,14 @@ class DataPlane:
         metrics: Metrics,
         unix_now: Callable[[], float],
         is_shared: bool,
+        wanted_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """Build all parts inside a running loop; `is_shared` lets other workers listen on the same ports."""
+        """Build all parts inside a running loop; `is_shared` lets other workers listen on the same ports. `wanted_s`: how
+        long the loop's thread has run or waited to."""
         self._config = config
         self._store = store
         self._unix_now = unix_now
+        self._wanted_s, self._gathering = wanted_s, Gathering()
         self._is_shared = is_shared
         self._metrics = metrics
         self._name = f"gw-{secrets.token_hex(8)}"
@@ -217,7 +221,9 @@ class DataPlane:
             await asyncio.sleep(SYNC_S)
             self._metrics.store_up.set(int(await self._sync.exchange()))
             self._instruct()
+            gather_s = self._gathering.heard(self._wanted_s(), time.monotonic())
             for backend, dispatcher in self._dispatchers.items():
+                dispatcher.gather(gather_s)
                 self._measurements.show(backend, dispatcher)
             for live in self._routes.by_model.values():
                 age_s = max(0.0, self._unix_now() - live.snapshot.published_at)

@@ -12,7 +12,7 @@ from typing import Final
 import uvloop
 
 from router import garbage
-from router.clock import unix_now
+from router.clock import unix_now, wanted_s
 from router.config import Config
 from router.data_plane import DataPlane, Ports
 from router.decisions import Keyring
@@ -39,7 +39,13 @@ async def work(link: Link) -> int:
     try:
         await store.open()
         plane = DataPlane(
-            config, store=store, keys=Keyring(first.keys), metrics=metrics, unix_now=unix_now, is_shared=True
+            config,
+            store=store,
+            keys=Keyring(first.keys),
+            metrics=metrics,
+            unix_now=unix_now,
+            is_shared=True,
+            wanted_s=wanted_s,
         )
         async with asyncio.TaskGroup() as tasks:
             listening = tasks.create_task(_listen(link, stop, plane), name="listen to control")

@@ -39,7 +39,8 @@ class Batcher:
     """
 
     # Mutable: `_lines` by servable, none idle; `_queued` id -> rider, and `_admission` that counts them; `_sent` batches
-    # not done; `replicas`, what is on them and what they bear; `caps` of the backend; `_last_batch` the last batch's id;
+    # not done; `replicas`, what is on them and what they bear; `caps` of the backend; `_gather_s` how long what is not full
+    # is kept for company (gathering.py); `_last_batch` the last batch's id;
     # `_copies_not_before` until when copies make way for a probe; `_polled_at` when it was polled last.
 
     def __init__(self, limits: BatchLimits, replicas: int) -> None:
@@ -49,6 +50,7 @@ class Batcher:
             PaceLimits(limits.max_rows, limits.max_in_flight, limits.latency_s, limits.is_in_flight_learned),
         )
         self.caps = Caps()
+        self._gather_s = 0.0
         self._lines: dict[Servable, Line] = {}
         self._queued: dict[int, Rider] = {}
         self._admission = Admission(limits)
@@ -70,28 +72,28 @@ class Batcher:
                 f"the deadline passed {now - rider.deadline:.3f} s before the request could queue", "arrival"
             )
         self._admission.let_in(rider, self._load(rider) if self._admission.is_flooded(now) else 0.0, now)
-        self._lines.setdefault(rider.servable, Line()).queue.add(rider)
-        self._queued[rider.id] = rider
+        is_due = self._lines.setdefault(rider.servable, Line()).join(rider, now, self._gather_s)
         # The first of all has nobody before it who has set the time to look again.
-        is_due = len(self._queued) == 1 or now >= self._polled_at + _POLL_PAUSE_MAX_S
+        is_due |= not self._queued or now >= self._polled_at + _POLL_PAUSE_MAX_S
+        self._queued[rider.id] = rider
         return is_due or rider.deadline <= now + self._fastest_s(rider.servable, now) or self._may_go(rider, now)
 
     def _may_go(self, rider: Rider, now: float) -> bool:
         """Whether a batch may go with this rider: a slot is free, and what it is kept for is there."""
-        rows = self._lines[rider.servable].queue.rows
+        line = self._lines[rider.servable]
+        rows, is_kept = line.queue.rows, line.kept_until > now
         return any(
             self.replicas.has_room(index)
-            and (self.replicas.pace(index).kept_until() <= now or self._is_ready(rider, rows, index))
+            and ((not is_kept and self.replicas.pace(index).kept_until() <= now) or self._is_ready(rider, rows, index))
             for index in self.replicas.open_places()
         )
 
     def withdraw(self, rider_id: int) -> bool:
         """Take a rider out of the queue; False when it is not there (sent, expired or never added)."""
         rider = self._queued.get(rider_id)
-        if rider is None:
-            return False
-        self._remove(rider)
-        return True
+        if rider is not None:
+            self._remove(rider)
+        return rider is not None
 
     def spare(self, now: float) -> int | None:
         """Return a replica that has room for a call beside all that rides here; None when anything waits."""
@@ -123,15 +125,17 @@ class Batcher:
             raise ValueError(f"a probe needs at least 1 row, got {rows}")
         self._lines.setdefault(servable, Line()).probe_rows = min(rows, self._limits.max_rows)
 
+    def gather(self, seconds: float) -> None:
+        """Keep what is not full so long for company from now on."""
+        self._gather_s = seconds
+
     def in_flight(self, servable: Servable) -> int:
         """Riders sent whose batch is not done."""
-        line = self._lines.get(servable)
-        return 0 if line is None else line.in_flight
+        return line.in_flight if (line := self._lines.get(servable)) else 0
 
     def queued(self, servable: Servable) -> int:
         """Riders that wait."""
-        line = self._lines.get(servable)
-        return 0 if line is None else len(line.queue)
+        return len(line.queue) if (line := self._lines.get(servable)) else 0
 
     def poll(self, now: float) -> Plan:
         """Decide what goes out now. Call it when `add` says so, after every other change, and at the plan's `wake_at`."""
@@ -214,7 +218,7 @@ class Batcher:
         self._hold(waiting, now)
         for rider, line in waiting:
             is_probe, is_ready = line.wants_probe(rider, now), functools.partial(self._is_ready, rider, line.queue.rows)
-            replica = self.replicas.freest(now, is_probe=is_probe, is_ready=is_ready)
+            replica = self.replicas.freest(now, is_probe=is_probe, is_kept=line.kept_until > now, is_ready=is_ready)
             if replica is not None:
                 return self._send(line, rider, replica, now)
         return None
@@ -292,9 +296,5 @@ class Batcher:
 
     def _wake_at(self, now: float) -> float | None:
         """Return when a rider expires or a hold ends, if nothing else happens before; None while nobody waits."""
-        times = [rider.deadline for line in self._lines.values() if (rider := line.queue.most_urgent()) is not None]
-        if not times:
-            return None
-        times += [line.hold_until for line in self._lines.values() if line.hold_until is not None]
-        times += self.replicas.wake_at(now)
-        return min(times)
+        times = [at for line in self._lines.values() for at in line.wake_at(now)]
+        return min(times + self.replicas.wake_at(now)) if times else None

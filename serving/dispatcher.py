@@ -64,6 +64,7 @@ class Dispatcher:
         self.copies = Copies(self._batcher, self._calls, self._clock)
         self.probe = self._batcher.probe  # of a servable, with so many rows
         self.limit = self._batcher.replicas.limit  # to so many calls on each replica
+        self.gather = self._batcher.gather  # company for what is not full, for so many seconds
         self._on_batch = on_batch
         self._on_unreached = on_unreached
         self._places = {upstream.address: index for index, upstream in enumerate(upstreams)}

@@ -3,9 +3,12 @@
 import heapq
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from serving.upstream import Servable
+
+# Nobody waits for company longer than this share of the time that is left.
+_GATHER_SHARE: Final = 0.1
 
 
 class Rider(NamedTuple):
@@ -138,6 +141,24 @@ class Line:
     probe_rows: int | None = None  # a probe of so many rows is wanted
     hold_until: float | None = None  # its riders wait for an empty replica, but no longer than this
     hold_not_before: float = float("-inf")
+    kept_until: float = float("-inf")  # what is not full gathers company
+
+    def join(self, rider: Rider, now: float, gather_s: float) -> bool:
+        """Let a rider queue, of whom the first is kept so long for company; whether that says anew when to look again."""
+        kept_until = now + min(gather_s, _GATHER_SHARE * (rider.deadline - now))
+        is_new = not self.queue or kept_until < self.kept_until
+        if is_new:
+            self.kept_until = kept_until
+        self.queue.add(rider)
+        return is_new and kept_until > now
+
+    def wake_at(self, now: float) -> list[float]:
+        """Return when its first rider expires, and when a wait ends; nothing while nobody waits."""
+        first = self.queue.most_urgent()
+        if first is None:
+            return []
+        ends = (self.hold_until, self.kept_until if self.kept_until > now else None)
+        return [first.deadline, *(one for one in ends if one is not None)]
 
     def wants_probe(self, urgent: Rider, now: float) -> bool:
         """Whether this rider's batch is to be the probe. What can't be merged can't be padded, and passes by."""

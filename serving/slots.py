@@ -151,9 +151,16 @@ class Slots:
             free = [index for index, slot in enumerate(self._slots) if slot.is_open]
             self._reserved = min(free, key=lambda index: self._slots[index].load(), default=None)
 
-    def freest(self, now: float, *, is_probe: bool, is_ready: Callable[[int], bool] = lambda index: True) -> int | None:
+    def freest(
+        self,
+        now: float,
+        *,
+        is_probe: bool,
+        is_kept: bool = False,
+        is_ready: Callable[[int], bool] = lambda index: True,
+    ) -> int | None:
         """Return the least-loaded replica with room for a batch; a probe wants all of it. Where the next batch is better
-        kept for a while, only one that is ready, for there it is full, gets it."""
+        kept for a while, as all replicas' may be, only one that is ready, for there it is full, gets it."""
         # One that is suspect would cost a request its only second try; it is known within milliseconds.
         is_any_trusted = self.is_any_trusted(now)
         free = [
@@ -164,7 +171,7 @@ class Slots:
             and slot.alone_until <= now
             and (slot.batches == 0 if is_probe else slot.batches < slot.pace.slots)
             and (is_probe or index != self._reserved)
-            and (is_probe or slot.pace.kept_until() <= now or is_ready(index))
+            and (is_probe or (not is_kept and slot.pace.kept_until() <= now) or is_ready(index))
         ]
         return min(free, key=lambda index: self._slots[index].load(), default=None)
 

@@ -51,6 +51,36 @@ def test_a_free_slot_sends_at_once() -> None:
     assert ids(batcher.poll(0.0)) == [[1]]
 
 
+def test_what_gathers_company_leaves_together_when_the_time_is_over() -> None:
+    batcher = Batcher(limits(), 1)
+    batcher.gather(0.008)
+    assert batcher.add(rider(1), 0.0)
+    assert batcher.poll(0.0).wake_at == pytest.approx(0.008)
+    assert not batcher.add(rider(2), 0.005)
+
+    assert ids(batcher.poll(0.007)) == []
+    assert ids(batcher.poll(0.008)) == [[1, 2]]
+
+
+def test_who_needs_no_company_does_not_gather_any() -> None:
+    batcher = Batcher(limits(max_in_flight=2), 1)
+    batcher.gather(0.008)
+    batcher.add(rider(1, rows=8), 0.0)
+    batcher.add(rider(2, mergeable=False, servable=V2), 0.0)
+
+    assert ids(batcher.poll(0.0)) == [[1], [2]]
+
+
+def test_company_is_gathered_for_a_tenth_of_the_time_that_is_left() -> None:
+    batcher = Batcher(limits(), 1)
+    batcher.gather(0.008)
+    batcher.add(rider(1), 0.0)
+    assert batcher.add(rider(2, deadline=0.03), 0.0)
+
+    assert batcher.poll(0.0).wake_at == pytest.approx(0.003)
+    assert ids(batcher.poll(0.003)) == [[2, 1]]
+
+
 def test_while_all_slots_are_busy_the_batch_grows_up_to_max_rows() -> None:
     batcher, (first,) = busy()
     for number in range(5):

@@ -30,6 +30,7 @@ class BatcherMachine(RuleBasedStateMachine):
         is_learned=st.booleans(),
         allowed=st.sampled_from([(), (4,), (2, 8)]),
         is_prompt=st.booleans(),
+        gather_s=st.sampled_from([0.0, 0.05]),
     )
     def start(
         self,
@@ -43,8 +44,11 @@ class BatcherMachine(RuleBasedStateMachine):
         is_learned: bool,
         allowed: tuple[int, ...],
         is_prompt: bool,
+        gather_s: float,
     ) -> None:
-        """`is_prompt`: it is polled as the shell does, at once after whatever asks for it."""
+        """`is_prompt`: it is polled as the shell does, at once after whatever asks for it. `gather_s`: the longest wait for
+        company in this history."""
+        self.gather_s = gather_s
         self.is_prompt = is_prompt
         self.allowed = allowed if latency_s is not None else ()
         self.limits = BatchLimits(
@@ -61,6 +65,7 @@ class BatcherMachine(RuleBasedStateMachine):
         self.batcher = Batcher(self.limits, replicas)
         self.now = 0.0
         self.queued: dict[int, Rider] = {}
+        self.since: dict[int, float] = {}
         self.sent: dict[int, Batch] = {}
         self.gone: set[int] = set()
         self.probes: dict[Servable, int] = {}
@@ -102,6 +107,7 @@ class BatcherMachine(RuleBasedStateMachine):
         else:
             is_to_poll = self.batcher.add(one, self.now)
             self.queued[one.id] = one
+            self.since[one.id] = self.now
             self.wake_at = min(self.wake_at, one.deadline)
             if is_to_poll:
                 self.changed()
@@ -150,6 +156,10 @@ class BatcherMachine(RuleBasedStateMachine):
         self.probes[servable] = min(rows, self.limits.max_rows)
         self.changed()
 
+    @rule(share=st.sampled_from([0.0, 0.5, 1.0]))
+    def gather(self, share: float) -> None:
+        self.batcher.gather(share * self.gather_s)
+
     @rule(seconds=st.floats(0.0, 3.0) | st.floats(0.0, 0.02))
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
@@ -177,12 +187,16 @@ class BatcherMachine(RuleBasedStateMachine):
         self.check_that_no_slot_is_idle()
 
     def check_that_no_slot_is_idle(self) -> None:
-        """While somebody waits no replica is empty, and only probes keep a slot free: one reserved replica, and theirs."""
+        """While somebody waits who has gathered company no replica is empty, and only probes keep a slot free: one reserved
+        replica, and theirs."""
+        waiting = [one for one in self.queued.values() if self.now >= self.since[one.id] + self.gather_s]
+        if not waiting:
+            return
         loads = [0] * self.replicas
         for batch in self.sent.values():
             loads[batch.replica] += 1
         assert min(loads) > 0
-        if any(one.servable not in self.probes for one in self.queued.values()):
+        if any(one.servable not in self.probes for one in waiting):
             slots = [self.batcher.replicas.pace(replica).slots for replica in range(self.replicas)]
             assert all(1 <= one <= self.limits.max_in_flight for one in slots)
             with_room = {replica for replica, load in enumerate(loads) if load < slots[replica]}
