@@ -83,7 +83,7 @@ imports: setup
 	$(BIN)/lint-imports
 
 test: setup check
-	$(BIN)/coverage run -m pytest
+	BIN=$(BIN) tests/halves.sh
 	$(BIN)/coverage report
 	tests/repo/wheel.sh
 

@@ -1,14 +1,29 @@
-"""What the whole suite says at its end."""
+"""What holds for the whole suite: which tests get a second try, and what is said at its end."""
 
 import shutil
+from pathlib import Path
+from typing import Final
 
 import pytest
 
 from tests.chromium import NAMES as CHROMIUM
 
+# Here real processes have to be quick enough for each other, and the machine may have other things to do.
+_REAL: Final = tuple(Path(__file__).parent / name for name in ("chaos", "conformance", "console", "load", "system"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests of real processes a second try; all others are the same at every run."""
+    for item in items:
+        if any(item.path.is_relative_to(folder) for folder in _REAL):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say loudly what was not tested for want of a program; `-q` hides why tests were skipped."""
+    """Say loudly what took two tries, and what was not tested for want of a program; `-q` hides both."""
+    for report in terminalreporter.stats.get("rerun", ()):
+        terminalreporter.write_line(f"A SECOND TRY: {report.nodeid}, a defect of the test or of the code", red=True)
+        terminalreporter.write_line(report.longreprtext)
     missing = [name for name in ("redis-server", "redis-sentinel") if shutil.which(name) is None]
     if missing:
         terminalreporter.write_line(

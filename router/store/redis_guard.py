@@ -1,4 +1,4 @@
-"""What is held on a new connection over which rewards and counts go: is it the store that is known?
+"""Asks on a new connection, before rewards and counts go over it, whether behind it is the store that is known.
 
 A client of Redis connects anew by itself, also where its last connection was closed while nobody used it, and then no
 call has failed. Behind the same address an older store may be by then, of the same generation. A connection can't

@@ -154,7 +154,7 @@ def test_without_the_learner_the_demo_fails(tmp_path: Path) -> None:
         "module.assess = stub\n"
     )
 
-    status, result = run_demo(tmp_path, "--max-seconds", "100", environment={"PYTHONPATH": str(tmp_path)})
+    status, result = run_demo(tmp_path, "--max-seconds", "60", environment={"PYTHONPATH": str(tmp_path)})
 
     assert status == 1
     assert result["phase"] == "running"
