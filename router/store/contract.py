@@ -263,7 +263,8 @@ class Store(Protocol):
     async def lease(self, owner: str, now: float, ttl_s: float) -> int | None:
         """Take or renew the lease on leading, and return its epoch; None while another owner's lease runs.
 
-        The epoch grows by one whenever the holder changes. An owner whose lease ran out, and whom nobody followed,
+        `now` and those of `flush` and `heartbeats` are times of the machine's clock; a store that machines share goes by
+        its server's instead. All owners are to ask for the same `ttl_s`. The epoch grows whenever the holder changes. An owner whose lease ran out, and whom nobody followed,
         goes on in its epoch: nobody can have written in between. After `release` even the same owner gets a new one.
         """
 

@@ -84,10 +84,14 @@ class Lease:
 
 
 def take_lease(lease: Lease, owner: str, now: float, ttl_s: float) -> Lease | None:
-    """Return the lease as `owner` holds it from now on, or None while another owner's runs."""
+    """Return the lease as `owner` holds it from now on, or None while another owner's runs.
+
+    One that ends much later than any that is taken now was taken by a clock that has been set back since, and is over.
+    """
     if lease.holder == owner:
         return Lease(owner, lease.epoch, now + ttl_s)
-    if lease.holder is not None and lease.expires_at > now:
+    # Twice as late: calls wait for each other, so a holder's `now` may be later than that of who comes after it.
+    if lease.holder is not None and now < lease.expires_at <= now + 2 * ttl_s:
         return None
     return Lease(owner, lease.epoch + 1, now + ttl_s)
 

@@ -51,8 +51,9 @@ end
 # Pairs are remembered in hashes, a new one begun every few minutes, each as long as the last of its pairs lives. The
 # sorted set KEYS[5] names them, by the time at which they end; a name ends with the time at which the hash was begun.
 _FORGET = """
-local now = tonumber(ARGV[3])
-for _, over in ipairs(redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', ARGV[3])) do
+-- By a gateway's clock that is ahead, others would still take rewards of pairs that are forgotten.
+local now = math.min(tonumber(ARGV[3]), tonumber(redis.call('TIME')[1]))
+for _, over in ipairs(redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', string.format('%.6f', now))) do
   redis.call('UNLINK', KEYS[5] .. ':' .. over)
   redis.call('ZREM', KEYS[5], over)
 end
@@ -78,7 +79,7 @@ end
 
 # KEYS: mark, changed, changes, scratch, pairs, cells.
 # ARGV: is known, generation, now, pairs, kinds; then for each kind its name, how long a hash takes new pairs (s), when
-# its last pair here ends, and how long Redis keeps it at most (s); for each pair its key, value and the number of its
+# its last pair here ends, and for how long Redis keeps it beyond that (s); for each pair its key, value and the number of its
 # kind; then the cells, as if all pairs were new. If one is not, nothing is written and the known ones are told: the
 # caller leaves them out and comes again. What is known stays known, so that ends.
 REWARDS = Script(
@@ -124,7 +125,8 @@ for kind = 1, kinds_count do
   local hash = KEYS[5] .. ':' .. name
   redis.call('HSET', hash, unpack(entries[kind]))
   redis.call('ZADD', KEYS[5], 'GT', ARGV[at + 2], name)
-  if redis.call('EXPIRE', hash, ARGV[at + 3], 'NX') == 0 then redis.call('EXPIRE', hash, ARGV[at + 3], 'GT') end
+  local kept_s = string.format('%.0f', math.max(0, tonumber(ARGV[at + 2]) - now) + tonumber(ARGV[at + 3]))
+  if redis.call('EXPIRE', hash, kept_s, 'NX') == 0 then redis.call('EXPIRE', hash, kept_s, 'GT') end
 end
 add(6, first_cell)
 return {'OK'}

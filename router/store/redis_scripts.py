@@ -120,7 +120,8 @@ LAST_SEQUENCE = Script(
 )
 
 # KEYS: those of a beat, sequences, seen, heartbeats.
-# ARGV: those of a beat, gateway, sequence, heartbeat, now, forget before.
+# ARGV: those of a beat, gateway, sequence, heartbeat, how long a silent one is kept (s). Gateways' clocks may differ, so
+# it is the server's that counts, here and for the lease.
 HEARTBEAT = Script(
     _SAME_STORE
     + _BEAT
@@ -129,8 +130,9 @@ local last = redis.call('HGET', KEYS[4], ARGV[7])
 if last and tonumber(ARGV[8]) <= tonumber(last) then return {'OK', beats, beat_at, losses} end
 redis.call('HSET', KEYS[4], ARGV[7], ARGV[8])
 redis.call('HSET', KEYS[6], ARGV[7], ARGV[9])
-redis.call('ZADD', KEYS[5], ARGV[10], ARGV[7])
-for _, silent in ipairs(redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', '(' .. ARGV[11], 'LIMIT', 0, 100)) do
+redis.call('ZADD', KEYS[5], beat_at, ARGV[7])
+local since = string.format('(%.6f', tonumber(beat_at) - tonumber(ARGV[10]))
+for _, silent in ipairs(redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', since, 'LIMIT', 0, 100)) do
   redis.call('HDEL', KEYS[4], silent)
   redis.call('HDEL', KEYS[6], silent)
   redis.call('ZREM', KEYS[5], silent)
@@ -140,12 +142,13 @@ return {'OK', beats, beat_at, losses}
     is_repeatable=True,
 )
 
-# KEYS: store, seen, heartbeats. ARGV: generation, since.
+# KEYS: store, seen, heartbeats. ARGV: generation, how old they may be (s).
 HEARTBEATS = Script(
     _SAME_STORE
     + """
-local answer = {'OK'}
-for _, gateway in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[2], '+inf')) do
+local answer, time = {'OK'}, redis.call('TIME')
+local since = string.format('%.6f', tonumber(time[1]) + tonumber(time[2]) / 1e6 - tonumber(ARGV[2]))
+for _, gateway in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], since, '+inf')) do
   answer[#answer + 1] = gateway
   answer[#answer + 1] = redis.call('HGET', KEYS[3], gateway)
 end
@@ -154,7 +157,7 @@ return answer
     is_repeatable=True,
 )
 
-# KEYS: those of a beat, lease. ARGV: those of a beat, owner, now, expires_at.
+# KEYS: those of a beat, lease. ARGV: those of a beat, owner, for how long (s).
 LEASE = Script(
     _SAME_STORE
     + _BEAT
@@ -162,12 +165,12 @@ LEASE = Script(
 local lease = redis.call('HMGET', KEYS[4], 'holder', 'epoch', 'expires_at')
 local epoch = lease[2] or '0'
 if lease[1] ~= ARGV[7] then
-  if lease[1] and lease[1] ~= '' and tonumber(lease[3]) > tonumber(ARGV[8]) then
+  if lease[1] and lease[1] ~= '' and tonumber(lease[3]) > tonumber(beat_at) then
     return {'TAKEN', beats, beat_at, losses}
   end
   epoch = string.format('%.0f', redis.call('HINCRBY', KEYS[4], 'epoch', 1))
 end
-redis.call('HSET', KEYS[4], 'holder', ARGV[7], 'expires_at', ARGV[9])
+redis.call('HSET', KEYS[4], 'holder', ARGV[7], 'expires_at', string.format('%.6f', tonumber(beat_at) + tonumber(ARGV[8])))
 return {'OK', beats, beat_at, losses, epoch}
 """,
     is_repeatable=True,

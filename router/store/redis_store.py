@@ -161,7 +161,7 @@ class RedisStore:
         await self._beside.beat(
             HEARTBEAT,
             [SEQUENCES_KEY, SEEN_KEY, HEARTBEATS_KEY],
-            [gateway, str(sequence), bytes(heartbeat), repr(now), repr(now - GATEWAY_KEPT_S)],
+            [gateway, str(sequence), bytes(heartbeat), repr(GATEWAY_KEPT_S)],
         )
 
     async def add_rewards(self, rewards: Sequence[Reward]) -> list[RewardResult]:
@@ -179,8 +179,8 @@ class RedisStore:
         return await self._sums.since(epoch, stamp)
 
     async def heartbeats(self, now: float, max_age_s: float) -> dict[str, bytes]:
-        """Return the last heartbeat of every gateway that flushed within `max_age_s`."""
-        answer = await self._beside.run(HEARTBEATS, [SEEN_KEY, HEARTBEATS_KEY], [repr(now - max_age_s)])
+        """Return the last heartbeat of every gateway that flushed within `max_age_s`, by the server's clock."""
+        answer = await self._beside.run(HEARTBEATS, [SEEN_KEY, HEARTBEATS_KEY], [repr(max_age_s)])
         return {name.decode(): beat for name, beat in zip(answer[1::2], answer[2::2], strict=True)}
 
     async def experiments(self) -> list[Record]:
@@ -267,9 +267,9 @@ class RedisStore:
         return {record.name: (record.revision, record.document) for record in await self._beside.kept(SNAPSHOTS_KEY)}
 
     async def lease(self, owner: str, now: float, ttl_s: float) -> int | None:
-        """Take or renew the lease on leading; after the store was changed under its holder, in a new epoch."""
+        """Take or renew the lease, by the server's clock; after the store was changed under its holder, in a new epoch."""
         while True:
-            answer = await self._beside.beat(LEASE, [LEASE_KEY], [owner, repr(now), repr(now + ttl_s)])
+            answer = await self._beside.beat(LEASE, [LEASE_KEY], [owner, repr(ttl_s)])
             if self._memory is not None:
                 await self._memory.keep_now_and_then()
             if self._changes_led == self._lineage.changes:

@@ -103,8 +103,7 @@ def pair_arguments(fresh: Mapping[Key, Reward], now: float) -> list[str | bytes]
     arguments: list[str | bytes] = [str(len(fresh)), str(len(kinds))]
     for kind, ends in kinds.items():
         lasts_s = max(1, (1 << kind) // _HASHES_PER_LIFE)
-        kept_s = max(0, int(max(ends) - now)) + _KEPT_LONGER_S
-        arguments += (str(kind), str(lasts_s), str(max(ends)), str(kept_s))
+        arguments += (str(kind), str(lasts_s), str(max(ends)), str(_KEPT_LONGER_S))
     for (nonce, event), reward in fresh.items():
         arguments += (pair_key(nonce, event), value_bytes(reward.value), str(numbers[_kind(reward, now)]))
     return arguments

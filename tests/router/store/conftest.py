@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from router.store import Store, open_store
+from router.store.redis_documents import LEASE_KEY, SEEN_KEY
 from tests.redis_server import RedisServer, redis_server
 from tests.router.store.samples import NOW
 
@@ -44,6 +45,32 @@ async def store(url: str) -> AsyncIterator[Store]:
     await opened.open()
     yield opened
     await opened.close()
+
+
+class StoreTime:
+    """The time by which a store goes. Mutable: `now`, which is told to stores that ask their callers."""
+
+    def __init__(self, redis: RedisServer | None) -> None:
+        self._redis = redis
+        self.now = NOW
+
+    def passes(self, seconds: float) -> None:
+        """Be so much later. A Redis goes by a clock of its own: what it holds becomes so much older."""
+        self.now += seconds
+        if self._redis is not None:
+            self._redis.tell("EVAL", _AGED, "2", LEASE_KEY, SEEN_KEY, str(-seconds))
+
+
+_AGED = """
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HINCRBYFLOAT', KEYS[1], 'expires_at', ARGV[1]) end
+for _, gateway in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do redis.call('ZINCRBY', KEYS[2], ARGV[1], gateway) end
+"""
+
+
+@pytest.fixture
+def time(request: pytest.FixtureRequest, url: str) -> StoreTime:
+    """The time of the store."""
+    return StoreTime(request.getfixturevalue("redis") if url.startswith("redis") else None)
 
 
 @pytest.fixture
