@@ -19,6 +19,7 @@ from router import garbage
 from router.admin.service import listen
 from router.aggregate import Aggregate
 from router.backends import pools
+from router.capture.shelf import Shelf
 from router.clock import unix_now, wanted_s
 from router.config import Config
 from router.config.fields import split_address
@@ -30,7 +31,7 @@ from router.data_plane import DataPlane, Ports
 from router.decisions import Keyring
 from router.deploy.service import deploying
 from router.keys import decision_keys
-from router.link import Configure, Override
+from router.link import Configure, Order
 from router.logs import configure_logs
 from router.metrics import Metrics
 from router.ports import take
@@ -69,14 +70,13 @@ async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
     try:
         async with contextlib.AsyncExitStack() as stack:
             metrics, aggregate = Metrics(), Aggregate()
+            shelf = Shelf(unix_now, workers=1 if is_single else workers)
             gateway: _Single | _Many
             if is_single:
-                # Only looked at: nobody else is to listen beside us, but in use is refused in the same words.
-                async with contextlib.AsyncExitStack() as briefly:
-                    await _take_ports(config, briefly)
-                gateway = _Single(config, store, keys, metrics)
+                await _look_at_ports(config)
+                gateway = _Single(config, store, keys, metrics, shelf)
             else:
-                gateway = _Many(await _take_ports(config, stack), keys, workers, aggregate)
+                gateway = _Many(await _take_ports(config, stack), keys, workers, aggregate, shelf)
             # Of its own: what this process asks of model servers must not wait behind predictions.
             control = pools(config, Metrics())
             stack.push_async_callback(control.close)
@@ -95,6 +95,7 @@ async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
                 backends=leader.servers.view,
                 costs=accounts.view,
                 tell=gateway.tell,
+                shelf=shelf,
                 versions=versions.uploads,
             )
             async with asyncio.TaskGroup() as tasks:
@@ -150,10 +151,24 @@ async def _take_ports(config: Config, stack: contextlib.AsyncExitStack) -> Confi
     return config.model_copy(update={"listen": config.listen.model_copy(update={"grpc": grpc, "http": http})})
 
 
+async def _look_at_ports(config: Config) -> None:
+    """Refuse ports in use in the same words, where nobody else is to listen beside us."""
+    async with contextlib.AsyncExitStack() as briefly:
+        await _take_ports(config, briefly)
+
+
 class _Single:
     """The data plane in this process."""
 
-    def __init__(self, config: Config, store: Store, keys: tuple[tuple[str, bytes], ...], metrics: Metrics) -> None:
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        keys: tuple[tuple[str, bytes], ...],
+        metrics: Metrics,
+        shelf: Shelf,
+    ) -> None:
+        self._shelf = shelf
         self._plane = DataPlane(
             config,
             store=store,
@@ -165,9 +180,9 @@ class _Single:
         )
         self.is_ready = False
 
-    async def tell(self, order: Override) -> None:
+    async def tell(self, order: Order) -> None:
         """Have the data plane obey."""
-        self._plane.override(order)
+        self._plane.obey(order)
 
     async def run(self, *, stop: asyncio.Event, admin_port: int) -> None:
         """Serve until `stop`."""
@@ -177,22 +192,36 @@ class _Single:
             self.is_ready = True
             _say_ready(ports.grpc, ports.http, admin_port)
 
-        await self._plane.run(on_ready=on_ready, stop=stop)
+        async with asyncio.TaskGroup() as tasks:
+            taking = tasks.create_task(self._take_captures(), name="take captures")
+            await self._plane.run(on_ready=on_ready, stop=stop)
+            taking.cancel()
+
+    async def _take_captures(self) -> None:
+        while True:
+            self._shelf.take(await self._plane.captor.next())
 
 
 class _Many:
     """The data plane in worker processes."""
 
-    def __init__(self, config: Config, keys: tuple[tuple[str, bytes], ...], workers: int, aggregate: Aggregate) -> None:
+    def __init__(
+        self,
+        config: Config,
+        keys: tuple[tuple[str, bytes], ...],
+        workers: int,
+        aggregate: Aggregate,
+        shelf: Shelf,
+    ) -> None:
         self._ports = (split_address(config.listen.grpc)[1], split_address(config.listen.http)[1])
-        self._supervisor = Supervisor(Configure(pickle.dumps(config), keys), workers, aggregate)
+        self._supervisor = Supervisor(Configure(pickle.dumps(config), keys), workers, aggregate, on_captured=shelf.take)
 
     @property
     def is_ready(self) -> bool:
         """Whether any worker serves."""
         return bool(self._supervisor.ready)
 
-    async def tell(self, order: Override) -> None:
+    async def tell(self, order: Order) -> None:
         """Have all workers obey."""
         await self._supervisor.tell(order)
 

@@ -15,6 +15,7 @@ import msgspec
 
 from router.backends import dispatchers, pools, slots_max
 from router.call_counts import CallCounts
+from router.capture.captor import Captor
 from router.config import Config
 from router.config.fields import split_address
 from router.config.tls import grpc_of, https_of
@@ -29,7 +30,7 @@ from router.heartbeat import Heartbeat
 from router.journal import journal_of
 from router.labels import Labels
 from router.ledger import Ledger
-from router.link import Override
+from router.link import Order, Override
 from router.measurements import Measurements
 from router.metrics import Metrics
 from router.models import Models
@@ -90,25 +91,30 @@ class DataPlane:
         self._journal = journal_of(config, name=self._name, keys=keys, metrics=metrics, unix_now=unix_now)
         self._egress = Egress({name: backend.egress_usd_per_gib for name, backend in config.backends.items()})
         self._mirror = Mirror(self._dispatchers, metrics, self._measurements.charge, time.perf_counter, self._egress)
+        self.captor = Captor(metrics, clock=time.perf_counter, unix_now=unix_now)
         self._spool = spool_of(config, store=store, metrics=metrics, unix_now=unix_now)
-        self._predictor = Predictor(
+        self._predictor = self._deciding(keys)
+        self._grpc, self._http = self._fronts(keys)
+        self._sync = self._store_sync(labels)
+        self._workers = 1  # as far as is known: of all gateways
+
+    def _deciding(self, keys: Keyring) -> Predictor:
+        return Predictor(
             routes=self._routes,
             dispatchers=self._dispatchers,
             keys=keys,
             ledger=self._ledger,
             trials=self._trials,
-            metrics=metrics,
+            metrics=self._metrics,
             egress=self._egress,
-            retry_ratio=config.limits.retry_budget,
-            unix_now=unix_now,
+            retry_ratio=self._config.limits.retry_budget,
+            unix_now=self._unix_now,
             clock=time.perf_counter,
             journal=self._journal,
             ejections=self._measurements.ejections,
             mirror=self._mirror,
+            captor=self.captor,
         )
-        self._grpc, self._http = self._fronts(keys)
-        self._sync = self._store_sync(labels)
-        self._workers = 1  # as far as is known: of all gateways
 
     def _store_sync(self, labels: Labels) -> StoreSync:
         return StoreSync(
@@ -167,9 +173,12 @@ class DataPlane:
         )
         return grpc, http
 
-    def override(self, order: Override) -> None:
+    def obey(self, order: Order) -> None:
         """Obey the control process, whatever the snapshots say."""
-        self._routes.override(order)
+        if isinstance(order, Override):
+            self._routes.override(order)
+        else:
+            self.captor.obey(order)
 
     async def run(self, *, on_ready: Callable[[Ports], None], stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then drain; OSError if a port can't be had."""

@@ -10,7 +10,9 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-# A frame holds a configuration or the metrics of one worker: tens of kilobytes. More is a fault.
+from router.capture.messages import BeginCapture, Captured, EndCapture
+
+# A frame holds a configuration, the metrics of one worker or an example of a capture: hundreds of kilobytes at most. More is a fault.
 FRAME_BYTES_MAX: Final = 16 * 2**20
 _LENGTH_BYTES: Final = 4
 
@@ -54,7 +56,8 @@ class Override(msgspec.Struct, frozen=True, tag="override"):
     revision: int | None = None
 
 
-Message: TypeAlias = Override | Configure | Stop | Ready | Failed | Counters
+Order: TypeAlias = Override | BeginCapture | EndCapture
+Message: TypeAlias = Order | Configure | Stop | Ready | Failed | Counters | Captured
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(Message)

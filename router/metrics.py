@@ -73,9 +73,8 @@ TABLE: Final[Mapping[str, Declared]] = {
         _histogram("overhead_seconds", "What the gateway adds to the backend's time and the queue.", _OVERHEAD_S),
         _histogram("backend_duration_seconds", "Upstream calls.", _REQUEST_S, "backend", "model", "version", "code"),
         _counter("decisions_total", "Requests by the arm that was chosen, and why.", *_ARM, "mode"),
-        _counter(
-            "shadow_requests_total", "Requests drawn to be copied to an arm, by what became of it.", *_ARM, "result"
-        ),
+        _counter("shadow_requests_total", "Requests to be copied to an arm, by what became of it.", *_ARM, "result"),
+        _counter("captures_total", "Requests looked at for a capture, by what became of it.", "experiment", "result"),
         _histogram("shadow_duration_seconds", "Calls of copies that were answered.", _REQUEST_S, *_ARM),
         _counter("segment_decisions_total", "Requests by their segment; other: none of the declared.", *_SEGMENT),
         _counter("rewards_total", "Rewards by what became of them; a call refused unread counts once.", "result"),
@@ -136,6 +135,7 @@ class Metrics:
         self.backend_seconds = self._make(Histogram, "backend_duration_seconds")
         self.decisions = self._make(Counter, "decisions_total")
         self.shadow_requests = self._make(Counter, "shadow_requests_total")
+        self.captures = self._make(Counter, "captures_total")
         self.shadow_seconds = self._make(Histogram, "shadow_duration_seconds")
         self.segment_decisions = self._make(Counter, "segment_decisions_total")
         self.rewards = self._make(Counter, "rewards_total")

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from bandits.sums import cell_arm
 from router.capacity import Capacity
+from router.capture.captor import Captor
 from router.choice import Choice, Context, choose
 from router.decisions import Keyring, Mode
 from router.egress import Egress
@@ -126,6 +127,7 @@ class Predictor:
         journal: Journal | None = None,
         ejections: Ejections | None = None,
         mirror: Mirror | None = None,
+        captor: Captor | None = None,
     ) -> None:
         """`clock` measures durations, in seconds; `trials` are those of sticky experiments."""
         self._clock = clock
@@ -149,6 +151,7 @@ class Predictor:
         self.ejections = ejections or Ejections()
         self._capacity = Capacity()
         self._mirror = mirror
+        self._captor = captor
         self.in_flight: Counter[tuple[int, int]] = Counter()
 
     async def predict(self, body: bytes, context: Context, method: Method = methods.PREDICT) -> Reply:
@@ -235,6 +238,8 @@ class Predictor:
         reply = Reply(asked.answer_bytes(answer), backend_s, token, snapshot.arms[arm].name, snapshot.name)
         if snapshot.shadows and self._mirror is not None and asked.method is methods.PREDICT:
             self._mirror.answered(live, choice, asked.request, answer, backend_s)
+        if self._captor is not None and self._captor.is_on and asked.method is methods.PREDICT:
+            self._captor.answered(reply.experiment, reply.arm, token, asked.request, reply.body)
         return reply
 
     def _has_room(self, live: Live, arm: int) -> bool:

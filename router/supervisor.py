@@ -11,7 +11,8 @@ from typing import Final
 import structlog
 
 from router.aggregate import Aggregate
-from router.link import Configure, Counters, Failed, Link, Override, Ready, Stop
+from router.capture.messages import Captured, EndCapture
+from router.link import Configure, Counters, Failed, Link, Order, Override, Ready, Stop
 
 log = structlog.get_logger(__name__)
 
@@ -37,19 +38,26 @@ class Listening:
 
 
 class Supervisor:
-    """Keeps `count` workers running. Mutable: the workers that are ready now, and the overrides all must know."""
+    """Keeps `count` workers running. Mutable: the workers that are ready now, and the orders all must know."""
 
     def __init__(
-        self, configure: Configure, count: int, aggregate: Aggregate, *, command: Sequence[str] = WORKER
+        self,
+        configure: Configure,
+        count: int,
+        aggregate: Aggregate,
+        *,
+        on_captured: Callable[[Captured], None] = lambda _: None,
+        command: Sequence[str] = WORKER,
     ) -> None:
         """`command` starts a worker; the number of the socket that is its end of the line is added to it."""
+        self._on_captured = on_captured
         self._configure = configure
         self._command = command
         self._count = count
         self._aggregate = aggregate
         self.ready: dict[int, Listening] = {}
         self._links: dict[int, Link] = {}
-        self._overrides: dict[str, Override] = {}
+        self._standing: dict[str, Order] = {}
 
     async def run(self, *, on_ready: Callable[[], None], stop: asyncio.Event) -> None:
         """Run until `stop`; `on_ready` is called whenever all have become ready; WorkerFailed if one can't even start."""
@@ -57,9 +65,14 @@ class Supervisor:
             for place in range(self._count):
                 tasks.create_task(self._keep(place, on_ready, stop), name=f"worker {place}")
 
-    async def tell(self, order: Override) -> None:
-        """Tell all workers, and those that come later."""
-        self._overrides[order.name] = order
+    async def tell(self, order: Order) -> None:
+        """Tell all workers, and those that come later while it stands."""
+        # No experiment's name has a slash.
+        key = order.name if isinstance(order, Override) else f"capture/{order.id}"
+        if isinstance(order, EndCapture):
+            self._standing.pop(key, None)
+        else:
+            self._standing[key] = order
         for link in list(self._links.values()):
             with contextlib.suppress(ConnectionError):
                 await link.send(order)
@@ -111,7 +124,7 @@ class Supervisor:
         with contextlib.suppress(ConnectionError):
             await link.send(self._configure)
             self._links[place] = link
-            for order in list(self._overrides.values()):
+            for order in list(self._standing.values()):
                 await link.send(order)
         while (message := await link.receive()) is not None:
             match message:
@@ -121,6 +134,8 @@ class Supervisor:
                         on_ready()
                 case Counters(snapshot=snapshot):
                     self._aggregate.update(f"{place}:{pid}", snapshot)
+                case Captured():
+                    self._on_captured(message)
                 case Failed(reason=reason):
                     pass
                 case _:

@@ -12,11 +12,12 @@ from typing import Final
 import uvloop
 
 from router import garbage
+from router.capture.captor import Captor
 from router.clock import unix_now, wanted_s
 from router.config import Config
 from router.data_plane import DataPlane, Ports
 from router.decisions import Keyring
-from router.link import Configure, Counters, Failed, Link, Override, Ready, Stop
+from router.link import Configure, Counters, Failed, Link, Order, Ready, Stop
 from router.logs import configure_logs
 from router.metrics import Metrics, snapshot
 from router.store import StoreError, open_store
@@ -54,6 +55,7 @@ async def work(link: Link) -> int:
             def on_ready(ports: Ports) -> None:
                 garbage.settle()
                 reporting.append(tasks.create_task(_report(link, metrics, ports), name="report to control"))
+                reporting.append(tasks.create_task(_hand_over(link, plane.captor), name="hand over captures"))
 
             await plane.run(on_ready=on_ready, stop=stop)
             listening.cancel()
@@ -73,8 +75,8 @@ async def work(link: Link) -> int:
 
 async def _listen(link: Link, stop: asyncio.Event, plane: DataPlane) -> None:
     while not isinstance(message := await link.receive(), Stop | None):
-        if isinstance(message, Override):
-            plane.override(message)
+        if isinstance(message, Order):
+            plane.obey(message)
     stop.set()
 
 
@@ -84,6 +86,13 @@ async def _report(link: Link, metrics: Metrics, ports: Ports) -> None:
         while True:
             await link.send(Counters(snapshot(metrics.registry)))
             await asyncio.sleep(_METRICS_S)
+
+
+async def _hand_over(link: Link, captor: Captor) -> None:
+    """Send what captures want, for ever."""
+    with contextlib.suppress(ConnectionError):
+        while True:
+            await link.send(await captor.next())
 
 
 def main() -> int:

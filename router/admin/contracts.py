@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from router.admin import experiment_shapes, shapes
+from router.admin import captures, experiment_shapes, shapes
 from router.admin.paging import LIMIT_MAX
 from router.admin.requests import OrderBody, PromoteBody, RollbackBody
 from router.config.experiment import Experiment
@@ -127,6 +127,15 @@ CONTRACTS: Final[Mapping[str, Contract]] = {
     "bypass": _order(may_be_here=True),
     "promote": _order(PromoteBody),
     "rollback": _order(RollbackBody),
+    "list_captures": Contract({200: (shapes.CaptureList,)}, (Problem.FAULT,)),
+    "show_capture": Contract(
+        {200: (shapes.CaptureExamples,)}, (Problem.NOT_FOUND, Problem.INVALID, Problem.FAULT), query=captures.query()
+    ),
+    "begin_capture": Contract(
+        {201: (shapes.CaptureShown,)}, (*_BODY, Problem.STATE, *_STORE), captures.CaptureBody, takes_key=True
+    ),
+    "stop_capture": Contract({200: (shapes.CaptureShown,)}, (*_BODY, Problem.NOT_FOUND, Problem.FAULT), OrderBody),
+    "delete_capture": Contract({204: ()}, (Problem.MEDIA, Problem.NOT_FOUND, Problem.INVALID, Problem.FAULT)),
     "put_version": Contract(
         {200: (shapes.DeploymentShown,), 202: (shapes.DeploymentShown,)},
         (

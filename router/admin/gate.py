@@ -66,7 +66,7 @@ class Gate:
         if route.role is Role.ANYBODY:
             return anybody
         header = request.headers.get("Authorization", "")
-        if not header and self._is_open and not route.is_writing and is_loopback(request.remote):
+        if not header and self._is_open and route.is_open and is_loopback(request.remote):
             return Caller("", Role.VIEWER)
         scheme, _, token = header.partition(" ")
         if scheme.lower() != "bearer" or not token.strip():

@@ -31,8 +31,14 @@ class Route:
         """Whether the route changes anything."""
         return self.method != "GET"
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it needs no token on loopback where none is configured."""
+        return not self.is_writing and self.role <= Role.VIEWER
+
 
 _E: Final = "/admin/v1/experiments"
+_C: Final = "/admin/v1/captures"
 _V: Final = "/admin/v1/models/{model}/versions/{version}"
 
 _READING: Final = (
@@ -55,6 +61,8 @@ _READING: Final = (
     Route("GET", "/admin/v1/prices", Role.VIEWER, "prices", "what each backend costs an hour, and what feeds say"),
     Route("GET", f"{_E}/{{name}}/arms", Role.VIEWER, "list_arms", "the arms, their states and why"),
     Route("GET", f"{_E}/{{name}}/orders", Role.VIEWER, "list_orders", "which orders it would obey now, and why not"),
+    Route("GET", _C, Role.VIEWER, "list_captures", "captures of requests at this gateway, without what they have"),
+    Route("GET", f"{_C}/{{capture}}", Role.OPERATOR, "show_capture", "a capture's examples: requests with answers"),
 )
 
 _A: Final = f"{_E}/{{name}}/arms"
@@ -79,6 +87,9 @@ _WRITING: Final = (
     Route(
         "POST", "/admin/v1/prices/{backend}:accept", Role.OPERATOR, "accept_price", "put a price that waits into force"
     ),
+    Route("POST", _C, Role.OPERATOR, "begin_capture", "keep examples of an experiment's requests at this gateway"),
+    Route("POST", f"{_C}/{{capture}}:stop", Role.OPERATOR, "stop_capture", "keep no more examples"),
+    Route("DELETE", f"{_C}/{{capture}}", Role.OPERATOR, "delete_capture", "forget a capture with all it has"),
 )
 
 ROUTES: Final = (*_READING, *_WRITING)

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -10,7 +10,8 @@ from aiohttp import web
 
 from router.admin.application import application
 from router.admin.backends import Backends
-from router.admin.bypass import Bypasses, Tell
+from router.admin.bypass import Bypasses
+from router.admin.captures import Captures
 from router.admin.desk import Desk
 from router.admin.editing import Editing
 from router.admin.events import Events
@@ -23,6 +24,7 @@ from router.admin.reading import Reading
 from router.admin.reports import Reports
 from router.admin.token import made_token
 from router.aggregate import Aggregate
+from router.capture.shelf import Shelf
 from router.config import Config
 from router.config.fields import split_address
 from router.config.tls import https_of
@@ -30,6 +32,7 @@ from router.console.files import add_console
 from router.control.feeds import Feeds
 from router.deploy.uploads import Uploads
 from router.fronts.http import serve_http
+from router.link import Order
 from router.metrics import Metrics
 from router.store import Store
 
@@ -48,7 +51,8 @@ async def listen(
     feeds: Feeds,
     backends: Callable[[], list[dict[str, Any]]],
     costs: Callable[[], dict[str, Any]],
-    tell: Tell,
+    tell: Callable[[Order], Awaitable[None]],
+    shelf: Shelf,
     versions: Uploads,
 ) -> int:
     """Listen on the admin port and that of the metrics; return the former. OSError for a port or token we can't have."""
@@ -72,19 +76,25 @@ async def listen(
     money = Money(feeds, costs, store=store, unix_now=unix_now)
     events = Events(store)
     loaded = Backends(backends, aggregate=aggregate, metrics=metrics)
-    parts = (events, OpenApi(), health, reading, reports, editing, orders, money, loaded, versions)
+    captures = Captures(shelf, desk=desk, store=store, tell=tell, unix_now=unix_now)
+    parts = (events, OpenApi(), health, reading, reports, editing, orders, money, loaded, captures, versions)
     app = application(gate, *(part.handlers() for part in parts))
     if config.admin.console:
         add_console(app)
-    tasks = await stack.enter_async_context(asyncio.TaskGroup())
     app.on_shutdown.append(events.close)
-    stack.callback(tasks.create_task(events.run(), name="events").cancel)
-    stack.callback(tasks.create_task(bypasses.run(), name="bypasses the store has not heard of").cancel)
+    await _run_beside(stack, events=events.run(), bypasses=bypasses.run(), captures=captures.run())
     tls = https_of(config.tls.admin)
     runner, port = await serve_http(app, *split_address(config.listen.admin), is_shared=False, tls=tls)
     stack.push_async_callback(runner.cleanup)
     await _listen_for_scrapes(config, stack, health.metrics_application(gate))
     return port
+
+
+async def _run_beside(stack: contextlib.AsyncExitStack, **endless: Coroutine[Any, Any, None]) -> None:
+    """Run these until the stack is left."""
+    tasks = await stack.enter_async_context(asyncio.TaskGroup())
+    for name, run in endless.items():
+        stack.callback(tasks.create_task(run, name=name).cancel)
 
 
 async def _listen_for_scrapes(config: Config, stack: contextlib.AsyncExitStack, app: web.Application) -> None:

@@ -147,3 +147,52 @@ class DeploymentShown(Shape):
     error: str
     shadow: Annotated[dict[str, Any] | None, Field(description="the comparison that was asked for")]
     comparison: Annotated[dict[str, Any] | None, Field(description="what it showed")]
+
+
+class CaptureShown(Shape):
+    """A capture, without what it has."""
+
+    id: str
+    experiment: str
+    arms: list[str]
+    margin_below: float | None
+    redact: list[str]
+    per_minute: int
+    examples_max: int
+    who: str
+    why: str
+    began_at: UnixS
+    until: UnixS
+    state: Literal["running", "ended"]
+    ended_by: Literal["examples", "bytes", "time", "stopped"] | None
+    ended_at: UnixS | None
+    examples: int
+    size_bytes: int
+
+
+class CaptureList(Shape):
+    """The captures of this gateway."""
+
+    captures: list[CaptureShown]
+
+
+class CapturedExample(Shape):
+    """An answered request: inputs and outputs as TF Serving's REST API writes columns, less what was redacted."""
+
+    number: int
+    at: UnixS
+    arm: str
+    version: int
+    decision: Annotated[str, Field(description="the token: a label goes back with it as a reward")]
+    margin: Annotated[float | None, Field(description="of the best two scores, where it was looked at")]
+    signature_name: str
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+
+
+class CaptureExamples(Shape):
+    """A page of a capture's examples; `next` is there if there are more."""
+
+    capture: CaptureShown
+    examples: list[CapturedExample]
+    next: int | None = None

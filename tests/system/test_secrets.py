@@ -21,7 +21,7 @@ from tests.redis_server import AOF, free_port, redis_server
 from tests.system.client import Client, Refusal
 from tests.system.gateway import Gateway, configuration, end, endless, launched, serving, until
 from tests.system.model_server import MODEL, DigitsServer
-from tests.system.operator import EXPERIMENTS
+from tests.system.operator import EXPERIMENTS, call
 from tests.system.traffic import Nature, Traffic
 
 pytestmark = pytest.mark.timeout(120)
@@ -169,7 +169,7 @@ async def _use(client: Client, said: Said) -> list[str]:
 
 
 def _filled(route: Route) -> str:
-    names = {"name": MODEL, "arm": "v1", "backend": "fed", "model": MODEL, "version": "9"}
+    names = {"name": MODEL, "arm": "v1", "backend": "fed", "model": MODEL, "version": "9", "capture": "none"}
     return re.sub(r"\{(\w+)\}", lambda found: names[found[1]], route.path)
 
 
@@ -238,6 +238,9 @@ async def test_requests_are_not_logged_however_they_end(tmp_path: Path) -> None:
         settings = configuration(tmp_path, server.address, workers=2, experiments=[endless()])
         async with serving(tmp_path, settings) as gateway, Client.to(gateway) as client:
             await gateway.in_phase("running")
+            # What is captured is kept and shown, and logged as little.
+            status, _ = await call(gateway, "POST", "/admin/v1/captures", {"experiment": MODEL, "examples_max": 1000})
+            assert status == 201
             await _some_of_all(client)
             lines = len(gateway.log_file.read_text().splitlines())
             await _some_of_all(client)

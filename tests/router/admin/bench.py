@@ -15,6 +15,7 @@ from bandits.life import ArmWarmed
 from router.admin.application import application
 from router.admin.backends import Backends
 from router.admin.bypass import Bypasses
+from router.admin.captures import Captures
 from router.admin.desk import Desk
 from router.admin.editing import Editing
 from router.admin.events import Events
@@ -26,6 +27,7 @@ from router.admin.orders import Orders
 from router.admin.reading import Reading
 from router.admin.reports import Reports
 from router.aggregate import Aggregate
+from router.capture.shelf import Shelf
 from router.config import Config
 from router.config.document import validate
 from router.config.settings import Admin
@@ -36,7 +38,7 @@ from router.deploy.joining import Joining
 from router.deploy.publishing import Publishing
 from router.deploy.uploads import Uploads
 from router.fronts.http import serve_http
-from router.link import Override
+from router.link import Order, Override
 from router.metrics import Metrics
 from router.store.memory import MemoryStore
 from tests.router.control.world import BACKEND
@@ -90,6 +92,9 @@ class Bench:
     book: PriceBook
     told: list[Override]
     telling: asyncio.Condition
+    shelf: Shelf
+    captures: Captures
+    ordered: list[Order]
     clock: dict[str, float] = field(default_factory=lambda: {"now": NOW})
     folder: Path = Path()
 
@@ -161,14 +166,21 @@ async def bench(config: Config = CONFIG) -> AsyncIterator[Bench]:
     feeds = Feeds(config.backends, now=now)
     # Nobody leads but for the price book of a test that takes the lease.
     book = PriceBook(store, feeds, lambda: store._lease.epoch if store._lease.holder else None)
+    shelf, ordered = Shelf(now, workers=2), list[Order]()
+
+    async def have_captured(order: Order) -> None:
+        ordered.append(order)
+
     desk = Desk(store=store, backends=config.backends, unix_now=now)
     bypasses = Bypasses(desk=desk, tell=tell)
     health = Health(store=store, aggregate=Aggregate(), metrics=Metrics(), is_ready=lambda: True, unix_now=now)
     events = Events(store, look_s=0.01)
+    captures = Captures(shelf, desk=desk, store=store, tell=have_captured, unix_now=now)
     app = application(
         Gate(Admin(), made_token=TOKEN),
         OpenApi().handlers(),
         events.handlers(),
+        captures.handlers(),
         health.handlers(),
         Reading(store=store, unix_now=now).handlers(),
         Reports(store=store, unix_now=now).handlers(),
@@ -195,7 +207,7 @@ async def bench(config: Config = CONFIG) -> AsyncIterator[Bench]:
     looking = asyncio.create_task(events.run())  # noqa: TID251 - cancelled below
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
-            yield Bench(store, session, bypasses, feeds, book, told, telling, clock)
+            yield Bench(store, session, bypasses, feeds, book, told, telling, shelf, captures, ordered, clock)
     finally:
         looking.cancel()
         await runner.cleanup()

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from router.admin.routes import ROUTES, Route
+from router.capture.messages import BeginCapture
+from router.capture.shelf import Capture
 from router.config.document import validate
 from tests.router.admin.bench import CONFIG, EXPERIMENTS, MODELS, NOW, TOKEN, Answer, Bench, bench, specified
 from tests.router.control.world import BACKEND
@@ -53,6 +55,13 @@ async def waiting_price(on: Bench) -> None:
     await on.book.turn()
 
 
+async def capturing(on: Bench) -> None:
+    """A capture runs, known as `c`."""
+    await on.started(1, 2)
+    order = BeginCapture("c", "digits", (), None, (), 1.0, 9, NOW + 600.0)
+    on.shelf.add(Capture(order, who="ops", why="", per_minute=60, now=NOW))
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """How a route is brought to do something, and in which state it refuses the same call."""
@@ -81,6 +90,9 @@ CASES = {
     "restore_arm": Case(after("drain"), draft, "restore v2"),
     "retire_arm": Case(running, draft, "retire v2"),
     "accept_price": Case(waiting_price, nothing, f"accept price of {FED}"),
+    "begin_capture": Case(running, capturing, "capture requests of digits", {"experiment": "digits"}),
+    "stop_capture": Case(capturing, running, "stop capture of digits"),
+    "delete_capture": Case(capturing, running, "delete capture of digits"),
     "put_version": Case(running, after("stop", "archive"), "deploy v7", query="?arm=v7&experiment=digits"),
 }
 WRITING = [route for route in ROUTES if route.method != "GET"]
@@ -103,7 +115,9 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Bench]:
 
 async def call(on: Bench, route: Route, case: Case) -> Answer:
     """Call a route, with the reason in the header that all of them read."""
-    path = route.path.format(name="digits", arm="v2", model="digits", version="7", backend=FED) + case.query
+    path = (
+        route.path.format(name="digits", arm="v2", model="digits", version="7", backend=FED, capture="c") + case.query
+    )
     headers = {"Turpin-Reason": WHY}
     if route.media == "application/x-tar":
         return await upload(on, path, headers)

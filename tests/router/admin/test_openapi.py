@@ -8,6 +8,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from router.admin import requests
+from router.admin.captures import CaptureBody
 from router.admin.contracts import CONTRACTS
 from router.admin.openapi import document, text
 from router.admin.routes import ROUTES, Role
@@ -53,7 +54,7 @@ def test_every_route_is_described_with_its_role() -> None:
 def test_bodies_are_described_by_the_models_that_read_them() -> None:
     bodies = {contract.body for contract in CONTRACTS.values()} - {None}
 
-    assert bodies == {Experiment, requests.OrderBody, requests.PromoteBody, requests.RollbackBody}
+    assert bodies == {Experiment, CaptureBody, requests.OrderBody, requests.PromoteBody, requests.RollbackBody}
     # Not strict: nothing unknown is let in, and the description says so.
     schemas = DOCUMENT["components"]["schemas"]
     assert all(schemas[body.__name__]["additionalProperties"] is False for body in bodies if body)
