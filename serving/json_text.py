@@ -1,11 +1,10 @@
-"""JSON as TF Serving reads and writes it: RapidJSON's dialect, its complaints, and its way to print decimals.
+"""JSON as TF Serving reads and writes it: RapidJSON's dialect, and its complaints.
 
 Source: tensorflow_serving/util/json_tensor.cc (commit 9d981c5c).
 """
 
 import base64
 import binascii
-import itertools
 import json
 import math
 import re
@@ -14,9 +13,8 @@ from json.encoder import encode_basestring
 from typing import Any, Final
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
+from serving.decimals import SPECIAL
 from serving.errors import InvalidArgument
 
 INDENT: Final = "    "  # RapidJSON's PrettyWriter: 4 spaces.
@@ -141,47 +139,6 @@ def shown(value: object) -> str:
     return text
 
 
-def decimals(values: NDArray[Any]) -> list[str]:
-    """Write float32 or float64 values, flat, as TF Serving does.
-
-    Six digits if they give the value back, else all (9 or 17); ".0" after a whole number; NaN and Infinity raw.
-    """
-    digits, dtype = ("%.9g", np.float32) if values.dtype == np.float32 else ("%.17g", np.float64)
-    texts = _formatted(digits, values)
-    candidates = np.flatnonzero(_may_be_short(values))
-    short = _formatted("%g", values[candidates])
-    with np.errstate(over="ignore"):
-        is_same = np.array(list(map(float, short)), np.float64).astype(dtype) == values[candidates]
-    for index, text in itertools.compress(zip(candidates.tolist(), short, strict=True), is_same.tolist()):
-        texts[index] = text
-    return [text if "." in text or "e" in text else _SPECIAL.get(text) or text + ".0" for text in texts]
-
-
-def _formatted(digits: str, values: NDArray[Any]) -> list[str]:
-    """Format all values at once, which takes half the time of one by one."""
-    return (f"{digits} " * len(values) % tuple(values.tolist())).split()
-
-
-def _may_be_short(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Tell the values that six digits may give back; of those it rules out none is.
-
-    Arithmetic is 20 times quicker than printing and reading back, and model outputs are rarely short. A value is
-    ruled out when it is farther from its rounding to six digits than half a unit in its last place (2^-24 of it for
-    float32, 2^-53 for float64, where the error of this arithmetic is larger and decides).
-    """
-    margin = 6.1e-8 if values.dtype == np.float32 else 1e-14
-    size = np.abs(values.astype(np.float64))
-    # Outside there are zero, NaN, the infinite, float32's denormals, and what overflows below.
-    is_ordinary = (size > 1e-37) & (size < 1e37)
-    size[~is_ordinary] = 1.0
-    scale = 10.0 ** (5.0 - np.floor(np.log10(size)))
-    is_near: NDArray[np.bool_] = np.abs(np.rint(size * scale) / scale - size) <= margin * size
-    return is_near
-
-
-_SPECIAL: Final = {"nan": "NaN", "-nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
-
-
 def _parse_leniently(body: bytes) -> Any:
     """Read what RapidJSON would, with Python's slower parser."""
     text = body.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
@@ -262,4 +219,4 @@ def _pieces(value: object, depth: int) -> Iterator[str]:
     elif value is None or isinstance(value, bool):
         yield {None: "null", True: "true", False: "false"}[value]
     else:
-        yield _SPECIAL.get(repr(value)) or repr(value)
+        yield SPECIAL.get(repr(value)) or repr(value)

@@ -10,8 +10,9 @@ from typing import Final
 
 from serving import dtypes
 from serving.arrays import to_numpy
+from serving.decimals import decimals
 from serving.errors import InternalError, InvalidArgument
-from serving.json_text import INDENT, decimals, quoted
+from serving.json_text import INDENT, quoted
 from serving.wire import Message
 
 # The types TF Serving writes as JSON; others (half, bfloat16, uint16, complex) it refuses.

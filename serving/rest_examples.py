@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from serving.decimals import decimals
 from serving.errors import InvalidArgument
 from serving.json_text import (
     INDENT,
-    decimals,
     decode_base64,
     is_base64_object,
     parse,

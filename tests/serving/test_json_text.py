@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
+from serving.decimals import decimals
 from serving.errors import InvalidArgument
-from serving.json_text import decimals, decode_base64, is_named, parse, quoted, shown, to_bytes, to_double, type_name
+from serving.json_text import decode_base64, is_named, parse, quoted, shown, to_bytes, to_double, type_name
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -174,6 +175,8 @@ def test_strings_are_escaped_only_where_they_must() -> None:
 )  # fmt: skip
 def test_floats_are_printed_as_tf_serving_does(value: float, text: str) -> None:
     assert decimals(np.array([value], np.float32)) == [text]
+    # Many are written another way.
+    assert decimals(np.full(100, value, np.float32)) == [text] * 100
 
 
 def test_doubles_have_17_digits() -> None:
@@ -200,7 +203,7 @@ def one_by_one(value: float, is_single: bool) -> str:
 SHORT = st.builds(lambda digits, power: float(f"{digits}e{power}"), st.integers(-(10**7), 10**7), st.integers(-45, 30))
 
 
-@given(st.lists(st.floats(width=32) | SHORT.map(np.float32).map(float), max_size=20))
+@given(st.lists(st.floats(width=32) | SHORT.map(np.float32).map(float), max_size=40))
 def test_all_floats_follow_the_rule(values: list[float]) -> None:
     assert decimals(np.array(values, np.float32)) == [one_by_one(value, True) for value in values]
 

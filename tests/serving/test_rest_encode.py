@@ -15,8 +15,8 @@ from hypothesis.extra import numpy as st_numpy
 
 from serving import dtypes
 from serving.arrays import from_numpy
+from serving.decimals import decimals
 from serving.errors import InternalError, InvalidArgument
-from serving.json_text import decimals
 from serving.rest_encode import encode_predict
 from serving.wire import Message, PredictResponse
 
