@@ -20,6 +20,8 @@ from tests.system.test_whole_line import LINES
 from tests.system.traffic import Nature, Traffic
 
 TOKENS: Final = {"viewer": "turpin_" + "v" * 43, "operator": "turpin_" + "o" * 43}
+# Of the lasting experiment, beside the rest of its traffic.
+SEGMENT: Final = "mobile"
 _CLIENTS: Final = 8
 # Control is so much worse than the second version that the end comes soon; the third is as good, and dear.
 _RATES: Final = {1: 0.80, 2: 0.975, 3: 0.98}
@@ -39,7 +41,9 @@ def settings(folder: Path, target: str) -> dict[str, Any]:
         "control": "v7",
         "arms": [{"name": f"v{version}", "backend": "tfs-a", "version": version} for version in (7, 8)],
         "on_stop": {"grace": "1h"},
+        "shadow": {"arms": ["v8"], "share": 1.0},
     }
+    lasting["policy"] = {**lasting["policy"], "segments": [SEGMENT]}
     document = configuration(
         folder, target, admin={"tokens": tokens}, rewards={"auth": "none"}, experiments=[experiment(), lasting]
     )
@@ -81,9 +85,10 @@ class Story:
         return found
 
     async def ask(self, requests: int) -> None:
-        """Send requests to the lasting experiment, and a reward for each."""
-        for _ in range(requests):
-            answer = await self.client.predict(model=BYSTANDER)
+        """Send requests to the lasting experiment, every other one of its segment, and a reward for each."""
+        for number in range(requests):
+            metadata = [("turpin-segment", SEGMENT)] if number % 2 else []
+            answer = await self.client.predict(model=BYSTANDER, metadata=metadata)
             await self.client.reward(answer.decision, 1.0)
 
     async def in_phase(self, name: str, *phases: str, patience_s: float = 20.0) -> None:

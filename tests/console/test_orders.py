@@ -9,6 +9,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Locator, expect
 
 from tests.console.browser import Visit, visiting
+from tests.console.numbers import differences, marked
 from tests.console.story import TOKENS, Story
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -101,6 +102,10 @@ async def test_what_it_would_do_is_shown_and_leaving_does_nothing(browser: Brows
         await expect(dialog.get_by_role("row", name="v1")).to_contain_text("warming")
         await expect(dialog).to_contain_text("Traffic for v1 begins once it is loaded and measured.")
         assert await visit.violations() == []
+        foreseen = await order(story, "digits:promote?dryRun=true", "", arm="v1")
+        numbers = [one for one in await marked(visit.page) if one[0].startswith(("before.", "after."))]
+        assert differences(numbers, foreseen) == []
+        assert len(numbers) == 6
         await visit.page.keyboard.press("Escape")
 
         await expect(dialog).to_have_count(0)
@@ -154,10 +159,10 @@ async def test_hostile_reason_is_text(browser: Browser, story: Story) -> None:
             await order(story, "digits:resume", "enough")
 
 
-async def order(story: Story, path: str, reason: str) -> Any:
+async def order(story: Story, path: str, reason: str, **more: str) -> Any:
     """Give an order past the page."""
     url = f"http://127.0.0.1:{story.gateway.admin}/admin/v1/experiments/{path}"
     headers = {"Authorization": f"Bearer {TOKENS['operator']}"}
-    async with asyncio.timeout(10), story.session.post(url, json={"reason": reason}, headers=headers) as answer:
+    async with asyncio.timeout(10), story.session.post(url, json={"reason": reason, **more}, headers=headers) as answer:
         assert answer.status == 200, await answer.text()
         return await answer.json()

@@ -107,6 +107,16 @@ async def test_names_and_reasons_of_others_are_text(visit: Visit, story: Story) 
     state["alarms"] = [{"name": "x", "arm": None, "evidence_log": None, "bar_log": None, "words": HOSTILE}]
     for arm in state["arms"]:
         arm |= {"name": f"{HOSTILE} {arm['name']}", "reason": HOSTILE, "state": HOSTILE}
+    lasting = await story.state("bystander")
+    state["segments"] = [one | {"name": HOSTILE, "serves": HOSTILE} for one in lasting["segments"]]
+    kinds = {
+        "arm": HOSTILE,
+        "waits_for": HOSTILE,
+        "against": [HOSTILE],
+        "errors": {HOSTILE: 1},
+        "dropped": {HOSTILE: 1},
+    }
+    state["shadow"] = [one | kinds for one in lasting["shadow"]]
     listed = (await story.get("experiments"))["experiments"]
     listed[0] |= {"name": HOSTILE, "leader": HOSTILE, "shares": {HOSTILE: 1.0}, "phase": HOSTILE}
     await answered(visit, "experiments", {"experiments": listed})
@@ -119,10 +129,12 @@ async def test_names_and_reasons_of_others_are_text(visit: Visit, story: Story) 
     await opened(visit, "#/")
     await visit.page.get_by_role("link", name=HOSTILE).click()
 
-    for tab in ("Traffic", "Value", "Decision", "Cost", "History", "Report"):
+    for tab in ("Traffic", "Segments", "Value", "Decision", "Cost", "Copies", "History", "Report"):
         await visit.page.get_by_role("link", name=tab, exact=True).click()
         await expect(visit.page.get_by_role("heading", name=tab, exact=True)).to_be_attached()
         await expect(visit.page.locator("h1")).to_contain_text(HOSTILE)
+        if tab in ("Segments", "Copies"):
+            await expect(visit.page.locator("h3").first).to_have_text(HOSTILE)
     assert await visit.page.evaluate("window.broken === undefined && document.images.length === 0")
 
 

@@ -7,12 +7,15 @@ const Z95 = 1.959964;
 const POINTS = 200;
 // Beyond it nothing can be seen.
 const TAIL = 3.6;
+// Of the height of a picture, less than a line is wide.
+const SEEN = 0.004;
 
 const logit = (rate) => Math.log(rate / (1 - rate));
 const expit = (eta) => 1 / (1 + Math.exp(-eta));
 const bell = (z) => Math.exp((-z * z) / 2) / Math.sqrt(2 * Math.PI);
 
-// Return { from, to, at(value) }: where the density is seen, and its height there; null where nothing is known.
+// Return { value(z), from, to, at(value) }: the value z standard deviations from the middle, where the density is seen, and its
+// height there; null where nothing is known.
 export function densityOf(arm, rewardType, valueUsd) {
   const { value_usd: value, value_usd_low: low, value_usd_high: high, prediction_cost_usd: cost } = arm;
   if (value === null || low === null || high === null || !(high > low)) return null;
@@ -23,6 +26,7 @@ export function densityOf(arm, rewardType, valueUsd) {
     const spread = (b - a) / (2 * Z95);
     const worth = (rate) => valueUsd * rate - cost;
     return {
+      value: (z) => worth(expit(middle + z * spread)),
       from: worth(expit(middle - TAIL * spread)),
       to: worth(expit(middle + TAIL * spread)),
       at(u) {
@@ -34,30 +38,22 @@ export function densityOf(arm, rewardType, valueUsd) {
   }
   const middle = (low + high) / 2;
   const spread = (high - low) / (2 * Z95);
-  return { from: middle - TAIL * spread, to: middle + TAIL * spread, at: (u) => bell((u - middle) / spread) / spread };
+  return { value: (z) => middle + z * spread, from: middle - TAIL * spread, to: middle + TAIL * spread, at: (u) => bell((u - middle) / spread) / spread };
 }
 
-// Return { values, heights }: values per million predictions, and each arm's density at them, 1 at its highest and null where
-// it can't be seen; null when nothing is known of any arm.
+// Return { from, to, curves }: the values per million predictions that are seen, and of each arm its points [value, height], 1 at
+// its highest, or null; null when nothing is known of any arm.
 export function densities(arms, rewardType, valueUsd) {
-  const known = arms.map((arm) => densityOf(arm, rewardType, valueUsd));
-  const seen = known.filter(Boolean);
-  if (seen.length === 0) return null;
-  const from = Math.min(...seen.map((one) => one.from));
-  const to = Math.max(...seen.map((one) => one.to));
-  // A narrow one among wide ones needs points of its own.
-  const values = new Set();
-  const spread = (start, end) => {
-    for (let step = 0; step <= POINTS; step += 1) values.add(start + ((end - start) * step) / POINTS);
-  };
-  spread(from, to);
-  for (const one of seen) spread(one.from, one.to);
-  const grid = [...values].sort((a, b) => a - b);
-  const heights = known.map((one) => grid.map((u) => (one && u >= one.from && u <= one.to ? one.at(u) : null)));
-  // Together they would not fit into one picture: a narrow one is a hundred times as high as a wide one.
-  const scaled = heights.map((row) => {
-    const top = Math.max(...row.map((height) => height ?? 0));
-    return row.map((height) => (height === null || top === 0 ? null : height / top));
-  });
-  return { values: grid.map((u) => u * 1e6), heights: scaled };
+  const curves = arms.map((arm) => visible(densityOf(arm, rewardType, valueUsd)));
+  const values = curves.flatMap((points) => points?.map(([value]) => value) ?? []);
+  return values.length === 0 ? null : { from: Math.min(...values), to: Math.max(...values), curves };
+}
+
+// Points that are close together where the curve is steep. All are as high as one another: a narrow one is a hundred times as
+// high as a wide one, and together they would not fit into one picture.
+function visible(one) {
+  if (!one) return null;
+  const points = Array.from({ length: POINTS + 1 }, (_, step) => one.value(TAIL * ((2 * step) / POINTS - 1))).map((u) => [u, one.at(u)]);
+  const top = Math.max(...points.map(([, height]) => height));
+  return points.filter(([, height]) => height > SEEN * top).map(([u, height]) => [u * 1e6, height / top]);
 }

@@ -1,7 +1,7 @@
 // Where in the console we are: the part of the address after #, so that links, the back button and bookmarks work.
 import { useEffect, useState } from "./vendor/standalone.module.js";
 
-export const TABS = ["traffic", "value", "decision", "cost", "history", "report"];
+export const TABS = ["traffic", "segments", "value", "decision", "cost", "copies", "history", "report"];
 
 export const toExperiments = "#/";
 export const toBackends = "#/backends";

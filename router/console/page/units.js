@@ -7,6 +7,9 @@ export const UNKNOWN = "–";
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const cents = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 
+// A number and its unit stay on one line.
+const NBSP = "\u00a0";
+
 export const count = (number) => whole.format(number);
 
 // Four digits, never an exponent.
@@ -17,6 +20,9 @@ export function digits(number, precision = 4) {
   const places = Math.max(0, Math.min(12, precision - 1 - Math.floor(Math.log10(size))));
   return number.toFixed(places).replace("-", "−");
 }
+
+// As many digits as say something.
+export const brief = (number) => digits(number).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
 
 export function usd(number, precision = 4) {
   const sign = number < 0 ? "−" : "";
@@ -29,20 +35,26 @@ export function usd(number, precision = 4) {
 export const usdPerMillion = (number) => `${number < 0 ? "−" : ""}$${digits(Math.abs(number) * MILLION, 3)}`;
 
 export function share(number) {
-  if (number > 0 && number < 0.0005) return "<0.1 %";
-  if (number < 1 && number > 0.9995) return ">99.9 %";
-  return `${(100 * number).toFixed(1).replace(/\.0$/, "").replace("-", "−")} %`;
+  if (number > 0 && number < 0.0005) return `<0.1${NBSP}%`;
+  if (number < 1 && number > 0.9995) return `>99.9${NBSP}%`;
+  return `${(100 * number).toFixed(1).replace(/\.0$/, "").replace("-", "−")}${NBSP}%`;
+}
+
+// How much more or less, as a share.
+export function change(number) {
+  const text = share(Math.round(number * 1000) / 1000);
+  return `${text.startsWith("−") ? "" : text.startsWith("0") ? "±" : "+"}${text}`;
 }
 
 // A probability that draws estimated: never quite 0 or 1.
-export const chance = (number) => (number < 0.0005 ? "<0.1 %" : number > 0.9995 ? ">99.9 %" : share(number));
+export const chance = (number) => (number < 0.0005 ? `<0.1${NBSP}%` : number > 0.9995 ? `>99.9${NBSP}%` : share(number));
 
 export function duration(seconds) {
-  if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
-  if (seconds < 120) return `${Math.round(seconds)} s`;
-  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
-  if (seconds < 172_800) return `${digits(seconds / 3600, 2)} h`;
-  return `${digits(seconds / 86_400, 2)} days`;
+  if (seconds < 1) return `${Math.round(seconds * 1000)}${NBSP}ms`;
+  if (seconds < 120) return `${Math.round(seconds)}${NBSP}s`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)}${NBSP}min`;
+  if (seconds < 172_800) return `${digits(seconds / 3600, 2)}${NBSP}h`;
+  return `${digits(seconds / 86_400, 2)}${NBSP}days`;
 }
 
 // Seconds of a duration as the specification writes it: 14d, 1h30m, 500ms, 30.

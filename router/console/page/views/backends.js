@@ -50,11 +50,13 @@ function Replica({ replica, backend }) {
     ${replica.problem && html`<p class="trouble">${sentence(replica.problem)}</p>`}
     ${replica.differs.length > 0 && html`<p class="trouble">It does not serve what it should: ${replica.differs.join("; ")}.</p>`}
     <div class="overflow-auto" role="region" aria-label=${`Versions on ${replica.address}`} tabindex="0"><table>
-      <thead><tr><th scope="col">Model</th><th scope="col" class="n">Version</th><th scope="col">State</th><th scope="col">Labels</th><th scope="col" class="n">Rows a batch may have</th></tr></thead>
+      <thead><tr><th scope="col">Model</th><th scope="col" class="n">Version</th><th scope="col">State</th><th scope="col">Labels</th><th scope="col" class="n">Batch, rows at most</th></tr></thead>
       <tbody>${versions.map((one) => html`<${Version} key=${`${one.model}/${one.version}`} one=${one} backend=${backend} />`)}</tbody>
     </table></div>`;
 }
 
+// TF Serving's other names say it themselves.
+const WORDS = { START: "begins to load", END: "unloaded" };
 const KINDS = { AVAILABLE: "done", LOADING: "wait", UNLOADING: "wait", START: "wait" };
 
 function Version({ one, backend }) {
@@ -63,7 +65,7 @@ function Version({ one, backend }) {
   return html`<tr>
     <th scope="row">${one.model}</th>
     <td class="n">${one.version}</td>
-    <td><span class="badge" data-kind=${KINDS[one.state] ?? "rest"}>${one.state.toLowerCase()}</span>${one.error && html` <small>${one.error}</small>`}</td>
+    <td><span class="badge" data-kind=${KINDS[one.state] ?? "rest"} title=${one.state}>${WORDS[one.state] ?? one.state.toLowerCase()}</span>${one.error && html` <small>${one.error}</small>`}</td>
     <td>${labels.join(", ") || "–"}</td>
     <td class="n"><${Num} of=${`backends.${backend.name}.${one.model}.${one.version}.rows_max`} value=${limit?.rows_max} show=${count} /></td>
   </tr>`;

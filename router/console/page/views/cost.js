@@ -6,7 +6,7 @@ import { count, Moment, Num, usd, usdPerMillion } from "../units.js";
 import { Swatch } from "./shares.js";
 
 export function Cost({ state }) {
-  const costs = useAnswer("/admin/v1/costs", 2);
+  const costs = useAnswer("/admin/v1/costs", 1);
   return html`
     <${Deciding} state=${state} />
     <${Answered} found=${costs} what="the bills">${(bills) => html`<${Billed} state=${state} bills=${bills} />`}<//>
@@ -46,7 +46,7 @@ function Bill({ arm, number, bill }) {
     ${PARTS.map((part) => html`<td class="n"><${Num} of=${`costs.${arm.name}.${part}_usd`} value=${bill?.[`${part}_usd`]} show=${usd} /></td>`)}
     <td class="n"><${Num} of=${`costs.${arm.name}.per_prediction`} value=${total} show=${usdPerMillion} /></td>
     <td>${split && html`<div class="parts" aria-hidden="true">${PARTS.map((part) => html`<span data-part=${part} style=${{ flexGrow: split[part] / total }}></span>`)}</div>
-      <small>${PARTS.map((part) => usdPerMillion(split[part])).join(", ")}</small>`}</td>
+      <small>${PARTS.map((part, place) => html`${place > 0 && ", "}<${Num} of=${`costs.${arm.name}.${part}_per_prediction`} value=${split[part]} show=${usdPerMillion} />`)}</small>`}</td>
   </tr>`;
 }
 

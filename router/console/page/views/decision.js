@@ -67,7 +67,7 @@ function Ending({ state, spec }) {
     ${requests !== null && perDay
       ? html`<p>About <strong><${Num} of="expected.end_s" value=${(requests / perDay) * 86_400} show=${duration} /></strong> more: <${Num} of="sprint.requests" value=${requests} show=${(number) => count(Math.ceil(number))} /> requests at <${Num} of="requests_per_day" value=${perDay} show=${count} /> a day would settle it.</p>`
       : html`<p class="quiet">It can't be told yet how many requests will settle it.</p>`}
-    ${left !== null && left > 0 && html`<p class="quiet">Undecided, it stops in ${duration(left)} at the latest (<code>stop.max_duration</code>).</p>`}
+    ${left !== null && left > 0 && html`<p class="quiet">Undecided, it stops in <${Num} of="expected.latest_s" value=${left} show=${duration} /> at the latest (<code>stop.max_duration</code>).</p>`}
     ${state.not_ready.length > 0
       ? html`<p>It waits for:</p><ul>${state.not_ready.map((words) => html`<li>${sentence(words)}</li>`)}</ul>`
       : html`<p>It waits for nothing but evidence.</p>`}`;
@@ -79,7 +79,7 @@ function Evidence({ state }) {
   return html`<h3>Evidence against each challenger${state.leader ? ` of ${state.leader}` : ""}</h3>
     ${bar === null
       ? html`<p class="quiet">None is taken yet.</p>`
-      : html`<p class="quiet">A challenger is refuted once the evidence against “it is better by more than the margin of ${state.margin === null ? "–" : share(state.margin)}” reaches the bar of <${Num} of="evidence_bar_log" value=${bar} show=${digits} /> (log). It holds however often one looks.</p>
+      : html`<p class="quiet">A challenger is refuted once the evidence against “it is better by more than the margin of <${Num} of="margin" value=${state.margin} show=${share} />” reaches the bar of <${Num} of="evidence_bar_log" value=${bar} show=${digits} /> (log). It holds however often one looks.</p>
           <ul class="evidence">${rivals.map(({ arm, number }) => html`<li key=${arm.name}><${Against} arm=${arm} number=${number} bar=${bar} /></li>`)}</ul>`}`;
 }
 

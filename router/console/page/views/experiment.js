@@ -4,6 +4,8 @@ import { experiment } from "../api.js";
 import { useAnswer } from "../live.js";
 import { TABS, toExperiment, toExperiments } from "../route.js";
 import { Answered, sentence } from "../states.js";
+import { Num } from "../units.js";
+import { Copies } from "./copies.js";
 import { Cost } from "./cost.js";
 import { Decision } from "./decision.js";
 import { Earned } from "./earned.js";
@@ -12,11 +14,14 @@ import { History } from "./history.js";
 import { Orders, useOrders } from "./orders.js";
 import { Phase } from "./phase.js";
 import { Report } from "./report.js";
+import { Segments } from "./segments.js";
 import { Traffic } from "./traffic.js";
 import { Value } from "./value.js";
 
-const VIEWS = { traffic: Traffic, value: Value, decision: Decision, cost: Cost, history: History, report: Report };
-const TITLES = { traffic: "Traffic", value: "Value", decision: "Decision", cost: "Cost", history: "History", report: "Report" };
+const VIEWS = { traffic: Traffic, segments: Segments, value: Value, decision: Decision, cost: Cost, copies: Copies, history: History, report: Report };
+const TITLES = { traffic: "Traffic", segments: "Segments", value: "Value", decision: "Decision", cost: "Cost", copies: "Copies", history: "History", report: "Report" };
+// Most experiments have neither: their screens are only offered where there is something on them.
+const SELDOM = { segments: (state) => state.segments?.length, copies: (state) => state.shadow?.length };
 
 export function Experiment({ name, tab, who }) {
   const found = useAnswer(`${experiment(name)}/state`, 1);
@@ -34,7 +39,7 @@ function Shown({ state, spec, tab, who }) {
   const orders = useOrders(state, who);
   return html`
     <${Head} state=${state} orders=${orders} />
-    <${Tabs} name=${state.name} tab=${tab} />
+    <${Tabs} state=${state} tab=${tab} />
     <section aria-labelledby="screen">
       <h2 id="screen" class="hidden">${TITLES[tab]}</h2>
       <${VIEWS[tab]} state=${state} spec=${spec} orders=${orders} />
@@ -60,13 +65,14 @@ function Head({ state, orders }) {
 function Alarms({ alarms }) {
   if (alarms.length === 0) return null;
   return html`<aside class="trouble" aria-label="Alarms">
-    <p><strong>${alarms.length === 1 ? "An alarm rings" : `${alarms.length} alarms ring`}: nothing is ended meanwhile.</strong></p>
+    <p><strong>${alarms.length === 1 ? "An alarm rings" : html`<${Num} of="alarms" value=${alarms.length} /> alarms ring`}: nothing is ended meanwhile.</strong></p>
     <ul>${alarms.map((alarm) => html`<li>${sentence(alarm.words)}</li>`)}</ul>
   </aside>`;
 }
 
-function Tabs({ name, tab }) {
-  return html`<nav class="tabs" aria-label=${`Experiment ${name}`}>
-    <ul>${TABS.map((one) => html`<li key=${one}><a href=${toExperiment(name, one)} aria-current=${one === tab ? "page" : undefined}>${TITLES[one]}</a></li>`)}</ul>
+function Tabs({ state, tab }) {
+  const offered = TABS.filter((one) => one === tab || !(one in SELDOM) || SELDOM[one](state));
+  return html`<nav class="tabs" aria-label=${`Experiment ${state.name}`}>
+    <ul>${offered.map((one) => html`<li key=${one}><a href=${toExperiment(state.name, one)} aria-current=${one === tab ? "page" : undefined}>${TITLES[one]}</a></li>`)}</ul>
   </nav>`;
 }

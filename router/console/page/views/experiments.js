@@ -4,6 +4,7 @@ import { experiments } from "../api.js";
 import { useAnswer } from "../live.js";
 import { toExperiment } from "../route.js";
 import { Answered, Empty } from "../states.js";
+import { Num } from "../units.js";
 import { Phase } from "./phase.js";
 import { Earned } from "./earned.js";
 import { Shares } from "./shares.js";
@@ -29,7 +30,7 @@ function Card({ row }) {
     <header>
       <h2 id=${heading}><a href=${toExperiment(row.name)}>${row.name}</a></h2>
       <${Phase} phase=${row.phase} isBypassed=${row.bypassed} />
-      ${row.alarms > 0 && html`<span class="badge" data-kind="alarm">${row.alarms} ${row.alarms === 1 ? "alarm" : "alarms"}</span>`}
+      ${row.alarms > 0 && html`<span class="badge" data-kind="alarm"><${Num} of=${`${row.name}.alarms`} value=${row.alarms} /> ${row.alarms === 1 ? "alarm" : "alarms"}</span>`}
     </header>
     <p>${standing(row)}</p>
     <${Shares} shares=${row.shares} of=${`${row.name}.shares`} />

@@ -1,5 +1,6 @@
 // What an experiment is doing, in a sentence or two.
-import { chance } from "../units.js";
+import { html } from "../vendor/standalone.module.js";
+import { chance, Num } from "../units.js";
 import { sentence } from "../states.js";
 
 export function headline(state) {
@@ -13,10 +14,10 @@ export function headline(state) {
     case "paused":
       return `Paused: control, ${control}, serves, and nothing is learned. ${sentence(state.reason)}`;
     case "running":
-      if (state.mode === "observe") return `${leading(state)} It is only watched: control, ${control}, serves all traffic.`;
-      return leader ? `${leading(state)} The traffic follows what is learned.` : "Traffic is split equally until enough is known.";
+      if (state.mode === "observe") return html`<${Leading} state=${state} /> It is only watched: control, ${control}, serves all traffic.`;
+      return leader ? html`<${Leading} state=${state} /> The traffic follows what is learned.` : "Traffic is split equally until enough is known.";
     case "confirming":
-      return `${leading(state)} Nothing more is to be won by looking on; what is left is to refute every challenger.`;
+      return html`<${Leading} state=${state} /> Nothing more is to be won by looking on; what is left is to refute every challenger.`;
     case "draining":
       return `${winner} has won. The others get no new requests, finish what they have, and are unloaded. ${waits(state)}`.trim();
     case "concluded":
@@ -28,15 +29,15 @@ export function headline(state) {
   }
 }
 
-function leading(state) {
-  const arm = state.arms.find((one) => one.name === state.leader);
-  const sure = arm?.best_probability;
+function Leading({ state }) {
+  if (!state.leader) return "No arm leads yet.";
+  const sure = state.arms.find((one) => one.name === state.leader)?.best_probability ?? null;
   const isControl = state.leader === state.control ? ", which is control," : "";
-  const how = sure === null || sure === undefined ? "" : `: it earns most with a probability of ${inWords(chance(sure))}`;
-  return state.leader ? `${state.leader}${isControl} leads${how}.` : "No arm leads yet.";
+  const how = sure !== null && html`: it earns most with a probability of <${Num} of=${`arms.${state.leader}.best_probability`} value=${sure} show=${inWords} />`;
+  return html`${state.leader}${isControl} leads${how}.`;
 }
 
-const inWords = (number) => number.replace("<", "less than ").replace(">", "more than ");
+const inWords = (number) => chance(number).replace("<", "less than ").replace(">", "more than ");
 
 function ended(state, outcome) {
   if (outcome === "replaced") return `${state.winner} serves in the place of ${state.control}.`;

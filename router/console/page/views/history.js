@@ -3,7 +3,7 @@ import { html, useEffect, useState } from "../vendor/standalone.module.js";
 import { ask, experiment } from "../api.js";
 import { useAnswer } from "../live.js";
 import { Answered, Trouble } from "../states.js";
-import { digits, Moment } from "../units.js";
+import { brief, Moment, Num } from "../units.js";
 
 const PAGE = 50;
 
@@ -30,22 +30,20 @@ function Pages({ path, newest }) {
   const notes = [...older.notes, ...newest.history].reverse();
   if (notes.length === 0) return html`<p class="empty">Nothing has happened yet.</p>`;
   return html`
-    <ol class="history">${notes.map((note) => html`<li key=${`${note.now} ${note.what} ${note.after}`}><${Note} note=${note} /></li>`)}</ol>
+    <ol class="history">${notes.map((note, place) => html`<li key=${`${note.now} ${note.what} ${note.after}`}><${Note} note=${note} of=${`history.${place}.numbers`} /></li>`)}</ol>
     ${older.problem && html`<${Trouble} problem=${older.problem} what="older entries" />`}
     ${next && html`<button type="button" class="secondary outline" onClick=${more}>Older</button>`}
   `;
 }
 
-const brief = (number) => digits(number).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
-
-function Note({ note }) {
+function Note({ note, of }) {
   const numbers = Object.entries(note.numbers ?? {});
   return html`
     <${Moment} at=${note.now} />
     <div>
       <p><strong>${note.what}</strong> ${note.before && html`${note.before} → `}${note.after || "–"}</p>
       ${note.why && html`<p class="why">${note.why}</p>`}
-      ${numbers.length > 0 && html`<p class="quiet"><small>${numbers.map(([name, number]) => `${name.replaceAll("_", " ")} ${typeof number === "number" ? brief(number) : number}`).join(" · ")}</small></p>`}
+      ${numbers.length > 0 && html`<p class="quiet"><small>${numbers.map(([name, number], place) => html`${place > 0 && " · "}${name.replaceAll("_", " ")} ${typeof number === "number" ? html`<${Num} of=${`${of}.${name}`} value=${number} show=${brief} />` : number}`)}</small></p>`}
     </div>
   `;
 }

@@ -4,7 +4,7 @@ import { call, experiment } from "../api.js";
 import { refresh } from "../live.js";
 import { say } from "../said.js";
 import { Trouble } from "../states.js";
-import { share } from "../units.js";
+import { Num, share } from "../units.js";
 import { Swatch } from "./shares.js";
 
 const REASON_CHARS_MAX = 1000;
@@ -96,7 +96,7 @@ function Foreseen({ answer }) {
       : html`<table class="foreseen">
           <thead><tr><th scope="col">Arm</th><th scope="col" class="n">Traffic now</th><th scope="col" class="n">At once</th><th scope="col">State then</th></tr></thead>
           <tbody>${arms.map((arm) => html`<tr key=${arm.name}>
-            <th scope="row"><${Swatch} number=${arm.number} />${arm.name}</th><td class="n">${share(arm.from)}</td><td class="n">${share(arm.to)}</td>
+            <th scope="row"><${Swatch} number=${arm.number} />${arm.name}</th><td class="n"><${Num} of=${`before.shares.${arm.name}`} value=${arm.from} show=${share} /></td><td class="n"><${Num} of=${`after.shares.${arm.name}`} value=${arm.to} show=${share} /></td>
             <td>${arm.state === arm.was ? arm.state : html`<strong>${arm.state}</strong>`}</td>
           </tr>`)}</tbody>
         </table>`}

@@ -4,9 +4,11 @@ import { colourOf } from "../colours.js";
 import { Plot, timeTicks } from "../plot.js";
 import { share } from "../units.js";
 
-// A name fits into a band that is this many pixels high.
+// A name fits into a band that is this many pixels high; a character of it is so wide at most.
 const NAME_PX = 16;
-const EDGE_PX = 34;
+const CHAR_PX = 8;
+// Where a name might stand is tried at so many places.
+const PLACES = 120;
 const QUARTERS = [0, 0.25, 0.5, 0.75, 1].map((part) => [part, `${100 * part} %`]);
 
 // Return { times, sums }: of each arm, at each time, the sum of its share and those of the arms before it. A block lasts
@@ -56,19 +58,32 @@ function Bands({ names, times, sums, toX, toY, width }) {
   return html`
     ${paths.map((path, arm) => html`<path key=${names[arm]} class="band" d=${path} fill=${colourOf(arm)} />`).reverse()}
     ${names.map((name, arm) => {
-      const { place, top, bottom } = thickest(sums, arm, toY);
-      const x = Math.max(toX(times[0]) + EDGE_PX, Math.min(width - EDGE_PX, toX(times[place])));
-      return bottom - top >= NAME_PX && html`<text class="name" x=${x} y=${(top + bottom) / 2} text-anchor="middle" dominant-baseline="middle">${name}</text>`;
+      const room = roomiest(name, arm, { times, sums, toX, toY });
+      return room && html`<text class="name" x=${room.x} y=${room.y} text-anchor="middle" dominant-baseline="middle">${name}</text>`;
     })}
   `;
 }
 
-// Where an arm has most of the traffic: its name stands there.
-function thickest(sums, arm, toY) {
-  const below = (place) => (arm ? sums[arm - 1][place] : 0);
-  let place = 0;
-  for (let other = 1; other < sums[arm].length; other += 1) {
-    if (sums[arm][other] - below(other) > sums[arm][place] - below(place)) place = other;
+// Return the middle of the highest box within an arm's band that is as wide as its name; null when the name fits in nowhere.
+function roomiest(name, arm, { times, sums, toX, toY }) {
+  const [from, to] = [toX(times[0]), toX(times.at(-1))];
+  const step = (to - from) / PLACES;
+  const edges = [];
+  let block = 0;
+  for (let place = 0; place <= PLACES; place += 1) {
+    const at = times[0] + ((times.at(-1) - times[0]) * place) / PLACES;
+    while (block < times.length - 2 && times[block + 1] < at) block += 1;
+    const part = Math.min(1, (at - times[block]) / (times[block + 1] - times[block] || 1));
+    const sum = (row) => (row ? row[block] + (row[block + 1] - row[block]) * part : 0);
+    edges.push([toY(sum(sums[arm])), toY(sum(sums[arm - 1]))]);
   }
-  return { place, top: toY(sums[arm][place]), bottom: toY(below(place)) };
+  // With a character's width of air.
+  const reach = Math.ceil(((name.length + 1) * CHAR_PX) / 2 / step);
+  let best = null;
+  for (let place = reach; place <= PLACES - reach; place += 1) {
+    const box = edges.slice(place - reach, place + reach + 1);
+    const [top, bottom] = [Math.max(...box.map((edge) => edge[0])), Math.min(...box.map((edge) => edge[1]))];
+    if (bottom - top >= NAME_PX && bottom - top > (best?.height ?? 0)) best = { height: bottom - top, x: from + place * step, y: (top + bottom) / 2 };
+  }
+  return best;
 }

@@ -3,7 +3,7 @@ import { html } from "../vendor/standalone.module.js";
 import { experiment } from "../api.js";
 import { useAnswer } from "../live.js";
 import { Answered } from "../states.js";
-import { count, digits, Num, seconds, share } from "../units.js";
+import { brief, count, Moment, Num, seconds, share } from "../units.js";
 import { Orders } from "./orders.js";
 import { SharesChart } from "./shares_chart.js";
 import { Swatch } from "./shares.js";
@@ -50,12 +50,17 @@ function Row({ arm, number, state, orders }) {
   const role = arm.name === state.control ? " (control)" : "";
   return html`<tr>
     <th scope="row"><${Swatch} number=${number} />${arm.name}<small>${role}</small></th>
-    <td>${arm.state}${arm.reason && html` <small class="reason">${arm.reason}</small>`}</td>
+    <td>${arm.state}${arm.reason && html` <small class="reason">${arm.reason}</small>`}${arm.quarantine && html` <small><${Retry} quarantine=${arm.quarantine} /></small>`}</td>
     <td class="n"><${Num} of=${`${of}.weight`} value=${arm.weight} show=${share} /></td>
     <td class="n"><${Num} of=${`${of}.decisions`} value=${arm.decisions} show=${count} /></td>
-    <td class="n"><${Num} of=${`${of}.rewards`} value=${arm.rewards} show=${count} /> <small>sum <${Num} of=${`${of}.reward_sum`} value=${arm.reward_sum} show=${digits} /></small></td>
+    <td class="n"><${Num} of=${`${of}.rewards`} value=${arm.rewards} show=${count} /> <small>sum <${Num} of=${`${of}.reward_sum`} value=${arm.reward_sum} show=${brief} /></small></td>
     <td class="n"><${Num} of=${`${of}.pending`} value=${arm.pending} show=${count} /></td>
     <td class="n"><${Num} of=${`${of}.errors`} value=${arm.errors} show=${count} /></td>
     <td><${Orders} name=${state.name} orders=${orders} arm=${arm.name} /></td>
   </tr>`;
+}
+
+// An arm in quarantine is tried again after ever longer rests.
+function Retry({ quarantine }) {
+  return quarantine.is_trying ? "It is being tried." : html`It is tried again at <${Moment} at=${quarantine.next_try_at} />.`;
 }

@@ -24,12 +24,11 @@ function Curves({ state, spec }) {
   if (!found) return html`<p class="empty">Nothing is known of any arm's value yet: it takes a measured cost and rewards.</p>`;
   const best = state.leader ? ` ${state.leader} leads.` : "";
   const words = `Posterior density of each arm's value in dollars per million predictions.${best} The table has the numbers.`;
-  const { values, heights } = found;
-  const x = [values[0], values.at(-1)];
-  return html`<${Plot} x=${x} top=${1.12} xTicks=${dollars} words=${words} height=${230}>
+  const { from, to, curves } = found;
+  return html`<${Plot} x=${[from, to]} top=${1.12} xTicks=${dollars} words=${words} height=${230}>
       ${(toX, toY) => html`
-        ${state.arms.map((arm, number) => html`<${Curve} key=${arm.name} number=${number} values=${values} row=${heights[number]} toX=${toX} toY=${toY} />`)}
-        ${named(state, values, heights, toX).map(({ name, x }) => html`<text class="peak" x=${x} y=${toY(1) - 5} text-anchor="middle">${name}</text>`)}
+        ${state.arms.map((arm, number) => html`<${Curve} key=${arm.name} number=${number} points=${curves[number]} toX=${toX} toY=${toY} />`)}
+        ${named(state, curves, toX).map(({ name, x }) => html`<text class="peak" x=${x} y=${toY(1) - 5} text-anchor="middle">${name}</text>`)}
       `}
     <//>
     <p class="axis quiet">value, $ per million predictions; each curve is scaled to the same height</p>`;
@@ -38,23 +37,22 @@ function Curves({ state, spec }) {
 const dollars = (from, to, most) => numberTicks(from, to, most, (tick) => `$${digits(tick, 3)}`);
 
 // Names stand above their curves, the leader's first, as far as there is room for them.
-function named(state, values, heights, toX) {
+function named(state, curves, toX) {
   const first = (arm) => (arm.name === state.leader ? 2 : arm.name === state.control ? 1 : arm.best_probability ?? 0);
   const places = state.arms
-    .map((arm, number) => ({ name: arm.name, rank: first(arm), peak: heights[number].indexOf(1), half: arm.name.length * CHAR_PX }))
-    .filter((one) => one.peak >= 0)
+    .map((arm, number) => ({ name: arm.name, rank: first(arm), peak: curves[number]?.find(([, height]) => height === 1), half: arm.name.length * CHAR_PX }))
+    .filter((one) => one.peak)
     .sort((a, b) => b.rank - a.rank);
   const kept = [];
   for (const { name, peak, half } of places) {
-    const x = toX(values[peak]);
+    const x = toX(peak[0]);
     if (kept.every((other) => Math.abs(other.x - x) > other.half + half)) kept.push({ name, x, half });
   }
   return kept;
 }
 
-function Curve({ number, values, row, toX, toY }) {
-  const points = values.map((value, place) => [value, row[place]]).filter(([, height]) => height !== null);
-  if (points.length === 0) return null;
+function Curve({ number, points, toX, toY }) {
+  if (!points) return null;
   const line = points.map(([value, height]) => `${toX(value).toFixed(1)} ${toY(height).toFixed(1)}`).join("L");
   const colour = colourOf(number);
   return html`<path class="curve" d=${`M${toX(points[0][0])} ${toY(0)}L${line}L${toX(points.at(-1)[0])} ${toY(0)}`} stroke=${colour} fill=${colour} />`;
