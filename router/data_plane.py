@@ -146,6 +146,7 @@ class DataPlane:
             metrics=metrics,
             message_bytes=config.limits.message_bytes,
             is_shared=self._is_shared,
+            connection_age_s=config.listen.connection_age,
         )
         http = HttpFront(
             predictor=self._predictor,

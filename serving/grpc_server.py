@@ -40,6 +40,9 @@ _FLUSH_S: Final = 0.5
 _PENDING_MAX: Final = 8192
 _PENDING_HARD_MAX: Final = 16384
 
+# A connection that has its age takes no new calls, and is cut with those that outlast this: longer than any predict takes.
+_AGE_GRACE_MS: Final = 300_000
+
 # "" is the server as a whole; TF Serving sets the short names, grpc's convention is the full ones.
 _HEALTH_NAMES: Final = (
     "",
@@ -62,11 +65,13 @@ class GrpcServer:
         *,
         message_bytes: int,
         is_port_shared: bool,
+        connection_age_s: float = 0.0,
         channel_arguments: Arguments = (),
     ) -> None:
         """`routes`: method path -> handler; any other method is UNIMPLEMENTED. `message_bytes`: largest request, -1 any.
 
         `is_port_shared`: other processes may listen beside this one; otherwise a second server on the port fails.
+        `connection_age_s`: clients are asked to connect anew so often, a tenth sooner or later; 0: never.
         `channel_arguments` are gRPC's own, and win over ours.
         """
         self._begun = self._calls = 0
@@ -81,6 +86,7 @@ class GrpcServer:
                 ("grpc.so_reuseport", int(is_port_shared)),
                 ("grpc.server.max_pending_requests", _PENDING_MAX),
                 ("grpc.server.max_pending_requests_hard_limit", _PENDING_HARD_MAX),
+                *_aged(connection_age_s),
                 *channel_arguments,
             )
         )
@@ -161,6 +167,13 @@ class GrpcServer:
             raise AssertionError("abort returned")
 
         return grpc.unary_unary_rpc_method_handler(handle)
+
+
+def _aged(age_s: float) -> Arguments:
+    """Return gRPC's settings for connections that end at this age, each a tenth sooner or later; 0: at none."""
+    if not age_s:
+        return ()
+    return ("grpc.max_connection_age_ms", int(age_s * 1e3)), ("grpc.max_connection_age_grace_ms", _AGE_GRACE_MS)
 
 
 async def _abort(context: Any, error: ServingError) -> None:

@@ -19,7 +19,14 @@ class GrpcFront:
     """PredictionService, ModelService and grpc.health.v1 on one port; `server` starts and stops."""
 
     def __init__(
-        self, *, predictor: Predictor, models: Models, metrics: Metrics, message_bytes: int, is_shared: bool
+        self,
+        *,
+        predictor: Predictor,
+        models: Models,
+        metrics: Metrics,
+        message_bytes: int,
+        is_shared: bool,
+        connection_age_s: float = 0.0,
     ) -> None:
         self._predictor = predictor
         self._metrics = metrics
@@ -33,6 +40,7 @@ class GrpcFront:
             # One byte more is answered RESOURCE_EXHAUSTED by grpc itself.
             message_bytes=message_bytes,
             is_port_shared=is_shared,
+            connection_age_s=connection_age_s,
         )
 
     async def _predict(self, method: Method, body: bytes, context: Any) -> bytes:

@@ -89,6 +89,28 @@ async def test_clients_that_watch_health_lose_no_call_to_restarts() -> None:
     assert set(seen) == {"OK"}, seen
 
 
+async def _answer(call: Any) -> bytes:
+    return bytes(await call(b"x", timeout=10.0))
+
+
+async def test_clients_connect_anew_when_their_connection_has_its_age_and_lose_no_call() -> None:
+    peers = set()
+
+    async def peer(body: bytes, context: Any) -> bytes:
+        peers.add(context.peer())
+        return body
+
+    server = GrpcServer({METHOD: peer}, message_bytes=-1, is_port_shared=False, connection_age_s=0.1)
+    port = await server.start("127.0.0.1:0")
+    async with asyncio.timeout(15.0), grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = channel.unary_unary(METHOD)
+        while len(peers) < 4:
+            async with asyncio.TaskGroup() as tasks:
+                answers = [tasks.create_task(_answer(call)) for _ in range(BURST)]
+            assert [one.result() for one in answers] == [b"x"] * BURST
+    await server.stop(1.0)
+
+
 async def test_server_that_nobody_calls_ends_at_once() -> None:
     server, _ = await started()
     loop = asyncio.get_running_loop()
