@@ -3,7 +3,6 @@
 What a command needs is imported when it runs, so that `turpin --version` answers at once.
 """
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -12,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 import typer
 
 from router import arithmetic_commands, commands, experiments_command, prices_command, store_command
+from router.admin_call import plain
 from router.deploy.command import deploy, rollback
 from router.guard import PACKAGES
+from router.json_text import json_text
 from router.replay.command import replay
 from router.sending import command as rewards_command
 from router.top.command import top
@@ -96,9 +97,9 @@ def check_command(
     """Check a configuration and write the effective one, defaults included, secrets hidden."""
     settings = _load(config, as_json=as_json)
     for line in settings.unused():
-        sys.stderr.write(f"warning: {line}\n")
+        sys.stderr.write(f"warning: {plain(line)}\n")
     if as_json:
-        sys.stdout.write(json.dumps(settings.printable(), indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json_text(settings.printable(), indent=2) + "\n")
         return
     import yaml
 
@@ -116,9 +117,9 @@ def _load(path: Path, *, as_json: bool = False) -> "Config":
         problems = error.problems
     if as_json:
         listed = [{"place": place_text(problem.place), "message": problem.message} for problem in problems]
-        sys.stdout.write(json.dumps({"problems": listed}, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json_text({"problems": listed}, indent=2) + "\n")
     for problem in problems:
-        sys.stderr.write(f"{problem}\n")
+        sys.stderr.write(plain(str(problem)) + "\n")
     raise typer.Exit(EXIT_BAD_INPUT)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from router.admin_call import plain
 from router.drawn import axis_of, bar, density, is_number
+from router.json_text import json_text
 
 # Cells of a bar, and of the axis that intervals are drawn on: with names and numbers they fit into 80.
 _BAR: Final = 20
@@ -56,7 +57,7 @@ def moment(now: object) -> str:
 
 def write_json(value: object) -> None:
     """Write JSON for programs."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_text(value, indent=2) + "\n")
 
 
 def print_table(columns: tuple[str, ...], rows: Sequence[Mapping[str, Any]]) -> None:

@@ -11,7 +11,9 @@ from typing import Any, Final, TextIO
 
 import structlog
 from aiohttp.http_exceptions import HttpProcessingError
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
+
+from router.json_text import json_text
 
 HIDDEN: Final = "********"
 # A key that has one of these among its words has a secret as its value: `api_key`, `decision`, `x-auth-token`.
@@ -98,5 +100,13 @@ def _last_steps(is_terminal: bool) -> list[Processor]:
     """Return the processors that make a line of an event; tracebacks become text before secrets are looked for."""
     steps: list[Processor] = [structlog.processors.format_exc_info, structlog.processors.StackInfoRenderer(), redact]
     if is_terminal:
-        return [*steps, structlog.dev.ConsoleRenderer()]
-    return [*steps, structlog.processors.JSONRenderer(ensure_ascii=False, default=str)]
+        return [*steps, _without_controls, structlog.dev.ConsoleRenderer()]
+    return [*steps, structlog.processors.JSONRenderer(serializer=json_text, default=str)]
+
+
+def _without_controls(logger: object, method: str, event: EventDict) -> EventDict:
+    """Take out what a terminal would obey; a traceback keeps its lines."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = "".join(char if char.isprintable() or char == "\n" else "?" for char in value)
+    return event

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from router.admin_call import plain
+
 app = typer.Typer(help="Go on with a Redis that came back empty or older.", no_args_is_help=True)
 
 _EXIT_FAILED = 1
@@ -27,7 +29,7 @@ def accept(
         url = load_config(config).store
     except BadInput as error:
         for problem in error.problems:
-            sys.stderr.write(f"{problem}\n")
+            sys.stderr.write(plain(str(problem)) + "\n")
         raise typer.Exit(_EXIT_BAD_INPUT) from None
     if not url.startswith("redis"):
         sys.stderr.write("turpin: only a Redis can come back as another; the store of this configuration is none\n")

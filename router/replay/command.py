@@ -3,7 +3,6 @@
 Importing this module must stay cheap: every command of `turpin` does.
 """
 
-import json
 import math
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
+
+from router.admin_call import plain
+from router.json_text import json_text
 
 if TYPE_CHECKING:
     from router.replay.report import Answer
@@ -127,12 +129,12 @@ def _write(answer: "Answer", *, as_json: bool) -> None:
     from router.replay.report import words
 
     if as_json:
-        sys.stdout.write(json.dumps(answer, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.write(json_text(answer, indent=2, allow_nan=False) + "\n")
     else:
-        sys.stdout.write(words(answer))
+        sys.stdout.write("".join(f"{plain(line)}\n" for line in words(answer).split("\n")[:-1]))
 
 
 def _leave(*messages: str) -> NoReturn:
     for message in messages:
-        sys.stderr.write(f"turpin replay: {message}\n")
+        sys.stderr.write(f"turpin replay: {plain(message)}\n")
     raise typer.Exit(EXIT_BAD_INPUT)

@@ -1,7 +1,6 @@
 """`turpin top`: a live view of a gateway. Importing this module must stay cheap: every command of `turpin` does."""
 
 import asyncio
-import json
 import signal
 import sys
 from collections.abc import Iterator
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from router.admin_call import ADMIN, EXIT_FAILED, checked_url, leave
+from router.admin_call import ADMIN, EXIT_FAILED, checked_url, leave, plain
 from router.experiments_command import AdminUrl, AsJson, Token
+from router.json_text import json_text
 
 if TYPE_CHECKING:
     from router.top.source import Reading
@@ -87,7 +87,7 @@ def _shown(*, as_json: bool, is_live: bool) -> "Iterator[Show]":
 def _write_line(reading: "Reading", lost: str) -> None:
     """Write a reading that is new; why there is none goes to people."""
     if lost:
-        sys.stderr.write(f"turpin: {lost}\n")
+        sys.stderr.write(f"turpin: {plain(lost)}\n")
         return
-    sys.stdout.write(json.dumps(reading.document(), ensure_ascii=False) + "\n")
+    sys.stdout.write(json_text(reading.document()) + "\n")
     sys.stdout.flush()

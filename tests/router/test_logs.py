@@ -161,3 +161,24 @@ def test_deep_facts_end_as_text() -> None:
         deep = [deep]
 
     assert "[[" in str(redact(None, "", {"facts": deep}))
+
+
+class Terminal(io.StringIO):
+    """A buffer that says it is one."""
+
+    def isatty(self) -> bool:
+        """It is."""
+        return True
+
+
+@pytest.mark.parametrize("out", [io.StringIO(), Terminal()], ids=["a file", "a terminal"])
+def test_controls_of_a_name_do_not_reach_what_shows_the_log(out: io.StringIO, lines: io.StringIO) -> None:
+    configure_logs(out)
+
+    structlog.get_logger("x").warning("refused", name="a\x9b2J\x85\u202eb", names=["\x1b[2J"], facts={"\x7f": "\x9b"})
+
+    shown = out.getvalue()
+    assert "refused" in shown
+    for control in "\x9b\x85\x7f\u202e":
+        assert control not in shown
+    assert "[2J\x1b" not in shown
