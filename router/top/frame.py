@@ -37,7 +37,9 @@ def frame(reading: Reading, *, columns: int, lost: str = "") -> Group:
     if lost:
         parts.append(Text(lost, style=_BAD))
     parts.append(_traffic(reading.traffic))
-    if not reading.experiments:
+    if reading.store_away:
+        parts += [Text(), _without_store(reading)]
+    elif not reading.experiments:
         parts += [Text(), Text("No experiment: turpin experiments apply FILE", style=_QUIET)]
     for state in reading.experiments:
         parts += [Text(), *_experiment(state, is_wide=columns >= _WIDE)]
@@ -51,6 +53,17 @@ def frame(reading: Reading, *, columns: int, lost: str = "") -> Group:
 def _head(reading: Reading) -> Text:
     return Text.assemble(
         ("Turpin", "bold"), f" {plain(reading.version)}  {reading.admin}  ", (f"{moment(reading.at)[:19]} UTC", _QUIET)
+    )
+
+
+def _without_store(reading: Reading) -> Text:
+    """Say that what follows of experiments is old, and how old."""
+    seen = "none of them was seen before it was away"
+    if reading.seen_at is not None:
+        seen = f"as they were {max(0.0, reading.at - reading.seen_at):.0f} s ago"
+    return Text.assemble(
+        (f"the store can't be read ({plain(reading.store_away) or 'no reason given'})", _BAD),
+        f"\nPredictions go on with the last weights. Experiments: {seen}.",
     )
 
 

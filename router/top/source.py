@@ -20,6 +20,8 @@ _STREAM: Final = aiohttp.ClientTimeout(total=None, connect=5.0, sock_read=45.0)
 _AGAIN_S: Final = 1.0
 # As many as a screen has room for beside all else.
 EVENTS_MAX: Final = 10
+# What the admin port answers where it can't read the store, and nowhere else.
+_STORE_AWAY: Final = 503
 # An experiment that was put away has nothing to show any more.
 _AWAY: Final = frozenset({"archived"})
 
@@ -34,9 +36,26 @@ class NotAllowed(Exception):
     """A gateway answers that this caller may not read it, or it is none: asking again won't help."""
 
 
+class StoreAway(Exception):
+    """A gateway answers, but can't read its store: in its own words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Experiments, and the newest lines of their histories, as they were at a moment (unix s; None: never seen)."""
+
+    at: float | None = None
+    experiments: tuple[Document, ...] = ()
+    events: tuple[Document, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a gateway said at a moment (unix s). `traffic` is None at first, and after it was started again."""
+    """What a gateway said at a moment (unix s). `traffic` is None at first, and after it was started again.
+
+    While it can't read its store `store_away` says why, and experiments and events are those of `seen_at` (None: none were
+    seen before).
+    """
 
     at: float
     admin: str
@@ -46,6 +65,8 @@ class Reading:
     prices: tuple[Document, ...]
     traffic: Traffic | None
     events: tuple[Document, ...]
+    seen_at: float | None = None
+    store_away: str = ""
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -58,11 +79,13 @@ class Reading:
             "backends": list(self.backends),
             "prices": list(self.prices),
             "events": list(self.events),
+            "seen_at": self.seen_at,
+            "store_away": self.store_away or None,
         }
 
 
 class Source:
-    """One gateway. Mutable: the last scrape."""
+    """One gateway. Mutable: the last scrape, and the experiments that were last seen."""
 
     def __init__(
         self,
@@ -82,10 +105,34 @@ class Source:
         self._unix_now = unix_now
         self._experiment = experiment
         self._scraped: Scrape | None = None
+        self._seen = Seen()
 
     async def read(self) -> Reading:
         """Ask for everything; NotThere or NotAllowed say why there is nothing."""
         version = await self._json("/admin/v1/version")
+        away = ""
+        try:
+            self._seen = await self._experiments()
+        except StoreAway as error:
+            away = str(error)
+        backends = (await self._json("/admin/v1/backends")).get("backends") or []
+        prices = (await self._json("/admin/v1/prices")).get("prices") or []
+        before, self._scraped = self._scraped, await self._scrape()
+        return Reading(
+            at=self._unix_now(),
+            admin=self._admin,
+            version=str(version.get("version", "")),
+            experiments=self._seen.experiments,
+            backends=tuple(backends),
+            prices=tuple(prices),
+            traffic=None if before is None else between(before, self._scraped),
+            events=self._seen.events,
+            seen_at=self._seen.at,
+            store_away=away,
+        )
+
+    async def _experiments(self) -> Seen:
+        """Read what is in the store; StoreAway says why it can't be read."""
         listed: list[Document] = (await self._json("/admin/v1/experiments")).get("experiments") or []
         shown = [one for one in listed if one.get("phase") not in _AWAY]
         if self._experiment is not None:
@@ -94,19 +141,8 @@ class Source:
                 raise NotAllowed(f"there is no experiment '{plain(self._experiment)}'")
         states = [await self._state(one) for one in shown]
         events = [event for one in shown for event in await self._events(one)]
-        backends = (await self._json("/admin/v1/backends")).get("backends") or []
-        prices = (await self._json("/admin/v1/prices")).get("prices") or []
-        before, self._scraped = self._scraped, await self._scrape()
-        return Reading(
-            at=self._unix_now(),
-            admin=self._admin,
-            version=str(version.get("version", "")),
-            experiments=tuple(states),
-            backends=tuple(backends),
-            prices=tuple(prices),
-            traffic=None if before is None else between(before, self._scraped),
-            events=tuple(sorted(events, key=lambda event: event["now"])[-EVENTS_MAX:]),
-        )
+        newest = sorted(events, key=lambda event: event["now"])[-EVENTS_MAX:]
+        return Seen(self._unix_now(), tuple(states), tuple(newest))
 
     async def follow(self, tell: Callable[[], None]) -> None:
         """Listen to the gateway's events for ever, and `tell` of each; a stream that ends is opened again."""
@@ -127,6 +163,8 @@ class Source:
     async def _state(self, brief: Document) -> Document:
         """Return an experiment's state; of one that nothing is published of yet, what the list says."""
         status, body = await self._get(path_of(brief["name"], "state"))
+        if status == _STORE_AWAY:
+            raise StoreAway(plain(str(_object(body).get("detail", ""))))
         return _object(body) if status == 200 else brief
 
     async def _events(self, brief: Document) -> list[Document]:
@@ -148,6 +186,8 @@ class Source:
         found = _object(body)
         if status in (401, 403):
             raise NotAllowed(f"{self._admin} answers {status}: {plain(str(found.get('detail', 'send a token')))}")
+        if status == _STORE_AWAY:
+            raise StoreAway(plain(str(found.get("detail", ""))))
         if status != 200:
             raise NotThere(f"{self._admin} answers {status}: {plain(str(found.get('detail', 'nothing')))}")
         if not found:

@@ -181,3 +181,19 @@ def test_nothing_sent_controls_the_terminal() -> None:
     assert "\x1b" not in text
     assert "\x07" not in text
     assert "[red]?[31mx" in text
+
+
+def test_without_its_store_the_rest_is_shown_and_the_age_of_what_was_seen() -> None:
+    text = shown(reading(at=112.0, seen_at=100.0, store_away="the file is locked"))
+
+    assert "the store can't be read (the file is locked)" in text
+    assert "as they were 12 s ago" in text
+    assert "300 requests/s" in text
+    assert "tfs-a" in text
+
+
+def test_nothing_seen_is_not_no_experiment() -> None:
+    text = shown(reading(experiments=(), store_away="the file is locked"))
+
+    assert "none of them was seen" in text
+    assert "turpin experiments apply" not in text
