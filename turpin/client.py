@@ -110,7 +110,7 @@ class Client:
         A claim is `{"decision": token, "reward": 1.0}`, as `POST /v1/rewards` takes it. An answer's `status` is 202 or,
         for one that was there before, 200; anything else is a problem with a `detail`, and 429 and 503 may be sent again.
         """
-        lines = tuple(json.dumps(dict(claim), allow_nan=False).encode() for claim in claims)
+        lines = tuple(_line(claim) for claim in claims)
         if not lines:
             return []
         answers = self._answer(self._data, Call("POST", "/v1/rewards:batch", lines=lines, is_repeatable=True)).document
@@ -208,6 +208,15 @@ class Client:
 def _part(text: str) -> str:
     """Return the text as one part of a path."""
     return quote(text, safe="")
+
+
+def _line(claim: Mapping[str, Any]) -> bytes:
+    """Return a reward as JSON, as short as may be: a gateway takes so many bytes in a call."""
+    try:
+        return json.dumps(dict(claim), allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        # Half of a pair of surrogates: no UTF-8, but JSON has an escape for it.
+        return json.dumps(dict(claim), allow_nan=False, separators=(",", ":")).encode()
 
 
 def _nobody(progress: Progress) -> None:

@@ -56,7 +56,7 @@ def send_rewards(
 
     if (file is None) == (decision is None) or (reward is None) != (decision is None):
         leave("give a DECISION and its REWARD, or --file", EXIT_BAD_INPUT)
-    books = sender.Books()
+    books = sender.Books(next_line=first)
     stopped = ""
     try:
         client = Client(data_url=http, token=token)
@@ -77,7 +77,10 @@ def send_rewards(
     except (lines.BadLine, ValueError) as error:
         books.is_bad_input, stopped = True, str(error)
     except OSError as error:
-        leave(f"can't read {file}: {error.strerror}", EXIT_BAD_INPUT)
+        # Without the system's own word it is no file's, but of a certificate, and says it all.
+        books.is_bad_input, stopped = True, f"can't read {file}: {error.strerror}" if error.strerror else str(error)
+        if books.next_line == first:
+            leave(stopped, EXIT_BAD_INPUT)
     _tell(books, stopped, file, as_json=as_json)
     if books.is_bad_input or stopped or books.refused:
         raise typer.Exit(EXIT_BAD_INPUT if books.is_bad_input else EXIT_FAILED)

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from router.sending.lines import Line
-from turpin.errors import TurpinError, Unavailable, Unreachable
+from turpin.errors import TooLarge, TurpinError, Unavailable, Unreachable
 
 _PAUSE_S: Final = 0.5
 # What a gateway says of a reward that may be sent again: it is too busy, or its store is away.
 _AGAIN: Final = frozenset({429, 503})
 # Wrong in themselves, whatever the gateway's state is.
-_BAD_INPUT: Final = frozenset({400, 422})
+_BAD_INPUT: Final = frozenset({400, 413, 422})
 
 
 class Client(Protocol):
@@ -106,5 +106,13 @@ def _ask(client: Client, lines: Sequence[Line]) -> tuple[Sequence[Mapping[str, A
         return client.rewards([line.claim for line in lines]), ""
     except (Unavailable, Unreachable) as error:
         return [{"status": 503, "detail": str(error)}] * len(lines), str(error)
+    except TooLarge as error:
+        # Numbers may take more bytes as they are sent than in the file, and a gateway may take less than ours.
+        if len(lines) == 1:
+            return [{"status": 413, "type": "too_large", "detail": str(error)}], ""
+        middle = len(lines) // 2
+        first, why = _ask(client, lines[:middle])
+        second, why_then = _ask(client, lines[middle:])
+        return [*first, *second], why or why_then
     except TurpinError as error:
         raise Stopped(str(error)) from error

@@ -1,6 +1,7 @@
 """The client asks as the API wants, names what goes wrong, and repeats only what may be repeated."""
 
 import asyncio
+import contextlib
 import socket
 import subprocess
 import sys
@@ -292,3 +293,11 @@ def test_client_certificate_that_cant_be_used_is_named(monkeypatch: pytest.Monke
 
     with pytest.raises(errors.Unreachable, match=r"TURPIN_CLIENT_CERT=.*gone\.pem is no certificate"):
         client("https://127.0.0.1:1").experiments()
+
+
+@pytest.mark.parametrize(("event", "sent"), [("größe", '"größe"'.encode()), ("\ud800", b'"\\ud800"')])
+def test_many_rewards_are_as_short_as_may_be(event: str, sent: bytes) -> None:
+    with scripted(Script(200, '{"status": 202}\n')) as port, contextlib.suppress(errors.TurpinError):
+        client(port.url).rewards([{"decision": "t", "reward": 1, "event": event}])
+
+    assert port.asked[0].body.strip() == b'{"decision":"t","reward":1,"event":' + sent + b"}"

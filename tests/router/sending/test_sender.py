@@ -8,7 +8,7 @@ import pytest
 from router.sending import sender
 from router.sending.lines import Line
 from router.sending.sender import Books, Stopped
-from turpin.errors import TurpinError, Unauthenticated, Unreachable
+from turpin.errors import TooLarge, TurpinError, Unauthenticated, Unreachable
 
 TAKEN = {"status": 202, "durability": "standard", "learned": True}
 THERE = {"status": 200, "durability": "standard", "learned": True, "duplicate": True}
@@ -121,3 +121,23 @@ def test_answer_without_a_type_is_still_named() -> None:
     _, refusals = sent(Scripted([{"status": 418}]), batch(3))
 
     assert refusals == [(3, "status 418: no reason given")]
+
+
+def test_call_that_is_too_large_is_halved_until_it_is_taken() -> None:
+    large = TooLarge("the body is larger", status=413)
+    client = Scripted(large, large, [TAKEN], [AWAY], [THERE, TAKEN], [TAKEN])
+
+    books, _ = sent(client, batch(1, 2, 3, 4))
+
+    assert client.asked == [[1, 2, 3, 4], [1, 2], [1], [2], [3, 4], [2]]
+    assert (books.recorded, books.duplicates, books.next_line) == (3, 1, 5)
+
+
+def test_reward_that_is_too_large_by_itself_is_refused_and_the_rest_goes_on() -> None:
+    large = TooLarge("the body is larger", status=413)
+    client = Scripted(large, large, [TAKEN], [TAKEN])
+
+    books, refusals = sent(client, batch(1, 2), batch(3))
+
+    assert refusals == [(1, "too_large: the body is larger")]
+    assert (books.recorded, books.is_bad_input, books.next_line) == (2, True, 4)
