@@ -20,6 +20,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, help="this one alone, with its log")
+    parser.add_argument("--clocks", action="store_true", help="clocks of gateways jump by an hour, too")
     options = parser.parse_args()
     seeds = range(options.first, options.first + options.count)
     if options.seed is not None:
@@ -31,7 +32,7 @@ def main() -> int:
     broken = 0
     began = time.monotonic()
     for seed in seeds:
-        outcome = simulate(seed)
+        outcome = simulate(seed, clocks_jump=options.clocks)
         counts += outcome.counts
         if outcome.broken:
             broken += 1

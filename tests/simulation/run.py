@@ -9,6 +9,7 @@ from router.store.memory import MemoryStore
 from tests.simulated_loop import SimulatedLoop
 from tests.simulation.entropy import seeded
 from tests.simulation.laws import Broken
+from tests.simulation.server_clock import ServerClock
 from tests.simulation.settings import Shape
 from tests.simulation.world import World
 
@@ -22,15 +23,15 @@ class Outcome:
     counts: Counter[str]
 
 
-def simulate(seed: int, kind: type[MemoryStore] = MemoryStore) -> Outcome:
-    """Play the world of a seed, on this kind of store."""
+def simulate(seed: int, kind: type[MemoryStore] = MemoryStore, *, clocks_jump: bool = False) -> Outcome:
+    """Play the world of a seed, on this kind of store; `clocks_jump`: those of gateways do, and the store has its own."""
     loop = SimulatedLoop()
     worlds: list[World] = []
 
     async def play() -> None:
         shape = Shape.of(random.Random(f"{seed} shape"))
         async with asyncio.TaskGroup() as tasks:
-            world = World(seed, shape, kind(), tasks)
+            world = World(seed, shape, ServerClock() if clocks_jump else kind(), tasks, clocks_jump=clocks_jump)
             worlds.append(world)
             await world.live()
 

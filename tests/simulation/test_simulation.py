@@ -46,6 +46,19 @@ def test_worlds_keep_the_laws(first: int) -> None:
         assert counts[what], what
 
 
+@pytest.mark.parametrize("first", [1, 6, 11, 16])
+def test_worlds_where_clocks_jump_by_an_hour_keep_the_laws(first: int) -> None:
+    """G4."""
+    counts: Counter[str] = Counter()
+    for seed in range(first, first + 5):
+        outcome = simulate(seed, clocks_jump=True)
+        assert not outcome.broken, f"seed {seed}: {outcome.broken}"
+        counts += outcome.counts
+
+    for what in ("clocks", "rewards", "reward 202"):
+        assert counts[what], what
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_seed_that_once_broke_a_law_keeps_it(seed: int) -> None:
     played(seed)

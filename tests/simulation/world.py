@@ -27,6 +27,7 @@ from tests.simulation.worker import ConnectionLost, Worker
 
 _CLIENTS: Final = 2
 _SKEW_S: Final = 0.2
+_JUMP_S: Final = 3600.0
 # Seconds between two troubles, and how long they last.
 _OFTEN_S: Final = (0.2, 1.2)
 _RARELY_S: Final = (1.0, 5.0)
@@ -65,14 +66,19 @@ class Process:
 class World:
     """Mutable: all of it."""
 
-    def __init__(self, seed: int, shape: Shape, store: MemoryStore, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self, seed: int, shape: Shape, store: MemoryStore, tasks: asyncio.TaskGroup, *, clocks_jump: bool = False
+    ) -> None:
         self._seed, self.shape, self.store, self._tasks = seed, shape, store, tasks
+        self._clocks_jump = clocks_jump
         self._rng = random.Random(f"{seed} world")
         self._config = config_of(shape)
         self._weather = Weather()
         self.laws = Laws(store)
         self._server = Server(random.Random(f"{seed} server"))
         self._machines = [Machine() for _ in range(shape.gateways)]
+        # How far each machine's clock is off.
+        self._off_s = [0.0] * shape.gateways
         # By (gateway, kind); and all workers that ever were.
         self._processes: dict[tuple[int, str], Process] = {}
         self.workers: list[Worker] = []
@@ -111,7 +117,7 @@ class World:
         skew_s, loop = rng.uniform(-_SKEW_S, _SKEW_S), asyncio.get_running_loop()
 
         def unix_now() -> float:
-            return START + skew_s + loop.time()
+            return START + skew_s + self._off_s[place] + loop.time()
 
         process = Process(name, door, disk, asyncio.Event())
         if kind == "worker":
@@ -170,6 +176,8 @@ class World:
         if self.shape.is_busy:
             # Where the whole store is away, or an arm, nothing ends for a while: here something is to end in the storm.
             kinds = [self._cut_off, self._cut_off, self._cut_off, self._pause, self._crash]
+        if self._clocks_jump:
+            kinds += [self._jump_clock] * 3
         # Most worlds learn something before it begins.
         await asyncio.sleep(rng.choice((0.0, 2.0, 3.5)))
         async with asyncio.TaskGroup() as troubles:
@@ -226,6 +234,16 @@ class World:
         for kind in kinds:
             if self._processes[place, kind].door.is_dead:
                 self._start(place, kind)
+
+    async def _jump_clock(self, lasts_s: float) -> None:
+        """Set the clock of one machine an hour on, or back, until somebody notices."""
+        place = self._rng.randrange(self.shape.gateways)
+        # One way in each world: a clock that goes two hours makes spooled rewards too old to be counted (docs: set aside).
+        self._off_s[place] = _JUMP_S if self._seed % 2 else -_JUMP_S
+        self.laws.note("clock", place, self._off_s[place])
+        self.laws.counts["clocks"] += 1
+        await asyncio.sleep(lasts_s)
+        self._off_s[place] = 0.0
 
     async def _bad_server(self, lasts_s: float) -> None:
         self._server.unreached, self._server.hanging = self._rng.choice(((0.2, 0.0), (1.0, 0.0), (0.1, 0.05)))
