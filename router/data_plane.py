@@ -26,6 +26,7 @@ from router.fronts.decide import DecideRoute
 from router.fronts.grpc import GrpcFront
 from router.fronts.http import DRAIN_S, HttpFront, serve_http
 from router.fronts.rewards import RewardRoutes
+from router.fronts.servers import MakeServer
 from router.heartbeat import Heartbeat
 from router.journal import journal_of
 from router.labels import Labels
@@ -44,6 +45,7 @@ from router.sync import SYNC_S, StoreSync
 from router.trials import Trials
 from serving.dispatcher import BatchRecord
 from serving.gathering import Gathering
+from serving.grpc_server import GrpcServer
 
 # The leader publishes once a refresh; what nobody renews says nothing of how many there are now.
 _FRESH_S = 10.0
@@ -70,6 +72,7 @@ class DataPlane:
         unix_now: Callable[[], float],
         is_shared: bool,
         wanted_s: Callable[[], float] = lambda: 0.0,
+        make_server: MakeServer = GrpcServer,
     ) -> None:
         """Build all parts inside a running loop; `is_shared` lets other workers listen on the same ports. `wanted_s`: how
         long the loop's thread has run or waited to."""
@@ -94,7 +97,7 @@ class DataPlane:
         self.captor = Captor(metrics, clock=time.perf_counter, unix_now=unix_now)
         self._spool = spool_of(config, store=store, metrics=metrics, unix_now=unix_now)
         self._predictor = self._deciding(keys)
-        self._grpc, self._http = self._fronts(keys)
+        self._grpc, self._http = self._fronts(keys, make_server)
         self._sync = self._store_sync(labels)
         self._workers = 1  # as far as is known: of all gateways
 
@@ -133,7 +136,7 @@ class DataPlane:
         self._calls.on_batch(record)
         self._upstreams.replicas[record.servable.backend].ended(record.replica, is_fault=record.is_replicas_fault)
 
-    def _fronts(self, keys: Keyring) -> tuple[GrpcFront, HttpFront]:
+    def _fronts(self, keys: Keyring, make_server: MakeServer) -> tuple[GrpcFront, HttpFront]:
         config, metrics = self._config, self._metrics
         access = Access(
             token_sha256=[token.sha256 for token in config.admin.tokens],
@@ -147,6 +150,7 @@ class DataPlane:
             message_bytes=config.limits.message_bytes,
             is_shared=self._is_shared,
             connection_age_s=config.listen.connection_age,
+            make_server=make_server,
         )
         http = HttpFront(
             predictor=self._predictor,

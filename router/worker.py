@@ -17,16 +17,18 @@ from router.clock import unix_now, wanted_s
 from router.config import Config
 from router.data_plane import DataPlane, Ports
 from router.decisions import Keyring
+from router.fronts.servers import MakeServer
 from router.link import Configure, Counters, Failed, Link, Order, Ready, Stop
 from router.logs import configure_logs
 from router.metrics import Metrics, snapshot
 from router.store import StoreError, open_store
+from serving.grpc_server import GrpcServer
 
 # Metrics in a scrape are this old at most; what a killed worker counted since is lost.
 _METRICS_S: Final = 0.25
 
 
-async def work(link: Link) -> int:
+async def work(link: Link, make_server: MakeServer = GrpcServer) -> int:
     """Run one worker until it is told to stop or the control process is gone; return the exit code."""
     first = await link.receive()
     if not isinstance(first, Configure):
@@ -47,6 +49,7 @@ async def work(link: Link) -> int:
             unix_now=unix_now,
             is_shared=True,
             wanted_s=wanted_s,
+            make_server=make_server,
         )
         async with asyncio.TaskGroup() as tasks:
             listening = tasks.create_task(_listen(link, stop, plane), name="listen to control")

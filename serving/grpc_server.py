@@ -44,7 +44,7 @@ _PENDING_HARD_MAX: Final = 16384
 _AGE_GRACE_MS: Final = 300_000
 
 # "" is the server as a whole; TF Serving sets the short names, grpc's convention is the full ones.
-_HEALTH_NAMES: Final = (
+HEALTH_NAMES: Final = (
     "",
     "ModelService",
     "PredictionService",
@@ -113,7 +113,7 @@ class GrpcServer:
     async def set_serving(self, is_serving: bool) -> None:
         """Tell health checks whether to send requests here."""
         serving = health_pb2.HealthCheckResponse.SERVING
-        for name in _HEALTH_NAMES:
+        for name in HEALTH_NAMES:
             await self._health.set(name, serving if is_serving else health_pb2.HealthCheckResponse.NOT_SERVING)
 
     async def stop(self, grace_s: float) -> None:

@@ -23,21 +23,30 @@ MODEL: Final = "half"
 # The experiment's public name: requests for it are decided, those for MODEL only pass through.
 PUBLIC: Final = "bench"
 KEY: Final = ("k1", b"not-a-secret-not-a-secret")
+# Only where pyvoy is installed.
+ENVOY_FRONT: Final = "turpin envoy front"
 _END_S: Final = 20.0
+# Workers send their counters to the process that has the page every 250 ms.
+_COUNTERS_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A gateway that runs. `answered` counts what it answered well, where it says so itself; `decided` with a token."""
+    """A gateway that runs. `answered` counts what it answered well, where it says so itself; `decided` with a token.
+
+    `lag_s`: how old its page may be.
+    """
 
     address: str
     pid: int
     model: str
     page: str = ""
     front: str = "grpc"
+    lag_s: float = 0.0
 
     async def answered(self) -> int | None:
         """Return how many requests it says it has answered well; None where it does not count."""
+        await asyncio.sleep(self.lag_s)
         series = f'turpin_requests_total{{code="ok",front="{self.front}"}}'
         return int(await counted(self.page, series)) if self.page else None
 
@@ -100,14 +109,20 @@ async def _turpin(model: str, front: str, folder: Path, backend: str) -> AsyncIt
             }
         ],
     }
+    if front == "envoy":
+        # Envoy's process is a worker's, so there is one more.
+        document |= {"front": "envoy", "store": f"sqlite:///{folder}/turpin.db"}
     path = folder / "turpin.yaml"
     path.write_text(yaml.safe_dump(document))
     with (folder / "turpin.log").open("ab") as log:
         child = await asyncio.create_subprocess_exec(*turpin("serve", "-c", str(path)), stdout=log, stderr=log)
     try:
         await wait_until_serving(f"127.0.0.1:{grpc}")
-        address = f"127.0.0.1:{grpc if front == 'grpc' else http}"
-        yield Running(address, child.pid, model, f"http://127.0.0.1:{admin}/metrics", front)
+        address, page = f"127.0.0.1:{http if front == 'rest' else grpc}", f"http://127.0.0.1:{admin}/metrics"
+        if front == "envoy":
+            yield Running(address, child.pid, model, page, lag_s=_COUNTERS_S)
+        else:
+            yield Running(address, child.pid, model, page, front)
     finally:
         child.send_signal(signal.SIGTERM)
         async with asyncio.timeout(_END_S):
@@ -128,5 +143,6 @@ SYSTEMS: Final = (
     System("bare aiohttp json batch", functools.partial(_bare, "rest")),
     System("turpin grpc front", functools.partial(_turpin, PUBLIC, "grpc"), has_tokens=True),
     System("turpin grpc pass-through", functools.partial(_turpin, MODEL, "grpc")),
+    System(ENVOY_FRONT, functools.partial(_turpin, PUBLIC, "envoy"), has_tokens=True),
     System("turpin rest", functools.partial(_turpin, PUBLIC, "rest"), has_tokens=True),
 )

@@ -47,6 +47,8 @@ class Config(Document):
     listen: Listen = Listen()
     # One worker serves a thousand requests a second; more are for more cores.
     workers: int = Field(default=1, ge=1, le=64)
+    # What carries gRPC: grpc.aio, or (an experiment, with the extra `turpin[envoy]`) an Envoy around each worker.
+    front: Literal["grpc", "envoy"] = "grpc"
     # Rewards outlive a restart without any server beside.
     store: Annotated[str, AfterValidator(_check_store), PlainSerializer(hide_unless_revealed, when_used="json")] = (
         Field(default="sqlite:///var/lib/turpin/turpin.db", repr=False)
@@ -66,7 +68,7 @@ class Config(Document):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        refuse([*_store_problems(self), *_admin_problems(self), *_served_problems(self)])
+        refuse([*_store_problems(self), *_front_problems(self), *_admin_problems(self), *_served_problems(self)])
         return self
 
     def keys(self, environ: Mapping[str, str] = os.environ) -> tuple[tuple[str, bytes], ...]:
@@ -96,6 +98,13 @@ def _store_problems(config: Config) -> Iterable[Problem]:
         yield Problem(("workers",), message)
     if config.store.startswith("redis") and not config.decision_keys:
         yield Problem(("decision_keys",), "is missing: gateways that share a Redis must share the key that signs")
+
+
+def _front_problems(config: Config) -> Iterable[Problem]:
+    if config.front == "envoy" and config.store == "memory:":
+        yield Problem(("front",), "must be grpc with the store memory:, which lives in one process; got 'envoy'")
+    if config.front == "envoy" and config.tls.grpc is not None:
+        yield Problem(("front",), "must be grpc with tls.grpc: this front does no TLS yet; got 'envoy'")
 
 
 def _admin_problems(config: Config) -> Iterable[Problem]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from router.fronts.servers import MakeServer
 from router.metrics import Metrics
 from router.models import Models
 from router.predict import DEADLINE_DEFAULT_S, Context, Predictor, Reply, read_timeout
@@ -27,10 +28,11 @@ class GrpcFront:
         message_bytes: int,
         is_shared: bool,
         connection_age_s: float = 0.0,
+        make_server: MakeServer = GrpcServer,
     ) -> None:
         self._predictor = predictor
         self._metrics = metrics
-        self.server = GrpcServer(
+        self.server = make_server(
             {
                 **{method.path: functools.partial(self._predict, method) for method in METHODS},
                 wire.GET_MODEL_METADATA: _timed(models.metadata),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from router.fronts.envoy.start import missing
 from serving import wire
 from serving.local.options import EngineOptions
 from serving.local.versions import Engine
@@ -23,7 +24,8 @@ REAL = "tensorflow_model_server"
 TFS_ADDR = os.environ.get("TFS_ADDR") or None
 # As the server must see it, too.
 TFS_MODELS = Path(os.environ.get("TFS_MODELS") or "/tmp/turpin-conformance")
-TARGETS = ("embedded", "gateway", "experiment", *([REAL] if TFS_ADDR else []))
+# `envoy`: gRPC by way of an Envoy, where what that takes is installed.
+TARGETS = ("embedded", "gateway", "experiment", "envoy", *([REAL] if TFS_ADDR else []))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -32,6 +34,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(
             "CONFORMANCE: not run against the C++ tensorflow_model_server: TFS_ADDR=host:port is not set"
         )
+    if reason := missing():
+        terminalreporter.write_line(f"CONFORMANCE: not run over Envoy: {reason}")
     if not os.environ.get("TEST_DOWNLOADS"):
         terminalreporter.write_line(
             "CONFORMANCE: ovmsclient and grpc-js not run: they are downloaded with TEST_DOWNLOADS=1"
@@ -78,10 +82,15 @@ def target(
             with behind(backend) as reload_to:
                 yield Target("embedded", server.grpc, server.rest, folders, True, reload_to)
             return
+    if request.param == "envoy" and (reason := missing()):
+        pytest.skip(reason)
     with behind(backend) as reload_to:
         reload_to(server_config(model_folders))
         document = gateway_document(backend, has_experiment=request.param == "experiment")
-        with gateway(tmp_path_factory.mktemp("gateway"), document) as running_gateway:
+        folder = tmp_path_factory.mktemp("gateway")
+        if request.param == "envoy":
+            document |= {"front": "envoy", "store": f"sqlite:///{folder}/turpin.db"}
+        with gateway(folder, document) as running_gateway:
             grpc, http = f"127.0.0.1:{running_gateway.grpc}", f"http://127.0.0.1:{running_gateway.http}"
             yield Target(request.param, grpc, http, model_folders, False, reload_to)
 

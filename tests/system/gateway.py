@@ -141,7 +141,9 @@ class Gateway:
     def workers(self) -> list[int]:
         """Return the process ids of its workers."""
         return [
-            pid for pid, parent, command in _processes() if parent == self.process.pid and "router.worker" in command
+            pid
+            for pid, parent, command in _processes()
+            if parent == self.process.pid and ("router.worker" in command or "/envoy.json" in command)
         ]
 
     async def stop(self) -> str:

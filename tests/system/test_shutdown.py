@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from router.store import open_store
 from tests.system.client import Client
+from tests.system.fronts import FRONTS
 from tests.system.gateway import Gateway, configuration, end, endless, is_alive, launched, serving, until
 from tests.system.model_server import BYSTANDER, DigitsServer
 from tests.system.traffic import Nature, Traffic, counted
@@ -45,11 +46,12 @@ async def decisions_on_disk(folder: Path, epoch: str) -> int:
     return sum(cell["decisions"] + cell["unlearned_decisions"] for cell in sums.values())
 
 
-async def test_sigterm_under_load_fails_no_call_that_was_accepted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("front", FRONTS)
+async def test_sigterm_under_load_fails_no_call_that_was_accepted(tmp_path: Path, front: str) -> None:
     document = endless()
     document["objective"]["reward"] = {"window": "60s"}
     async with DigitsServer(LINES) as server:
-        settings = configuration(tmp_path, server.address, workers=2, experiments=[document])
+        settings = configuration(tmp_path, server.address, workers=2, experiments=[document], front=front)
         async with serving(tmp_path, settings) as gateway, Client.to(gateway) as client:
             epoch = (await gateway.in_phase("running"))["epoch"]
             traffic = Traffic(client, Nature(dict.fromkeys((1, 2, 3), 0.5), seed=4))

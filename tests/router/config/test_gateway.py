@@ -299,6 +299,7 @@ def test_the_printed_configuration_can_be_read_again(tmp_path: Path) -> None:
         ({"workers": 2}, "workers: must be 1 with the store memory:, which lives in one process; got 2"),
         ({"store": "redis://db"}, "decision_keys: is missing: gateways that share a Redis must share the key"),
         ({"store": "sqlite:turpin.db"}, "store: must be sqlite:///PATH; got 'sqlite:turpin.db'"),
+        ({"front": "envoy"}, "front: must be grpc with the store memory:, which lives in one process; got 'envoy'"),
         ({"store": "memory:x"}, "store: must be memory: and nothing behind it"),
         ({"listen": {"http": "0.0.0.0:8500"}}, "listen.http: port 8500 is listen.grpc's already"),
         ({"listen": {"admin": "0.0.0.0:8502"}}, "listen.admin: must be a loopback address"),
