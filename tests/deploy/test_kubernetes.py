@@ -73,6 +73,29 @@ def test_kustomize_builds_it(folder: str) -> None:
     assert container["image"].endswith("-gpu") == (folder == "base")
 
 
+def test_feeds_of_prices_are_reached_only_where_they_are_asked_for(tmp_path: Path) -> None:
+    (policy,) = yaml.safe_load_all((FOLDER / "components/price-feeds/network.yaml").read_text())
+    assert complaint(policy) == ""
+    (rule,) = policy["spec"]["egress"]
+    assert (rule["ports"], policy["spec"]["podSelector"]) == ([{"port": 443}], {"matchLabels": {"app": "gateway"}})
+    # What a cluster keeps to itself stays out of reach, above all the metadata of its machines.
+    closed = [network for block in rule["to"] for network in block["ipBlock"]["except"]]
+    assert {"169.254.0.0/16", "10.0.0.0/8", "fc00::/7"} <= set(closed)
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not installed")
+    shutil.copytree(FOLDER, tmp_path / "kubernetes")
+    own = tmp_path / "kubernetes/overlays/own"
+    own.mkdir()
+    text = "resources: [../../base]\ncomponents: [../../components/price-feeds]\n"
+    (own / "kustomization.yaml").write_text(f"apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n{text}")
+    built = subprocess.run([kubectl, "kustomize", own], capture_output=True, text=True, check=False, timeout=20)
+
+    assert built.returncode == 0, built.stderr
+    policies = [one for one in yaml.safe_load_all(built.stdout) if one["kind"] == "NetworkPolicy"]
+    assert {one["metadata"]["name"] for one in policies} == {"price-feeds", *of("NetworkPolicy")}
+
+
 def test_configuration_is_that_of_compose() -> None:
     deploy = ROOT / "deploy"
     copies = {
