@@ -60,16 +60,22 @@ class LocalDisk:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def create(self, path: Path) -> int:
-        """Make a file, lock it, and sync its folder."""
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, _OURS_ALONE)
+        """Make a file, lock it, and sync its folder.
+
+        It gets its name with the lock on it: under its name and unlocked, it would be a dead process's for whoever looks.
+        """
+        unnamed = path.with_name(f".{path.name}.new")
+        descriptor = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, _OURS_ALONE)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            unnamed.rename(path)
             folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 os.fsync(folder)
             finally:
                 os.close(folder)
         except BaseException:
+            unnamed.unlink(missing_ok=True)
             os.close(descriptor)
             raise
         return descriptor
@@ -80,10 +86,12 @@ class LocalDisk:
             descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Whoever had it may have emptied and removed it since it was opened: then it is nobody's to read again.
+                if os.path.samestat(os.fstat(descriptor), path.stat()):
+                    return descriptor
             except OSError:
-                os.close(descriptor)
-            else:
-                return descriptor
+                pass
+            os.close(descriptor)
         return None
 
     def size(self, descriptor: int) -> int:

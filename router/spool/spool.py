@@ -31,7 +31,8 @@ _ADOPT_S: Final = 2.0
 
 
 class Spool:
-    """Mutable: since when the oldest reward waits, how many bytes did when it was last looked, and who puts rewards now."""
+    """Mutable: since when the oldest reward waits, how many bytes did when it was last looked, who puts rewards now, and why
+    the store refused them last, how often in a row."""
 
     def __init__(
         self, folder: Path, bytes_max: int, *, store: Store, metrics: Metrics, unix_now: Callable[[], float]
@@ -45,6 +46,10 @@ class Spool:
         self._waiting_bytes = 0
         self._puts = 0
         self._putting = 0
+        self._refused = ""
+        self._refusals = 0
+        # At 0: a counter that begins with its first event hides that from `increase`, and from the alert.
+        metrics.spool_rewards.labels("overdue")
 
     @property
     def is_empty(self) -> bool:
@@ -103,17 +108,30 @@ class Spool:
                     break
                 self._oldest_at = parcel.taken_at
                 counted += await self._count(parcel)
+                self._taken()
                 await self._lane.ask(Job(partial(SpoolFiles.done, parcel=parcel)))
             if is_quiet and puts == self._puts:
                 self._oldest_at = None
             await self._look()
         except StoreUnavailable:
             return
-        except StoreError:
-            log.exception("the store refused spooled rewards: they wait")
+        except StoreError as error:
+            self._refused_by(error)
         finally:
             if counted:
                 log.info("spooled rewards are in the store", extra={"rewards": counted})
+
+    def _refused_by(self, error: StoreError) -> None:
+        """Say why the store refuses what waits: once for each reason, for it is tried four times a second."""
+        self._refusals += 1
+        if str(error) != self._refused:
+            log.error("the store refused spooled rewards: they wait", exc_info=error)
+            self._refused = str(error)
+
+    def _taken(self) -> None:
+        if self._refusals:
+            log.info("the store takes spooled rewards again", extra={"refusals": self._refusals})
+        self._refused, self._refusals = "", 0
 
     async def _count(self, parcel: Parcel) -> int:
         """Count a parcel's rewards; those whose pair the store may have forgotten are set aside."""

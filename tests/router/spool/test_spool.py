@@ -14,7 +14,7 @@ from router.metrics import Metrics
 from router.spool import SPOOL_AGE_S, Spool, Spooled
 from router.spool.entries import Parcel, frame_of, read_frame
 from router.spool.file import SpoolFull
-from router.store import Reward, RewardResult, StoreUnavailable, StoreUnopenable
+from router.store import Reward, RewardResult, StoreError, StoreUnavailable, StoreUnopenable
 from router.store.contract import INT64_MAX
 from router.store.memory import MemoryStore
 from tests.crashes.spool_story import spool_on
@@ -32,10 +32,13 @@ class FlakyStore(MemoryStore):
         super().__init__()
         self.is_away = False
         self.is_mute = False
+        self.refuses = ""
 
     async def add_rewards(self, rewards: Sequence[Reward]) -> list[RewardResult]:
         if self.is_away:
             raise StoreUnavailable("away")
+        if self.refuses:
+            raise StoreError(self.refuses)
         found = await super().add_rewards(rewards)
         if self.is_mute:
             raise StoreUnavailable("no answer")
@@ -100,6 +103,26 @@ async def test_nothing_leaves_while_the_store_is_away(spool: Spool, store: Flaky
     store.is_away = False
 
     await spool.drain()
+    assert await counted(store) == 1
+
+
+async def test_refusal_is_said_once_for_each_reason_and_counted(
+    spool: Spool, store: FlakyStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    await spool.put([Spooled(reward(1))])
+    for store.refuses in ("a wrong password", "a wrong password", "a wrong password", "no rights", "no rights"):
+        await spool.drain()
+    store.refuses = ""
+
+    await spool.drain()
+
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["the store refused spooled rewards: they wait"] * 2 + [
+        "the store takes spooled rewards again",
+        "spooled rewards are in the store",
+    ]
+    assert vars(caplog.records[2])["refusals"] == 5
     assert await counted(store) == 1
 
 
