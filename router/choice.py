@@ -1,7 +1,7 @@
 """The draw: which arm a request gets, why, and the nonce of its decision."""
 
 import bisect
-import secrets
+import os
 from typing import NamedTuple
 
 from bandits.weights import race
@@ -43,7 +43,7 @@ def choose(live: Live, context: Context, keys: Keyring, trials: Trials, now: flo
     split = live.splits[segment]
     request = context.request_id
     # Four bytes for the draw, sixteen for the nonce.
-    random = keys.point(snapshot.epoch, b"request", request) if request else secrets.token_bytes(20)
+    random = keys.point(snapshot.epoch, b"request", request) if request else os.urandom(20)
     nonce = random[4:]
     if not snapshot.is_sticky:
         arm = bisect.bisect_right(split.cumulative, int.from_bytes(random[:4]) % PARTS)

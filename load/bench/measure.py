@@ -15,13 +15,14 @@ from load.bench import processes
 from load.bench.push import Asked, Pushed, grpc_of, push, rest_of
 from load.bench.systems import KEY, Running, System
 from load.generate.rig import stand_in
-from load.generate.sender import body_of
 from router.decisions import BadToken, Keyring
 from serving import wire
-from serving.arrays import to_numpy
+from serving.arrays import from_numpy, to_numpy
 
-# 1 x 256 float32, as in performance.md.
-_INPUT, _COLUMNS = "x", 256
+# 1 x 256 float32, as in performance.md, and ten numbers back, as of a classifier.
+_INPUT, _COLUMNS, CLASSES = "x", 256, 10
+# What there is of each is six digits behind the point: 2.4 kB of JSON.
+_DIGITS: Final = 6
 # The gateway has a core of its own; generator and backend share the other.
 _GATEWAY: Final = {0}
 _OTHERS: Final = {1}
@@ -52,12 +53,12 @@ class Disagreement(Exception):
 async def measure(system: System, load: str, seconds: float, folder: Path) -> Row:
     """Run a system and its backend anew, and measure it under a load for about so many seconds."""
     async with (
-        stand_in(0.0, 0.0, "--versions=2") as (backend, seen),
+        stand_in(0.0, 0.0, "--versions=2", f"--columns={CLASSES}") as (backend, seen),
         system.run(folder, backend) as running,
     ):
         processes.pin(running.pid, _GATEWAY)
         processes.pin(seen["pid"], _OTHERS)
-        sent = wire.PredictRequest.FromString(body_of(running.model, _INPUT, 1, _COLUMNS))
+        sent = row_of(running.model)
         asked = _asked(running, sent)
         warm = await push(folder, running.address, asked, requests=_WARM_UP, per_second=None, cores=_OTHERS)
         await ask(running, sent, has_token=system.has_tokens)
@@ -86,10 +87,19 @@ async def measure(system: System, load: str, seconds: float, folder: Path) -> Ro
     )
 
 
+def row_of(model: str) -> wire.Message:
+    """Return a request of one row, always the same numbers."""
+    numbers = np.random.default_rng(0).random((1, _COLUMNS)).round(_DIGITS)
+    request = wire.PredictRequest(model_spec={"name": model})
+    request.inputs[_INPUT].CopyFrom(from_numpy(numbers.astype(np.float32), as_content=True))
+    return request
+
+
 def _asked(running: Running, sent: wire.Message) -> Asked:
     if running.front == "grpc":
         return grpc_of(sent.SerializeToString())
-    return rest_of(running.model, json.dumps({"instances": to_numpy(sent.inputs[_INPUT]).tolist()}).encode())
+    numbers = to_numpy(sent.inputs[_INPUT]).astype(np.float64).round(_DIGITS)
+    return rest_of(running.model, json.dumps({"instances": numbers.tolist()}).encode())
 
 
 async def _counts(running: Running) -> tuple[int, int] | None:
@@ -115,7 +125,7 @@ def _agree(system: System, pushed: Pushed, after: tuple[int, int], before: tuple
 async def ask(running: Running, sent: wire.Message, *, has_token: bool) -> None:
     """Ask a few times as a client would, and raise Disagreement unless status, rows and token are right."""
     keys = Keyring([KEY])
-    expected = to_numpy(sent.inputs[_INPUT])
+    expected = to_numpy(sent.inputs[_INPUT])[:, :CLASSES]
     for _ in range(_ASKED):
         found, token = await (_ask_grpc if running.front == "grpc" else _ask_rest)(running, sent)
         if not np.array_equal(found, expected):

@@ -18,7 +18,7 @@ import numpy as np
 import uvloop
 
 from serving import wire
-from serving.arrays import to_numpy
+from serving.arrays import from_numpy, to_numpy
 
 
 class StandIn:
@@ -36,10 +36,12 @@ class StandIn:
         poison_every: int = 0,
         away_every: int = 0,
         versions: int = 1,
+        columns: int = 0,
     ) -> None:
         """`poison_every`: rows whose number is a multiple of it are refused, with their batch; `away_every`: so many
-        calls, and one is answered UNAVAILABLE; `versions`: so many are there, from 1 on."""
-        self.versions = versions
+        calls, and one is answered UNAVAILABLE; `versions`: so many are there, from 1 on; `columns`: each row is answered
+        with so many of its first numbers, 0 with all."""
+        self.versions, self.columns = versions, columns
         self.a_s, self.b_s, self.rows_max = a_s, b_s, rows_max
         self.poison_every, self.away_every = poison_every, away_every
         self.sizes: Counter[int] = Counter()
@@ -103,7 +105,10 @@ class StandIn:
             await asyncio.sleep(self._free_at - loop.time())
         finally:
             self.in_flight -= 1
-        answer = wire.PredictResponse(outputs=request.inputs, model_spec=request.model_spec)
+        answer = wire.PredictResponse(model_spec=request.model_spec)
+        for name, tensor in request.inputs.items():
+            cut = from_numpy(to_numpy(tensor)[:, : self.columns], as_content=True) if self.columns else tensor
+            answer.outputs[name].CopyFrom(cut)
         answer.model_spec.version.value = request.model_spec.version.value or self.versions
         return bytes(answer.SerializeToString())
 
@@ -142,6 +147,8 @@ if __name__ == "__main__":
     parser.add_argument("--poison-every", type=int, default=0, help="refuse rows whose number is a multiple of this")
     parser.add_argument("--away-every", type=int, default=0, help="answer each so manyth call UNAVAILABLE")
     parser.add_argument("--versions", type=int, default=1, help="so many versions are there, from 1 on")
+    parser.add_argument("--columns", type=int, default=0, help="answer with so many of a row's numbers; 0: all")
     given = parser.parse_args()
-    faults = {"poison_every": given.poison_every, "away_every": given.away_every, "versions": given.versions}
-    uvloop.run(_serve(StandIn(given.a_ms / 1e3, given.b_ms / 1e3, **faults)))
+    faults = {"poison_every": given.poison_every, "away_every": given.away_every}
+    shape = {"versions": given.versions, "columns": given.columns}
+    uvloop.run(_serve(StandIn(given.a_ms / 1e3, given.b_ms / 1e3, **faults, **shape)))

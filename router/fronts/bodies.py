@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 from aiohttp import web
 
@@ -10,6 +10,8 @@ from router.problems import CONTENT_TYPE, Problem
 
 # A body that has not arrived by then is a slow client or an attack; 64 MiB at 50 Mbit/s take 11 s.
 BODY_S: Final = 15.0
+
+_Body = TypeVar("_Body", bytes, bytearray)
 # Whoever is refused for want of room or of a store is asked to come again this much later.
 RETRY_AFTER_S: Final = "1"
 
@@ -32,16 +34,25 @@ async def read_body(
     """
     if not takes_gzip and request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise BodyRefused(Problem.ENCODED, "a compressed body is not accepted: send it without Content-Encoding")
+    if request.content.is_eof():
+        # It came with the head, as most do: there is nothing to wait for.
+        return _bounded(request.content.read_nowait(), bytes_max, limit)
     try:
         async with asyncio.timeout(BODY_S):
             body = bytearray()
             async for chunk in request.content.iter_any():
                 body += chunk
-                if len(body) > bytes_max:
-                    raise BodyRefused(Problem.TOO_LARGE, f"the body is larger than {limit} = {bytes_max}")
+                _bounded(body, bytes_max, limit)
             return bytes(body)
     except TimeoutError as error:
         raise BodyRefused(Problem.TIMEOUT, f"the body did not arrive within {BODY_S:g} s") from error
+
+
+def _bounded(body: _Body, bytes_max: int, limit: str) -> _Body:
+    """Return what is within the bound; BodyRefused."""
+    if len(body) > bytes_max:
+        raise BodyRefused(Problem.TOO_LARGE, f"the body is larger than {limit} = {bytes_max}")
+    return body
 
 
 def problem(kind: Problem, detail: str, headers: Mapping[str, str] | None = None) -> web.Response:

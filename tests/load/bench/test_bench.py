@@ -12,14 +12,12 @@ import pytest
 from load.bench import processes
 from load.bench.__main__ import ratios, summary
 from load.bench.envoy import configuration
-from load.bench.measure import Disagreement, Row, _agree, _reached, ask
+from load.bench.measure import CLASSES, Disagreement, Row, _agree, _reached, ask, row_of
 from load.bench.push import Pushed
 from load.bench.systems import MODEL, SYSTEMS, Running
-from load.generate.sender import body_of
 from load.generate.stand_in import StandIn
-from serving import wire
 
-SENT = wire.PredictRequest.FromString(body_of(MODEL, "x", 1, 256))
+SENT = row_of(MODEL)
 
 
 @contextlib.asynccontextmanager
@@ -32,7 +30,7 @@ async def bare(kind: str, backend: str, folder: Path) -> AsyncIterator[Running]:
 
 @pytest.mark.parametrize("kind", ["batch", "proxy", "rest"])
 async def test_bare_gateways_answer_each_its_own_row(kind: str, tmp_path: Path) -> None:
-    async with StandIn(0.002, 0.0) as backend, bare(kind, backend.address, tmp_path) as running:
+    async with StandIn(0.002, 0.0, columns=CLASSES) as backend, bare(kind, backend.address, tmp_path) as running:
         async with asyncio.TaskGroup() as asking:
             for _ in range(16):
                 asking.create_task(ask(running, SENT, has_token=False))
@@ -45,7 +43,7 @@ async def test_bare_gateways_answer_each_its_own_row(kind: str, tmp_path: Path) 
 
 
 async def test_an_answer_without_a_token_is_noticed(tmp_path: Path) -> None:
-    async with StandIn(0.0, 0.0) as backend, bare("proxy", backend.address, tmp_path) as running:
+    async with StandIn(0.0, 0.0, columns=CLASSES) as backend, bare("proxy", backend.address, tmp_path) as running:
         with pytest.raises(Disagreement, match="bad token"):
             await ask(running, SENT, has_token=True)
 
