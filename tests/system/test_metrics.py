@@ -105,8 +105,8 @@ async def test_scrape_holds_every_metric_with_the_clients_sums(tmp_path: Path) -
     shown = {re.sub(r"_(bucket|sum|count)$", "", sample.partition("{")[0]) for sample in samples}
     missing = {name for name in TABLE if re.sub(r"_count$", "", name) not in shown}
     # An experiment without segments shows none of theirs: tests/system/test_segments.py does.
-    # Nothing is divided into segments here, copied, or kept in a spool.
-    idle = ("turpin_segment_", "turpin_shadow_", "turpin_spool_rewards_")
+    # Nothing is divided into segments here, copied, or captured.
+    idle = ("turpin_segment_", "turpin_shadow_", "turpin_captures_")
     assert missing == {name for name in TABLE if name.startswith(idle)}
 
 
