@@ -17,9 +17,9 @@ import aiohttp
 from playwright.async_api import Browser, Page
 
 from tests.console.browser import DESKTOP, PHONE, browsing, visiting
-from tests.redis_server import free_port
 from tests.repo.tree import ROOT
 from tests.system.gateway import COMMAND, until
+from tests.system.test_demo import free_ports
 from turpin.token import read_token
 
 FOLDER: Final = ROOT / "docs" / "console"
@@ -36,7 +36,7 @@ SCALE: Final = 1.5
 @contextlib.asynccontextmanager
 async def demonstrating(folder: Path) -> AsyncIterator[int]:
     """Run the demo in a folder of its own, and yield its admin port; in the end it is told to end."""
-    base = free_port()
+    base = free_ports()
     words = ["demo", "--keep", "--seed", str(SEED), "--port-base", str(base), "--json", str(folder / "demo.json")]
     process = await asyncio.create_subprocess_exec(str(COMMAND), *words, cwd=folder)
     try:

@@ -21,6 +21,7 @@ WRITTEN: Final[list[tuple[str, float | str, str | float]]] = [
     ("brief", 0.25, "0.25"),
     ("brief", 1000, "1,000"),
     ("change", 0.0271, "+2.7 %"),
+    ("change", 0.008, "+0.8 %"),
     ("change", -0.0004, "±0 %"),
     ("change", -0.5, "−50 %"),
     ("usd", 0, "$0"),

@@ -42,8 +42,8 @@ export function share(number) {
 
 // How much more or less, as a share.
 export function change(number) {
-  const text = share(Math.round(number * 1000) / 1000);
-  return `${text.startsWith("−") ? "" : text.startsWith("0") ? "±" : "+"}${text}`;
+  const rounded = Math.round(number * 1000) / 1000;
+  return `${rounded < 0 ? "" : rounded > 0 ? "+" : "±"}${share(rounded || 0)}`;
 }
 
 // A probability that draws estimated: never quite 0 or 1.

@@ -62,5 +62,5 @@ function Row({ arm, number, state, orders }) {
 
 // An arm in quarantine is tried again after ever longer rests.
 function Retry({ quarantine }) {
-  return quarantine.is_trying ? "It is being tried." : html`It is tried again at <${Moment} at=${quarantine.next_try_at} />.`;
+  return quarantine.is_trying ? "(being tried)" : html`(next try at <${Moment} at=${quarantine.next_try_at} />)`;
 }

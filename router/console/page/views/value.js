@@ -26,9 +26,9 @@ function Curves({ state, spec }) {
   const words = `Posterior density of each arm's value in dollars per million predictions.${best} The table has the numbers.`;
   const { from, to, curves } = found;
   return html`<${Plot} x=${[from, to]} top=${1.12} xTicks=${dollars} words=${words} height=${230}>
-      ${(toX, toY) => html`
+      ${(toX, toY, width) => html`
         ${state.arms.map((arm, number) => html`<${Curve} key=${arm.name} number=${number} points=${curves[number]} toX=${toX} toY=${toY} />`)}
-        ${named(state, curves, toX).map(({ name, x }) => html`<text class="peak" x=${x} y=${toY(1) - 5} text-anchor="middle">${name}</text>`)}
+        ${named(state, curves, toX, width).map(({ name, x }) => html`<text class="peak" x=${x} y=${toY(1) - 5} text-anchor="middle">${name}</text>`)}
       `}
     <//>
     <p class="axis quiet">value, $ per million predictions; each curve is scaled to the same height</p>`;
@@ -37,7 +37,7 @@ function Curves({ state, spec }) {
 const dollars = (from, to, most) => numberTicks(from, to, most, (tick) => `$${digits(tick, 3)}`);
 
 // Names stand above their curves, the leader's first, as far as there is room for them.
-function named(state, curves, toX) {
+function named(state, curves, toX, width) {
   const first = (arm) => (arm.name === state.leader ? 2 : arm.name === state.control ? 1 : arm.best_probability ?? 0);
   const places = state.arms
     .map((arm, number) => ({ name: arm.name, rank: first(arm), peak: curves[number]?.find(([, height]) => height === 1), half: arm.name.length * CHAR_PX }))
@@ -45,7 +45,7 @@ function named(state, curves, toX) {
     .sort((a, b) => b.rank - a.rank);
   const kept = [];
   for (const { name, peak, half } of places) {
-    const x = toX(peak[0]);
+    const x = Math.max(half, Math.min(width - half, toX(peak[0])));
     if (kept.every((other) => Math.abs(other.x - x) > other.half + half)) kept.push({ name, x, half });
   }
   return kept;
