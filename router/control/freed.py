@@ -1,6 +1,6 @@
 """What retiring the losers frees: money where a whole backend can be switched off, else some capacity. Pure."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from router.control.dossier import Dossier
@@ -18,6 +18,25 @@ def serves_only(backend: str, desired: Desired | None, arms: Collection[Servable
         versions is not None and all(Servable(backend, model, version) in arms for version in versions)
         for model, versions in listed.items()
     )
+
+
+def alone_on(
+    dossier: Dossier,
+    uses: Mapping[Servable, Collection[str]],
+    desired: Callable[[str], Desired | None],
+    replicas: Mapping[str, int],
+) -> dict[str, int]:
+    """Return the replicas of each backend that serves nothing but this experiment's arms.
+
+    `uses` names the experiments that need a servable, `desired` what a backend is to serve.
+    """
+    arms = {Servable(arm.backend, arm.model, arm.version) for arm in dossier.spec.arms}
+    shared = {arm.backend for arm in arms if any(name != dossier.name for name in uses.get(arm, ()))}
+    return {
+        backend: replicas[backend]
+        for backend in {arm.backend for arm in arms} - shared
+        if serves_only(backend, desired(backend), arms)
+    }
 
 
 def retiring(dossier: Dossier, alone_on: Mapping[str, int], prices_usd_per_hour: Mapping[str, float]) -> dict[str, Any]:

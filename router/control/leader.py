@@ -19,12 +19,13 @@ from router.config import Config
 from router.control import dossier as dossiers
 from router.control.dossier import ArmCost, Dossier
 from router.control.feeds import Feeds
-from router.control.freed import serves_only
+from router.control.freed import alone_on
 from router.control.hearing import Hearing, beats_of, decoded
 from router.control.learner import Refreshed, refresh
 from router.control.lifecycle import Lifecycle
 from router.control.model_servers import ModelServers
 from router.control.noticed import noticed
+from router.control.rota import Rota
 from router.control.seen import Seen
 from router.control.shadows import ShadowBook
 from router.control.shelf import Shelf, told
@@ -65,6 +66,9 @@ class Leader:
         self._owner = f"leader-{secrets.token_hex(8)}"
         self._fence: int | None = None
         self._shelf = Shelf(config, store)
+        self._uses: Mapping[Servable, list[str]] = {}
+        self._replicas = {backend: len(its) for backend, its in upstreams.items()}
+        self._rota = Rota(min((one.policy.refresh for one in config.experiments), default=1.0))
         # Backends that some live worker does not reach.
         self._away: frozenset[str] = frozenset()
         self._hearing = Hearing()
@@ -105,7 +109,6 @@ class Leader:
 
     async def _lead(self) -> None:
         loop = asyncio.get_running_loop()
-        period_s = min((one.policy.refresh for one in self._config.experiments), default=1.0)
         next_at = loop.time()
         is_store_away = False
         while True:
@@ -127,10 +130,11 @@ class Leader:
             except Exception:  # Bulkhead: one turn nobody foresaw must not end the control process.
                 log.exception("a turn of the leader failed")
             # A turn that took long is not made up for.
-            next_at = max(next_at + period_s, loop.time())
+            next_at = max(next_at + self._rota.period_s, loop.time())
             await asyncio.sleep(next_at - loop.time())
 
     async def _turn(self) -> None:
+        assert self._lifecycle is not None  # noqa: S101 set before the first turn
         fence = await self._store.lease(self._owner, self._unix_now(), LEASE_S)
         if fence is None:
             self._step_down("the lease is another's")
@@ -150,7 +154,12 @@ class Leader:
         self._unheard = self._hearing.unheard(heard, asyncio.get_running_loop().time())
         beats = list(heard.values())
         self._away = frozenset(name for beat in beats for name in beat.away)
-        for name in list(self._shelf.dossiers):
+        self._uses = self._shelf.uses()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for name in self._rota.order({name: one.revision for name, one in self._shelf.dossiers.items()}):
+            if self._rota.may_wait(name, began, loop.time()) and not self._lifecycle.has_events(name):
+                continue
             try:
                 await self._refresh(name, beats, fence)
             except StoreError:
@@ -219,8 +228,8 @@ class Leader:
     ) -> None:
         assert self._lifecycle is not None  # noqa: S101 set before the first turn
         name, epoch = dossier.name, dossier.document.epoch
-        cache, health, laws, memory, tally = self._shelf.caches(epoch)
-        changed = await self._store.sums_since(epoch, tally.stamp)
+        caches = self._shelf.caches(epoch)
+        changed = await self._store.sums_since(epoch, caches.tally.stamp)
         seen = Seen(
             cells=changed.cells,
             beats=beats_of(beats, epoch, len(dossier.spec.arms)),
@@ -231,7 +240,7 @@ class Leader:
             events=events,
             is_complete=asyncio.get_running_loop().time() >= self._heard_at,
             is_spooling=self._is_spooling(beats),
-            alone_on=self._alone_on(dossier),
+            alone_on=alone_on(dossier, self._uses, self.servers.desired.of, self._replicas),
             shadowing=self.shadows.of(name, epoch, self._unix_now()),
         )
         # Past what workers hold, too: of a store that was set back they would take nothing up that is numbered below.
@@ -242,15 +251,11 @@ class Leader:
             seen,
             version=version,
             now=self._unix_now(),
-            cache=cache,
-            health=health,
-            laws=laws,
-            memory=memory,
-            tally=tally,
+            **caches._asdict(),
             fresh_epoch=secrets.randbits(64),
         )
         # Not before they are in the tally: what it missed would never be read again.
-        tally.stamp = changed.stamp
+        caches.tally.stamp = changed.stamp
         saved = await self._save(dossier, done, fence)
         # The number is used up now: without an answer it may be out, and another snapshot under it would be passed over.
         self._shelf.versions[name] = version
@@ -259,21 +264,13 @@ class Leader:
         if saved.document.epoch != epoch:
             self._shelf.forget(epoch)
         self._lifecycle.pursue(saved, done.commands)
+        is_quiet = not (changed.cells or events or done.notes or done.commands)
+        self._rota.refreshed(name, saved.revision, asyncio.get_running_loop().time(), is_quiet=is_quiet)
 
     def _is_spooling(self, beats: list[Heartbeat]) -> bool:
         """Whether rewards wait in a spool, as far as can be known: what an unheard gateway has acknowledged nobody knows."""
         is_back = asyncio.get_running_loop().time() < self._back_since + GATEWAY_HEARD_S
         return is_back or bool(self._unheard) or any(beat.is_spooling for beat in beats)
-
-    def _alone_on(self, dossier: Dossier) -> dict[str, int]:
-        """Return the replicas of each backend that serves nothing but this experiment's arms."""
-        arms = {Servable(arm.backend, arm.model, arm.version) for arm in dossier.spec.arms}
-        shared = {arm.backend for arm in arms if self._shelf.users(dossier.name, arm)}
-        return {
-            backend: len(self._upstreams[backend])
-            for backend in {arm.backend for arm in arms} - shared
-            if serves_only(backend, self.servers.desired.of(backend), arms)
-        }
 
     async def _save(self, before: Dossier, done: Refreshed, fence: int) -> Dossier:
         document = done.dossier.document

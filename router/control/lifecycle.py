@@ -76,6 +76,10 @@ class Lifecycle:
         """Return what has happened to this experiment since the last call."""
         return self._events.pop(name, [])
 
+    def has_events(self, name: str) -> bool:
+        """Whether something has happened to this experiment that nobody has taken yet."""
+        return name in self._events or name in self.costs
+
     def pursue(self, dossier: Dossier, commands: Sequence[Command]) -> None:
         """Begin what is asked for and not yet under way; arms that warm together are calibrated together."""
         for (name, command), task in list(self._under_way.items()):

@@ -4,6 +4,7 @@ them."""
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -26,7 +27,15 @@ from serving.upstream import Servable
 
 log = structlog.get_logger(__name__)
 
-Caches = tuple[GridCache, HealthCache, LawCache, SegmentMemory, Tally]
+
+class Caches(NamedTuple):
+    """What `learner.refresh` keeps of an experiment's epoch between two refreshes, by the names of its parameters."""
+
+    cache: GridCache
+    health: HealthCache
+    laws: LawCache
+    memory: SegmentMemory
+    tally: Tally
 
 
 class Shelf:
@@ -44,7 +53,7 @@ class Shelf:
 
     def caches(self, epoch: int) -> Caches:
         """Return the caches of an experiment's epoch; they only save time."""
-        return self._caches.setdefault(epoch, (GridCache(), HealthCache(), LawCache(), SegmentMemory(), Tally()))
+        return self._caches.setdefault(epoch, Caches(GridCache(), HealthCache(), LawCache(), SegmentMemory(), Tally()))
 
     def forget(self, epoch: int) -> None:
         """Drop the caches of an epoch that is over."""
@@ -121,14 +130,18 @@ class Shelf:
 
     def users(self, experiment: str, target: Servable) -> list[str]:
         """Return the other experiments that need this servable."""
-        return [
-            name
-            for name, dossier in self.dossiers.items()
-            if name != experiment and dossier.life.phase != "archived"
-            for arm, life in zip(dossier.spec.arms, dossier.life.arms, strict=True)
-            if Servable(arm.backend, arm.model, arm.version) == target
-            and not (life.state == "retired" or life.is_unloading)
-        ]
+        return [name for name in self.uses().get(target, ()) if name != experiment]
+
+    def uses(self) -> dict[Servable, list[str]]:
+        """Return which experiments need each servable; of all at once, for asking one by one takes the square of it."""
+        found: dict[Servable, list[str]] = {}
+        for name, dossier in self.dossiers.items():
+            if dossier.life.phase == "archived":
+                continue
+            for arm, life in zip(dossier.spec.arms, dossier.life.arms, strict=True):
+                if not (life.state == "retired" or life.is_unloading):
+                    found.setdefault(Servable(arm.backend, arm.model, arm.version), []).append(name)
+        return found
 
 
 def told(name: str, notes: tuple[Note, ...]) -> tuple[Entry, ...]:
