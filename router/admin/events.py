@@ -6,6 +6,7 @@ A reader that comes again with Last-Event-ID gets what it missed, at any gateway
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -45,18 +46,20 @@ Numbered = tuple[int, bytes]
 
 class _Stream:
     """One reader. Mutable: the number of the last event it was given, what waits (None: the end), whether it is cut off,
-    and the deadline of what is being written."""
+    the deadline of what is being written, and when it has to be done (loop time; infinite until it closes)."""
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.waiting: asyncio.Queue[Numbered | None] = asyncio.Queue(WAITING_MAX)
         self.is_cut = False
         self._writing: asyncio.Timeout | None = None
+        self._ends_at = math.inf
 
     async def write(self, response: web.StreamResponse, raw: bytes) -> None:
         """Send bytes; TimeoutError when its reader does not take them."""
         try:
-            async with asyncio.timeout(_WRITE_S) as self._writing:
+            now = asyncio.get_running_loop().time()
+            async with asyncio.timeout_at(min(now + _WRITE_S, self._ends_at)) as self._writing:
                 await response.write(raw)
         finally:
             self._writing = None
@@ -73,10 +76,14 @@ class _Stream:
         self._put(None)
 
     def close(self) -> None:
-        """Have it end now: what its reader does not take at once it gets when it comes again."""
-        self.end()
+        """Have it end now: what its reader does not take at once, of all that waits, it gets when it comes again."""
+        self._ends_at = asyncio.get_running_loop().time() + _LAST_WRITE_S
+        if self.waiting.full():
+            self.is_cut = True
+        else:
+            self.end()
         if self._writing is not None and not self._writing.expired():
-            self._writing.reschedule(asyncio.get_running_loop().time() + _LAST_WRITE_S)
+            self._writing.reschedule(self._ends_at)
 
     def _put(self, item: Numbered | None) -> None:
         try:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 import aiohttp
@@ -22,6 +22,7 @@ from router.fronts.http import serve_http
 from router.store import Entry
 from router.store.memory import MemoryStore
 from tests.router.admin.bench import EXPERIMENTS, Bench, bench, specified
+from tests.simulated_loop import run_simulated
 
 PATH = "/admin/v1/events"
 
@@ -219,6 +220,39 @@ async def test_reader_that_does_not_read_holds_up_no_end() -> None:
 
     # It would be given ten seconds for what it does not take, and the gateway as long for its end.
     assert took_s < 5
+
+
+class _Dribbling(web.StreamResponse):
+    """A connection that takes every write, each within three tenths of a second."""
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Take it."""
+        await asyncio.sleep(0.3)
+
+
+@pytest.mark.parametrize("waiting", [0, 100, route.WAITING_MAX])
+def test_end_waits_no_longer_for_a_reader_with_much_before_it(waiting: int) -> None:
+    event = msgspec.json.encode({"kind": "audit", "experiment": "x"})
+
+    async def play() -> float:
+        loop = asyncio.get_running_loop()
+        events, stream = Events(await opened()), route._Stream(0)
+        stream.give((number, event) for number in range(1, waiting + 1))
+        async with asyncio.TaskGroup() as tasks:
+            serving = tasks.create_task(_ended(events._serve(_Dribbling(), stream, b"", None)))
+            await asyncio.sleep(1.0)
+            began = loop.time()
+            stream.close()
+            await serving
+            return loop.time() - began
+
+    # Each write had its own ten seconds, however many were before the end.
+    assert run_simulated(play()) <= 0.5
+
+
+async def _ended(serving: Coroutine[Any, Any, None]) -> None:
+    with contextlib.suppress(TimeoutError):
+        await serving
 
 
 class _Slow(MemoryStore):
