@@ -16,8 +16,12 @@ _STEPS_MAX: Final = 200
 
 
 def shares_svg(names: Sequence[str], blocks: Sequence[Mapping[str, Any]]) -> str:
-    """Draw the shares of the blocks, each {at: unix s, decisions: {arm: count}}; empty when there was no traffic."""
-    steps = _steps(names, [one for one in blocks if sum(one["decisions"].values())])
+    """Draw the shares of the blocks, each {at: unix s, decisions: {arm: count}}; empty when there was no traffic.
+
+    Of more arms than there are colours those with the least traffic are one line.
+    """
+    names, blocks = _foremost(names, [one for one in blocks if sum(one["decisions"].values())])
+    steps = _steps(names, blocks)
     if not steps:
         return ""
     width, height = _WIDTH - _LEFT - _LEGEND, _HEIGHT - _BOTTOM - 10
@@ -40,6 +44,26 @@ def shares_svg(names: Sequence[str], blocks: Sequence[Mapping[str, Any]]) -> str
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts.append(f'<text x="{_WIDTH - _LEGEND + 10}" y="{y}" fill="{colour}">{escape(name[:24])}</text>')
     return "".join([*parts, "</svg>"])
+
+
+def _foremost(
+    names: Sequence[str], blocks: Sequence[Mapping[str, Any]]
+) -> tuple[Sequence[str], Sequence[Mapping[str, Any]]]:
+    """Return names and blocks with as many arms as can be told apart, in their order, and all others as one."""
+    if len(names) <= len(_COLOURS):
+        return names, blocks
+    totals = {name: sum(one["decisions"].get(name, 0) for one in blocks) for name in names}
+    shown = set(sorted(names, key=lambda name: -totals[name])[: len(_COLOURS) - 1])
+    kept = [name for name in names if name in shown]
+    # No arm has a blank in its name.
+    rest = f"{len(names) - len(kept)} others"
+    found = []
+    for one in blocks:
+        counts = {name: one["decisions"].get(name, 0) for name in kept}
+        found.append(
+            {"at": one["at"], "decisions": {**counts, rest: sum(one["decisions"].values()) - sum(counts.values())}}
+        )
+    return [*kept, rest], found
 
 
 def _steps(names: Sequence[str], blocks: Sequence[Mapping[str, Any]]) -> list[tuple[float, list[float]]]:

@@ -141,7 +141,9 @@ def _text(value: Any) -> str:
     """Return a value as text that is no markup: names and reasons are others' words."""
     if value is None or value == "":
         return "–"
-    text = "".join(char if char.isprintable() else " " for char in str(value))
+    text = str(value)
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else " " for char in text)
     return text.translate(_ESCAPES)
 
 

@@ -172,6 +172,21 @@ def test_shares_are_drawn_as_svg_with_a_line_for_each_arm() -> None:
     assert shares_svg(["a"], []) == ""
 
 
+def test_of_more_arms_than_colours_the_smallest_are_one_line() -> None:
+    names = [f"v{number}" for number in range(50)]
+    decisions = {name: 1000 - 10 * place if place % 7 == 3 else 2 for place, name in enumerate(names)}
+    blocks = [{"at": 60.0 * number, "decisions": decisions} for number in range(3)]
+
+    svg = shares_svg(names, blocks)
+
+    root = ET.fromstring(svg)
+    texts = [one.text for one in root.findall("{http://www.w3.org/2000/svg}text")]
+    assert texts[-8:] == ["v3", "v10", "v17", "v24", "v31", "v38", "v45", "43 others"]
+    lines = root.findall("{http://www.w3.org/2000/svg}polyline")
+    total = sum(decisions.values())
+    assert lines[-1].attrib["points"].split()[0].endswith(f",{10 + (1 - 43 * 2 / total) * 170:.1f}")
+
+
 @pytest.mark.parametrize(
     ("query", "accept", "kind"),
     [
