@@ -214,6 +214,8 @@ class Course:
                 is_spared = number in (self.life.control, event.leader)
                 if not is_spared and self.life.arms[number].state == "eligible":
                     self.move(number, "draining", "drained of its value, and refuted as better", event.numbers)
+        if event.is_held and self._has_rivals():
+            return
         if event.is_drained and self._has_rivals():
             self.enter("confirming", f"{event.why_drained}; confirming that no challenger is better", event.numbers)
         else:

@@ -124,7 +124,8 @@ class Assessed:
 
     At the end the arms in `park` are drained like the losers, and stay loaded. Of segments, each has its own weights,
     and at the end an arm that it is settled on: those in `serves` are kept. `not_ready`: why nothing may be decided yet.
-    `is_spent`: it is drained because going on costs more than it brings.
+    `is_spent`: it is drained because going on costs more than it brings. `is_held`: all that keeps it from being ready is
+    rewards that are on their way to the store, for a moment: the phase stays.
     """
 
     now: float
@@ -139,6 +140,7 @@ class Assessed:
     serves: tuple[int, ...] = ()
     not_ready: tuple[str, ...] = ()
     is_spent: bool = False
+    is_held: bool = False
 
     @property
     def why_drained(self) -> str:

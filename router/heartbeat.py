@@ -50,6 +50,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
     number: int = 0  # grows with each; 0: a version that does not count them
     shadows: dict[int, dict[str, ShadowSums]] = {}
     egress: tuple[Sent, ...] = ()
+    exchange_s: float = 0.0  # how long the last exchange with the store took that came to its end
 
 
 _ENCODER: Final = msgspec.json.Encoder()

@@ -28,7 +28,7 @@ _PUBLISHED_LOOK_S: Final = 0.02
 
 
 class StoreSync:
-    """Mutable: whether the store is away, and the number of heartbeats. What it brings and takes is its callers' routes, labels, ledger and trials."""
+    """Mutable: whether the store is away, the number of heartbeats, how long the last exchange took. What it brings and takes is its callers' routes, labels, ledger and trials."""
 
     def __init__(
         self,
@@ -53,6 +53,7 @@ class StoreSync:
         self._unix_now = unix_now
         self._is_away = False
         self._beats = 0
+        self._took_s = 0.0
 
     async def await_experiments(self, names: Sequence[str], stop: asyncio.Event) -> None:
         """Wait until these are published: undecided, their requests would go to whatever version is the latest.
@@ -74,7 +75,13 @@ class StoreSync:
 
     async def exchange(self) -> bool:
         """Flush and read once; False when the store is away."""
-        return await self._flush(is_last=False) and await self.read()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        is_done = await self._flush(is_last=False) and await self.read()
+        # One that was given up says nothing of how long the others take.
+        if is_done:
+            self._took_s = loop.time() - began
+        return is_done
 
     async def finish(self) -> None:
         """Bring the last counts to the store, and no heartbeat, if nothing waits in the spool: nobody is to wait for this
@@ -118,7 +125,7 @@ class StoreSync:
 
     def _numbered(self, beat: Heartbeat) -> Heartbeat:
         self._beats += 1
-        return msgspec.structs.replace(beat, number=self._beats)
+        return msgspec.structs.replace(beat, number=self._beats, exchange_s=round(self._took_s, 3))
 
     async def _count_trials(self) -> None:
         """Tell the store of units that are new here; those it knew are counted with what is not learned from."""

@@ -1,7 +1,8 @@
 """What gateways say in their heartbeats, and which of them are heard. Pure.
 
 Heartbeats are numbered. A number that stays for a second is a gateway that is paused, cut off, or dead; what it has
-acknowledged since nobody knows.
+acknowledged since nobody knows. Where the store is far away or slow, heartbeats come as far apart as their exchanges take:
+each says how long the last one took, and is given that much more time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,9 +11,18 @@ from typing import Final
 
 from router import heartbeat
 from router.heartbeat import ExperimentBeat, Heartbeat
+from router.sync import SYNC_S
 
 # Four heartbeats that did not come. A leader looks once a second.
 UNHEARD_S: Final = 0.9
+# Longer than this nobody is believed: two exchanges of a call each that nearly ran out of time are no working store.
+UNHEARD_MAX_S: Final = 6.0
+
+
+def patience_s(beat: Heartbeat) -> float:
+    """Return how long a heartbeat may be the last one before its gateway counts as unheard."""
+    # 0.9 s for exchanges that take no time.
+    return min(UNHEARD_MAX_S, UNHEARD_S * (1.0 + beat.exchange_s / SYNC_S))
 
 
 @dataclass(slots=True)
@@ -33,7 +43,7 @@ class Hearing:
             if beat.number != number:
                 number, since = beat.number, now
             self._numbers[name] = (number, since)
-            if beat.number and now - since >= UNHEARD_S:
+            if beat.number and now - since >= patience_s(beat):
                 found.append(name)
         return found
 

@@ -43,8 +43,7 @@ _BLOCK_MOVE_MAX: Final = 0.1
 # (bandit-science.md §A, §E: strata of 500 requests instead of 5,000). Two arms at 5 % and 6 %, blocks of 5,000 requests,
 # a daily rhythm: the median end is at 14k requests instead of 22k (60 runs).
 _BLOCK_SHARE_MAX: Final = 0.2
-# A probe scale that wavers by less than this is noise (its median of 15 has a spread of 7-16 %, performance.md): the
-# dossier is not rewritten for it.
+# A probe scale that wavers by less is noise (its median of 15 has a spread of 7-16 %, performance.md): nothing is written.
 _SCALE_MOVE_MIN: Final = 0.02
 _MODES: Final = {
     "warmup": Mode.WARMUP,
@@ -106,7 +105,7 @@ def refresh(
         alarms = _ringing(dossier, life, counted, question, now, health)
         question = replace(question, alarms=(*(alarm.words for alarm in alarms), *unreliable(dossier, seen)))
         assessment = assess(question, cache, memory)
-        life = _step(life, _assessed(assessment, now), notes)
+        life = _step(life, _assessed(assessment, now, is_spooling=seen.is_spooling), notes)
         dossier = dossier.with_changes(
             numbers=numbers_of(assessment, question.requests_per_day, alarms, delays_of(question))
         )
@@ -167,7 +166,7 @@ def _scaled(dossier: Dossier, seen: Seen, costs: Mapping[str, ArmCost], backend:
     return scaled
 
 
-def _assessed(assessment: Assessment, now: float) -> Assessed:
+def _assessed(assessment: Assessment, now: float, *, is_spooling: bool) -> Assessed:
     return Assessed(
         now,
         leader=assessment.leader,
@@ -178,6 +177,7 @@ def _assessed(assessment: Assessment, now: float) -> Assessed:
         park=assessment.park,
         not_ready=assessment.not_ready,
         is_spent=assessment.is_spent,
+        is_held=is_spooling and len(assessment.not_ready) == 1,
         segment_weights=tuple(tuple(float(weight) for weight in one.weights) for one in assessment.segments),
         serves=tuple(one.serves for one in assessment.segments if one.serves is not None) if assessment.is_over else (),
         numbers={

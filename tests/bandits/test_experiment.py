@@ -298,6 +298,13 @@ def test_what_goes_back_to_running_says_why(missing: tuple[str, ...], words: str
     assert (confirming.phase, life.phase, life.reason) == ("confirming", "running", words)
 
 
+def test_rewards_on_their_way_keep_the_phase_as_it_is() -> None:
+    held = Assessed(4.0, 1, WEIGHTS, is_drained=False, is_over=False, not_ready=("alarm: wait",), is_held=True)
+
+    assert play(running(), over(3.0, is_over=False), held).phase == "confirming"
+    assert play(running(), held).phase == "running"
+
+
 def split(*serves: int, leader: int = 1) -> Assessed:
     """The end, with segments that are settled on these arms."""
     weights = (WEIGHTS,) * len(serves)

@@ -14,14 +14,17 @@ from router.store.memory import MemoryStore
 from router.sync import StoreSync
 from router.trials import Trials
 from tests.router.samples import BACKEND, CELL_1, EPOCH, MODEL, NOW
+from tests.simulated_loop import run_simulated
 
 
 class MoodyStore(MemoryStore):
-    """A store that raises what it is told to at each flush. Mutable: that."""
+    """A store that raises what it is told to at each flush, after a while. Mutable: what, and how long."""
 
     fails: StoreError | None = None
+    takes_s: float = 0.0
 
     async def flush(self, gateway: str, sequence: int, deltas: Deltas, heartbeat: bytes, now: float) -> None:
+        await asyncio.sleep(self.takes_s)
         if self.fails is not None:
             raise self.fails
         await super().flush(gateway, sequence, deltas, heartbeat, now)
@@ -68,6 +71,21 @@ async def test_heartbeats_are_numbered_and_the_last_one_is_empty() -> None:
 
     assert numbers == [1, 2, 3]
     assert await on.beat() == b""
+
+
+def test_heartbeat_says_how_long_an_exchange_takes_but_of_none_that_failed() -> None:
+    async def told() -> list[float]:
+        on = await opened()
+        found = []
+        for takes_s, fails in ((0.5, None), (4.0, StoreUnavailable("away")), (0.1, None), (0.0, None)):
+            on.store.takes_s, on.store.fails = takes_s, fails
+            await on.sync.exchange()
+            if fails is None:
+                found.append(heartbeat.decode(await on.beat()).exchange_s)
+        return found
+
+    # Each tells of the one before it.
+    assert run_simulated(told()) == [0.0, 0.5, 0.1]
 
 
 async def test_worker_that_leaves_rewards_in_its_spool_is_missed() -> None:

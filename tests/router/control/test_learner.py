@@ -112,6 +112,20 @@ def test_crashes_that_lose_what_was_under_way_lead_to_the_same_end(seed: int) ->
     assert (of.dossier.life.winner, of.states()) == (1, ["retired", "eligible", "retired"])
 
 
+def test_rewards_that_wait_in_a_spool_hold_the_end_up_and_change_no_phase() -> None:
+    of = world(requests=100)
+    of.run(lambda of: of.phase == "confirming")
+    of.is_spooling, left = True, of.states().count("eligible")
+    for _ in range(60):
+        refreshed = of.tick()
+        assert not [note for note in refreshed.notes if note.what == "phase"]
+    assert (of.phase, of.states().count("eligible")) == ("confirming", left)
+
+    of.is_spooling = False
+    of.run(concluded)
+    assert of.dossier.life.winner == 1
+
+
 def draining(*gateways: Gateway) -> World:
     """A world at the refresh in which the losers began to drain."""
     of = world(gateways=gateways)

@@ -131,6 +131,7 @@ class World:
         self.capacities: dict[str, float] = {}
         # Replicas of each backend that serves nothing but this experiment's arms.
         self.alone_on: dict[str, int] = {}
+        self.is_spooling = False
         # Set: an experiment that has ended may begin anew, with this number for its epoch; what was counted of the last
         # one is in `former_cells`.
         self.fresh_epoch: int | None = None
@@ -154,6 +155,7 @@ class World:
             price_warnings=self.warnings,
             capacities_rps=self.capacities,
             alone_on=self.alone_on,
+            is_spooling=self.is_spooling,
         )
         self.calibrated = {}
         self.version += 1
