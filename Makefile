@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo learn mutants endurance bench-switching bench-costs bench bench-batching bench-store bench-scaling bench-admin pictures chaos test conformance check lint types imports wheel lock clean
+.PHONY: setup demo learn mutants endurance bench-switching bench-costs bench bench-batching bench-store bench-scaling bench-growth bench-admin pictures chaos test conformance check lint types imports wheel lock clean
 
 setup: $(STAMP)
 
@@ -69,6 +69,11 @@ chaos: setup
 # What a worker, a leader, a reward, a cell and a prediction cost, and what follows for a million predictions/s; a minute.
 bench-scaling: setup
 	$(BIN)/python -P -m load.store.units
+
+# What a request costs with more arms, experiments, bytes, connections and rows in a batch; half an hour. Needs h2load.
+# GROWTH_ROUNDS=1 and GROWTH_ONLY='arms|connections' shorten it.
+bench-growth: setup
+	$(BIN)/python -P -m load.growth
 
 check: lint types imports
 

@@ -26,10 +26,10 @@ class Asked:
     headers: tuple[str, ...]
     is_grpc: bool
 
-    def options(self, per_second: float | None) -> list[str]:
+    def options(self, per_second: float | None, in_flight: int) -> list[str]:
         """Return h2load's options for many of it."""
-        connections = _GRPC_CONNECTIONS if self.is_grpc else _REST_CONNECTIONS
-        options = [f"--clients={connections}", f"--max-concurrent-streams={_IN_FLIGHT // connections}"]
+        connections = min(in_flight, _GRPC_CONNECTIONS if self.is_grpc else _REST_CONNECTIONS)
+        options = [f"--clients={connections}", f"--max-concurrent-streams={in_flight // connections}"]
         options += [f"--header={header}" for header in self.headers]
         options += [] if self.is_grpc else ["--h1"]
         return options + ([] if per_second is None else [f"--rps={per_second / connections:g}"])
@@ -60,9 +60,16 @@ class Pushed:
 
 
 async def push(
-    folder: Path, address: str, asked: Asked, *, requests: int, per_second: float | None, cores: set[int]
+    folder: Path,
+    address: str,
+    asked: Asked,
+    *,
+    requests: int,
+    per_second: float | None,
+    cores: set[int],
+    in_flight: int = _IN_FLIGHT,
 ) -> Pushed:
-    """Send so many requests, as fast as 64 in flight allow or at a rate.
+    """Send so many requests, as fast as so many in flight allow or at a rate.
 
     RuntimeError when h2load fails; what a status in a trailer says it does not know, so ask the servers.
     """
@@ -72,7 +79,7 @@ async def push(
     child = await asyncio.create_subprocess_exec(
         *("taskset", "--cpu-list", ",".join(map(str, sorted(cores)))),
         *("h2load", f"--requests={requests}", f"--data={folder / 'body'}", f"--log-file={log}"),
-        *asked.options(per_second),
+        *asked.options(per_second, in_flight),
         f"http://{address}{asked.path}",
         stdout=asyncio.subprocess.PIPE,
     )

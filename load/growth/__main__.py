@@ -1,0 +1,101 @@
+"""`make bench-growth`: what a request costs with more arms, experiments, bytes, connections, rows in a batch; half an hour.
+
+Each is varied alone, in rounds, so that a disturbance meets all of them. Prints the table with the slope of each, and
+keeps it in load/results/growth.json. GROWTH_ROUNDS, GROWTH_SECONDS and GROWTH_ONLY (a regular expression over what is
+varied) shorten it.
+"""
+
+import json
+import os
+import re
+import statistics
+import sys
+import tempfile
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, Final
+
+import uvloop
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from load.generate.machine import machine
+from load.growth.measure import Cost, measure
+from load.growth.points import AXES, points
+
+_RESULTS: Final = Path(__file__).parents[1] / "results" / "growth.json"
+_NUMBERS: Final = tuple(field.name for field in fields(Cost))
+# Into a file as wide as it is.
+_WIDTH: Final = 140
+
+
+async def growth(only: re.Pattern[str], rounds: int, seconds: float) -> list[dict[str, Any]]:
+    """Measure all points, round after round, and return the medians of each with the spread of its processor time."""
+    chosen = [(axis, value, point) for axis, value, point in points() if only.search(axis)]
+    found: dict[tuple[str, int], list[Cost]] = {}
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("growth", total=rounds * len(chosen))
+        for _ in range(rounds):
+            for axis, value, point in chosen:
+                progress.update(bar, description=f"{axis} {value}")
+                with tempfile.TemporaryDirectory() as folder:
+                    found.setdefault((axis, value), []).append(await measure(point, seconds, Path(folder)))
+                progress.advance(bar)
+    return [_row(axis, value, costs) for (axis, value), costs in found.items()]
+
+
+def _row(axis: str, value: int, costs: list[Cost]) -> dict[str, Any]:
+    some = [asdict(cost) for cost in costs]
+    medians = {name: round(statistics.median(one[name] for one in some), 3) for name in _NUMBERS}
+    spread = [round(pick(one["cpu_us"] for one in some), 1) for pick in (min, max)]
+    return {"axis": axis, "value": value, **medians, "cpu_us_spread": spread}
+
+
+def slopes(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Return for each thing varied the microseconds that one more of it costs a request: from the least to the most."""
+    found = {}
+    for axis in AXES:
+        some = [row for row in rows if row["axis"] == axis]
+        if len(some) > 1:
+            found[axis] = (some[-1]["cpu_us"] - some[0]["cpu_us"]) / (some[-1]["value"] - some[0]["value"])
+    return found
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the table and the slopes."""
+    names = ("CPU us", "(spread)", "req/s", "p50 ms", "p99 ms", "at rest ms/s", "ready s", "MB")
+    table = Table("varied", "value", *names, box=None)
+    for row in result["rows"]:
+        low, high = row["cpu_us_spread"]
+        numbers = (row[name] for name in _NUMBERS[1:])
+        table.add_row(
+            row["axis"], f"{row['value']:,}", f"{row['cpu_us']:,.0f}", f"{low:,.0f}-{high:,.0f}", *map(_short, numbers)
+        )
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
+    console.print(table)
+    for axis, slope in result["slopes_us"].items():
+        console.print(f"one more of {axis}: {slope:.3g} us a request")
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if number >= 100 or number == int(number) else f"{number:.2f}"
+
+
+def main() -> int:
+    """Measure, show, keep."""
+    only = re.compile(os.environ.get("GROWTH_ONLY", ""))
+    if not any(only.search(axis) for axis in AXES):
+        sys.stderr.write(f"GROWTH_ONLY fits none of {', '.join(AXES)}\n")
+        return 2
+    rounds, seconds = int(os.environ.get("GROWTH_ROUNDS", "3")), float(os.environ.get("GROWTH_SECONDS", "3"))
+    rows = uvloop.run(growth(only, rounds, seconds))
+    result = {"machine": machine(), "rows": rows, "slopes_us": slopes(rows)}
+    show(result)
+    if not only.pattern:
+        _RESULTS.write_text(json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
