@@ -31,7 +31,7 @@ from router.data_plane import DataPlane, Ports
 from router.decisions import Keyring
 from router.deploy.service import deploying
 from router.fronts.envoy import start as envoy
-from router.fronts.envoy.bootstrap import Settings
+from router.fronts.envoy.bootstrap import Files, Settings
 from router.keys import decision_keys
 from router.link import Configure, Order
 from router.logs import configure_logs
@@ -221,10 +221,7 @@ class _Many:
         self._ports = (split_address(config.listen.grpc)[1], split_address(config.listen.http)[1])
         command: Sequence[str] = WORKER
         if config.front == "envoy":
-            told = Settings(
-                *split_address(config.listen.grpc), config.limits.message_bytes, config.listen.connection_age
-            )
-            command = envoy.command(told)
+            command = envoy.command(_settings(config))
         self._supervisor = Supervisor(
             Configure(pickle.dumps(config), keys), workers, aggregate, on_captured=shelf.take, command=command
         )
@@ -241,6 +238,14 @@ class _Many:
     async def run(self, *, stop: asyncio.Event, admin_port: int) -> None:
         """Keep the workers running until `stop`."""
         await self._supervisor.run(on_ready=lambda: _say_ready(*self._ports, admin_port), stop=stop)
+
+
+def _settings(config: Config) -> Settings:
+    """Return what an Envoy around a worker is told."""
+    host, port = split_address(config.listen.grpc)
+    tls = config.tls.grpc
+    files = None if tls is None else Files(tls.cert, tls.key, tls.client_ca)
+    return Settings(host, port, config.limits.message_bytes, config.listen.connection_age, files)
 
 
 def _say_ready(grpc: int, http: int, admin: int) -> None:

@@ -13,14 +13,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from router.fronts.envoy.admin import Admin
+from router.fronts.envoy.bootstrap import ADMIN_SOCKET, RENEWED, Settings
 from router.fronts.envoy.calls import Event, Receive, Send
+from router.fronts.envoy.renewal import follow
 from router.fronts.envoy.server import EnvoyServer
-from router.fronts.envoy.start import ADMIN_SOCKET, FOLDER, LINK, START
+from router.fronts.envoy.start import FOLDER, LINK, SETTINGS, START
 from router.link import Link
 from router.logs import configure_logs
 from router.worker import work
 from serving.grpc_server import Handler
+from serving.tls import CertificateFiles
 
 
 class EnvoyWorker:
@@ -34,6 +39,7 @@ class EnvoyWorker:
         # pyvoy puts it before all others; `python -P` is how we are started.
         with contextlib.suppress(ValueError):
             sys.path.remove(".")
+        self._settings = msgspec.json.decode(os.environ.pop(SETTINGS), type=Settings)
         self._server: EnvoyServer | None = None
 
     async def __call__(self, scope: Event, receive: Receive, send: Send) -> None:
@@ -50,7 +56,7 @@ class EnvoyWorker:
         configure_logs()
         sock = socket.socket(fileno=self._link)
         sock.setblocking(False)
-        looking: list[asyncio.Task[None]] = []
+        beside: list[asyncio.Task[None]] = []
 
         async def open_port() -> None:
             await send({"type": "lifespan.startup.complete"})
@@ -63,11 +69,14 @@ class EnvoyWorker:
                 self._server = EnvoyServer(
                     routes, message_bytes=message_bytes, admin=Admin(self._folder / ADMIN_SOCKET), open_port=open_port
                 )
-                looking.append(tasks.create_task(self._server.look(), name="look at the calls"))
+                beside.append(tasks.create_task(self._server.look(), name="look at the calls"))
                 return self._server
 
+            if (tls := self._settings.tls) is not None:
+                files = CertificateFiles(tls.cert, tls.key, tls.client_ca)
+                beside.append(tasks.create_task(follow(files, self._folder / RENEWED), name="renew certificates"))
             code = await work(await Link.over(sock), make_server)
-            for task in looking:
+            for task in beside:
                 task.cancel()
         shutil.rmtree(self._folder, ignore_errors=True)
         sys.stdout.flush()

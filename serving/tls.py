@@ -53,7 +53,7 @@ class CertificateFiles:
         return tuple((one.st_mtime_ns, one.st_ino, one.st_size) for one in found)
 
 
-class _Current:
+class Current:
     """The certificate in force. Mutable: the stamp it was read at, and whether trouble was said. Threads share it."""
 
     def __init__(self, files: CertificateFiles) -> None:
@@ -82,7 +82,7 @@ class _Current:
 
 def https_context(files: CertificateFiles) -> ssl.SSLContext:
     """Return a context for an HTTP server, which follows its files; OSError when they can't be used now."""
-    current = _Current(files)
+    current = Current(files)
     # Not current.context: what holds the callback must not be what it replaces.
     context = files.context()
 
@@ -96,7 +96,7 @@ def https_context(files: CertificateFiles) -> ssl.SSLContext:
 
 def grpc_credentials(files: CertificateFiles) -> Any:
     """Return a gRPC server's credentials, which follow their files; OSError when they can't be used now."""
-    current = _Current(files)
+    current = Current(files)
 
     def configuration() -> Any:
         chain, key = Path(files.cert).read_bytes(), Path(files.key).read_bytes()

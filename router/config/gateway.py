@@ -103,8 +103,6 @@ def _store_problems(config: Config) -> Iterable[Problem]:
 def _front_problems(config: Config) -> Iterable[Problem]:
     if config.front == "envoy" and config.store == "memory:":
         yield Problem(("front",), "must be grpc with the store memory:, which lives in one process; got 'envoy'")
-    if config.front == "envoy" and config.tls.grpc is not None:
-        yield Problem(("front",), "must be grpc with tls.grpc: this front does no TLS yet; got 'envoy'")
 
 
 def _admin_problems(config: Config) -> Iterable[Problem]:

@@ -21,6 +21,7 @@ from router import cli
 from serving import wire
 from tests.authority import Authority
 from tests.system.client import TIMEOUT_S, Client, Refusal
+from tests.system.fronts import FRONTS
 from tests.system.gateway import Gateway, configuration, end, endless, launched, until
 from tests.system.model_server import DigitsServer
 
@@ -30,12 +31,14 @@ NAMED = [("grpc.ssl_target_name_override", "localhost"), ("grpc.enable_http_prox
 
 
 @asynccontextmanager
-async def encrypted(folder: Path, authority: Authority, *, is_mutual: bool) -> AsyncIterator[tuple[Gateway, int]]:
+async def encrypted(
+    folder: Path, authority: Authority, *, is_mutual: bool, front: str = "grpc"
+) -> AsyncIterator[tuple[Gateway, int]]:
     """Run a gateway with TLS on all its ports before a model server; lend it and the port of the metrics."""
     files = authority.files(is_mutual=is_mutual)
     one = {"cert": files.cert, "key": files.key, "client_ca": files.client_ca}
     async with DigitsServer() as server:
-        document = configuration(folder, server.address, experiments=[endless()], workers=2)
+        document = configuration(folder, server.address, experiments=[endless()], workers=2, front=front)
         document |= {"tls": dict.fromkeys(("grpc", "http", "admin", "metrics"), one)}
         document["listen"]["metrics"] = f"127.0.0.1:{_free_port()}"
         gateway = launched(folder, document)
@@ -84,9 +87,10 @@ async def called(port: int, credentials: Any | None) -> str:
     return "OK"
 
 
-async def test_every_port_is_encrypted_and_knows_its_clients(tmp_path: Path) -> None:
+@pytest.mark.parametrize("front", FRONTS)
+async def test_every_port_is_encrypted_and_knows_its_clients(tmp_path: Path, front: str) -> None:
     authority = Authority(tmp_path)
-    async with encrypted(tmp_path, authority, is_mutual=True) as (gateway, metrics):
+    async with encrypted(tmp_path, authority, is_mutual=True, front=front) as (gateway, metrics):
         ports = {gateway.http: "/healthz", gateway.admin: "/admin/v1/version", metrics: "/metrics"}
         known, stranger = authority.client(has_certificate=True), authority.client()
         (tmp_path / "other").mkdir()
@@ -109,6 +113,15 @@ async def test_every_port_is_encrypted_and_knows_its_clients(tmp_path: Path) -> 
         trusting = foreign.client()
         authority.authority.issue_cert("client").configure_cert(trusting)
         after = [await fetched(port, path, trusting) for port, path in ports.items()]
+        own = authority.authority.issue_cert("client")
+        roots = foreign.authority.cert_pem.bytes()
+        trusting_grpc = grpc.ssl_channel_credentials(roots, own.private_key_pem.bytes(), own.cert_chain_pems[0].bytes())
+
+        async def is_renewed() -> bool:
+            return await called(gateway.grpc, trusting_grpc) == "NOT_FOUND"
+
+        # Envoy is told within a second.
+        await until("the new certificate on gRPC's port", is_renewed)
 
     # aiohttp answers a plain request on a TLS port with nothing.
     assert statuses == {"known": [200] * 3, "stranger": [0] * 3, "forged": [0] * 3, "plain": [0] * 3}

@@ -9,6 +9,9 @@ _TYPES: Final = "type.googleapis.com/envoy.extensions"
 # The module that brings Python into Envoy finds this name in the filter's configuration.
 _FILTER: Final = "pyvoy"
 STATS: Final = "front"
+ADMIN_SOCKET: Final = "admin.sock"
+RENEWED: Final = "renewed"
+_CERTIFICATE, _CLIENTS = "certificate.json", "clients.json"
 
 # A client that takes longer over its headers is slow on purpose; over a body, the server looks itself.
 _HEADERS_S: Final = 10
@@ -39,6 +42,14 @@ _NO_ESCAPES: Final = {
 _BUFFER_SLACK_BYTES: Final = 1024 * 1024
 
 
+class Files(msgspec.Struct, frozen=True):
+    """Paths of PEM files for TLS, as serving.tls.CertificateFiles has them."""
+
+    cert: str
+    key: str
+    client_ca: str | None = None
+
+
 class Settings(msgspec.Struct, frozen=True):
     """What differs between gateways."""
 
@@ -47,13 +58,16 @@ class Settings(msgspec.Struct, frozen=True):
     message_bytes: int
     # Clients are asked to connect anew so often; 0: never.
     connection_age_s: float = 0.0
+    # None: plain.
+    tls: Files | None = None
 
 
-def bootstrap(settings: Settings, *, application: str, module: str, admin_socket: str) -> dict[str, Any]:
+def bootstrap(settings: Settings, *, application: str, module: str, folder: str) -> dict[str, Any]:
     """Return Envoy's configuration.
 
-    `application`: the ASGI application as module:name. `module`: the path of pyvoy's library. `admin_socket`: the path
-    of a socket that only we can reach.
+    `application`: the ASGI application as module:name. `module`: the path of pyvoy's library. `folder`: one of its own,
+    that only we can reach, for the admin socket and, with TLS, for `secrets` and a folder in which a file is moved when the
+    certificate was renewed.
     """
     python = {
         "@type": f"{_TYPES}.filters.http.dynamic_modules.v3.DynamicModuleFilter",
@@ -83,7 +97,7 @@ def bootstrap(settings: Settings, *, application: str, module: str, admin_socket
     if settings.connection_age_s:
         manager["common_http_protocol_options"] = {"max_connection_duration": f"{settings.connection_age_s:.3f}s"}
     return {
-        "admin": {"address": {"pipe": {"path": admin_socket, "mode": 0o600}}},
+        "admin": {"address": {"pipe": {"path": f"{folder}/{ADMIN_SOCKET}", "mode": 0o600}}},
         "layered_runtime": {
             "layers": [
                 {
@@ -92,11 +106,50 @@ def bootstrap(settings: Settings, *, application: str, module: str, admin_socket
                 }
             ]
         },
-        "static_resources": {"listeners": [_listener(settings, manager)]},
+        # Who asks for secrets has to have a name.
+        "node": {"id": "turpin", "cluster": "turpin"},
+        "static_resources": {"listeners": [_listener(settings, manager, folder)]},
     }
 
 
-def _listener(settings: Settings, manager: dict[str, Any]) -> dict[str, Any]:
+def secrets(files: Files, folder: str) -> dict[str, dict[str, Any]]:
+    """Return by name the files that Envoy reads its certificates from, one in each as it wants it.
+
+    It reads the PEM files again when something moves in RENEWED.
+    """
+    watched = {"watched_directory": {"path": f"{folder}/{RENEWED}"}}
+    certificate = {"certificate_chain": {"filename": files.cert}, "private_key": {"filename": files.key}, **watched}
+    kind = {"@type": f"{_TYPES}.transport_sockets.tls.v3.Secret"}
+    found = {_CERTIFICATE: {"resources": [{**kind, "name": _CERTIFICATE, "tls_certificate": certificate}]}}
+    if files.client_ca is not None:
+        context = {"trusted_ca": {"filename": files.client_ca}, **watched}
+        found[_CLIENTS] = {"resources": [{**kind, "name": _CLIENTS, "validation_context": context}]}
+    return found
+
+
+def _tls(files: Files, folder: str) -> dict[str, Any]:
+    def secret(name: str) -> dict[str, Any]:
+        source = {"path_config_source": {"path": f"{folder}/{name}"}, "resource_api_version": "V3"}
+        return {"name": name, "sds_config": source}
+
+    context: dict[str, Any] = {
+        "alpn_protocols": ["h2"],
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+        "tls_certificate_sds_secret_configs": [secret(_CERTIFICATE)],
+    }
+    if files.client_ca is not None:
+        context["validation_context_sds_secret_config"] = secret(_CLIENTS)
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": f"{_TYPES}.transport_sockets.tls.v3.DownstreamTlsContext",
+            "require_client_certificate": files.client_ca is not None,
+            "common_tls_context": context,
+        },
+    }
+
+
+def _listener(settings: Settings, manager: dict[str, Any], folder: str) -> dict[str, Any]:
     filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
     return {
         "name": STATS,
@@ -104,5 +157,7 @@ def _listener(settings: Settings, manager: dict[str, Any]) -> dict[str, Any]:
         # Other workers listen beside this one.
         "enable_reuse_port": True,
         "per_connection_buffer_limit_bytes": settings.message_bytes + _BUFFER_SLACK_BYTES,
-        "filter_chains": [{"filters": filters}],
+        "filter_chains": [
+            {"filters": filters, **({} if settings.tls is None else {"transport_socket": _tls(settings.tls, folder)})}
+        ],
     }

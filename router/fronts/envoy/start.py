@@ -13,13 +13,12 @@ from typing import Final
 
 import msgspec
 
-from router.fronts.envoy.bootstrap import Settings, bootstrap
+from router.fronts.envoy.bootstrap import RENEWED, Settings, bootstrap, secrets
 
 APPLICATION: Final = "router.envoy_worker:application"
-# What Envoy's process finds of us in its environment: the number of the socket to control, a folder of its own, and where
-# the gateway was started.
-LINK, FOLDER, START = "TURPIN_WORKER_LINK", "TURPIN_WORKER_FOLDER", "TURPIN_WORKER_START"
-ADMIN_SOCKET: Final = "admin.sock"
+# What Envoy's process finds of us in its environment: the number of the socket to control, a folder of its own, where the
+# gateway was started, and the settings.
+LINK, FOLDER, START, SETTINGS = (f"TURPIN_WORKER_{name}" for name in ("LINK", "FOLDER", "START", "SETTINGS"))
 # Envoy begins with this when it drains; the worker itself ends the process.
 _DRAIN_S: Final = 10
 
@@ -49,10 +48,14 @@ def main() -> None:
         raise RuntimeError("pyvoy is installed without its library")
     folder = Path(tempfile.mkdtemp(prefix="turpin-envoy-"))
     file = folder / "envoy.json"
-    socket = str(folder / ADMIN_SOCKET)
-    told = bootstrap(settings, application=APPLICATION, module=library.origin, admin_socket=socket)
+    told = bootstrap(settings, application=APPLICATION, module=library.origin, folder=str(folder))
     file.write_text(json.dumps(told))
-    environ = {**os.environ, **get_envoy_environ(), LINK: fd, FOLDER: str(folder), START: os.getcwd()}
+    if settings.tls is not None:
+        for name, secret in secrets(settings.tls, str(folder)).items():
+            (folder / name).write_text(json.dumps(secret))
+        (folder / RENEWED).mkdir()
+    ours = {LINK: fd, FOLDER: str(folder), START: os.getcwd(), SETTINGS: sys.argv[1]}
+    environ = {**os.environ, **get_envoy_environ(), **ours}
     # Signals to the group are control's to handle; Envoy would end at once.
     os.setpgrp()
     os.set_inheritable(int(fd), True)
