@@ -81,6 +81,7 @@ CONTRACTS: Final[Mapping[str, Contract]] = {
         others=("text/event-stream",),
     ),
     "backends": _reading(shapes.BackendList),
+    "list_deployments": _reading(shapes.DeploymentList),
     "show_version": _reading(
         shapes.DeploymentShown, Problem.NOT_FOUND, Problem.INVALID, query={"backend": {"type": "string"}}
     ),

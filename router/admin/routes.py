@@ -51,6 +51,7 @@ _READING: Final = (
     Route("GET", "/admin/v1/audit", Role.VIEWER, "audit", "who changed what, why, and how it was before"),
     Route("GET", "/admin/v1/events", Role.VIEWER, "events", "what happens, as it happens"),
     Route("GET", "/admin/v1/backends", Role.VIEWER, "backends", "what every model server has loaded, and is to have"),
+    Route("GET", "/admin/v1/deployments", Role.VIEWER, "list_deployments", "all deployments, and how far they are"),
     Route("GET", _V, Role.VIEWER, "show_version", "how far the deployment of a version is"),
     Route("GET", _E, Role.VIEWER, "list_experiments", "all experiments in brief"),
     Route("GET", f"{_E}/{{name}}", Role.VIEWER, "show_experiment", "one experiment as specified"),

@@ -149,6 +149,12 @@ class DeploymentShown(Shape):
     comparison: Annotated[dict[str, Any] | None, Field(description="what it showed")]
 
 
+class DeploymentList(Shape):
+    """All deployments, the newest first."""
+
+    deployments: list[DeploymentShown]
+
+
 class CaptureShown(Shape):
     """A capture, without what it has."""
 

@@ -91,7 +91,12 @@ class Uploads:
 
     def handlers(self) -> Handlers:
         """Return the handlers by the names of their routes."""
-        return {"put_version": self._put, "show_version": self._show}
+        return {"put_version": self._put, "show_version": self._show, "list_deployments": self._list}
+
+    async def _list(self, request: web.Request, caller: Caller) -> web.Response:
+        found = [decode(record.document) for record in await self._store.deployments()]
+        newest = sorted(found, key=lambda one: one.began_at, reverse=True)
+        return answer({"deployments": [view(one) for one in newest]})
 
     async def _show(self, request: web.Request, caller: Caller) -> web.Response:
         version = _version(request)

@@ -4,10 +4,12 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
+import msgspec
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Route, expect
 
+from router.deploy.deployment import Deployment, view
 from tests.console.browser import Visit, visiting
 from tests.console.story import TOKENS, Story
 
@@ -136,6 +138,31 @@ async def test_names_and_reasons_of_others_are_text(visit: Visit, story: Story) 
         if tab in ("Segments", "Copies"):
             await expect(visit.page.locator("h3").first).to_have_text(HOSTILE)
     assert await visit.page.evaluate("window.broken === undefined && document.images.length === 0")
+
+
+async def test_deployments_are_shown_with_why_one_failed(visit: Visit) -> None:
+    whole = Deployment("tfs-a", "digits", 7, "digits", "v7", "sha256:x", 1, "the-admin", 1.0, 2.0)
+    broken = msgspec.structs.replace(whole, version=8, step="check", state="failed", error=HOSTILE)
+    await answered(visit, "deployments", {"deployments": [view(broken), view(whole)]})
+    await opened(visit, "#/backends")
+
+    rows = visit.page.locator(".history > li")
+    await expect(rows.first).to_contain_text("digits/8 as v7 of digits, on tfs-a failed: check")
+    await expect(rows.first).to_contain_text(HOSTILE)
+    await expect(rows.last).to_contain_text("running: publish")
+    assert await visit.violations() == []
+    assert await visit.page.evaluate("window.broken === undefined && document.images.length === 0")
+
+
+async def test_model_server_that_nobody_asks_is_not_said_to_answer(visit: Visit, story: Story) -> None:
+    found = await story.get("backends")
+    found["backends"][0]["replicas"][0]["models"] = {}
+    await answered(visit, "backends", found)
+    await opened(visit, "#/backends")
+
+    server = visit.page.get_by_role("article", name="tfs-a")
+    await expect(server).to_contain_text("No model on it is named in the configuration or an experiment.")
+    await expect(server.get_by_text("answers", exact=True)).to_have_count(0)
 
 
 async def test_open_gateway_is_looked_at_without_a_token(visit: Visit) -> None:

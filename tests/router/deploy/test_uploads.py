@@ -336,6 +336,18 @@ async def test_third_upload_at_once_is_asked_to_come_again(tmp_path: Path) -> No
     assert [answer.status for answer in done] == [202, 202]
 
 
+async def test_deployments_are_listed_the_newest_first(tmp_path: Path) -> None:
+    async with publishing(tmp_path) as on:
+        for number in (7, 8):
+            await put(on, content(packed(tmp_path / f"model-{number}")), f"{PLACE[:-1]}{number}?arm=v{number}")
+            on.clock["now"] += 60.0
+        listed = await on.call("GET", "/admin/v1/deployments")
+        shown = await on.call("GET", PLACE)
+
+    assert [one["version"] for one in listed.body["deployments"]] == [8, 7]
+    assert listed.body["deployments"][1] == shown.body
+
+
 async def test_version_that_was_never_deployed_is_not_found(tmp_path: Path) -> None:
     async with publishing(tmp_path) as on:
         answer = await on.call("GET", "/admin/v1/models/digits/versions/8")

@@ -2,10 +2,11 @@
 import { html } from "../vendor/standalone.module.js";
 import { useAnswer } from "../live.js";
 import { Answered, Empty, sentence } from "../states.js";
-import { count, digits, Num, usd } from "../units.js";
+import { count, digits, Moment, Num, usd } from "../units.js";
 
 export function Backends() {
   const found = useAnswer("/admin/v1/backends", 1);
+  const deployed = useAnswer("/admin/v1/deployments", 2);
   const prices = useAnswer("/admin/v1/prices", 5);
   return html`<h1>Backends</h1>
     <${Answered} found=${found} what="the backends">
@@ -13,7 +14,22 @@ export function Backends() {
         backends.length === 0
           ? html`<${Empty}><p><strong>No backend.</strong></p><p>Model servers are named in <code>turpin.yaml</code> under <code>backends:</code>.</p><//>`
           : backends.map((one) => html`<${Backend} key=${one.name} backend=${one} price=${prices.value?.prices.find((row) => row.backend === one.name)} />`)}
-    <//>`;
+    <//>
+    <${Deployments} rows=${deployed.value?.deployments ?? []} />`;
+}
+
+const STATES = { running: "busy", failing: "bad", failed: "bad", done: "done" };
+
+function Deployments({ rows }) {
+  if (rows.length === 0) return null;
+  return html`<h2>Deployments</h2>
+    <ol class="history">${rows.map((one) => html`<li key=${`${one.backend} ${one.location}`}>
+      <${Moment} at=${one.changed_at} />
+      <div>
+        <p><strong><code>${one.model}/${one.version}</code></strong> as ${one.arm} of ${one.experiment}, on ${one.backend} <span class="badge" data-kind=${STATES[one.state]}>${one.state}${one.state !== "done" && `: ${one.step}`}</span></p>
+        ${(one.error || one.detail) && html`<p class="quiet">${sentence(one.error || one.detail)}</p>`}
+      </div>
+    </li>`)}</ol>`;
 }
 
 function Backend({ backend, price }) {
@@ -45,14 +61,16 @@ function Facts({ backend, price }) {
 
 function Replica({ replica, backend }) {
   const versions = Object.entries(replica.models).flatMap(([model, shown]) => shown.versions.map((one) => ({ model, labels: shown.labels, ...one })));
-  return html`<h3>${replica.address} <span class="badge" data-kind=${replica.answers ? "done" : "bad"}>${replica.answers ? "answers" : "does not answer"}</span>
+  // Servers are asked for models by name.
+  const isAsked = versions.length > 0 || !replica.answers;
+  return html`<h3>${replica.address} ${isAsked && html`<span class="badge" data-kind=${replica.answers ? "done" : "bad"}>${replica.answers ? "answers" : "does not answer"}</span>`}
       ${replica.is_reloading && html` <span class="badge" data-kind="wait">reloading</span>`}</h3>
     ${replica.problem && html`<p class="trouble">${sentence(replica.problem)}</p>`}
     ${replica.differs.length > 0 && html`<p class="trouble">It does not serve what it should: ${replica.differs.join("; ")}.</p>`}
-    <div class="overflow-auto" role="region" aria-label=${`Versions on ${replica.address}`} tabindex="0"><table>
-      <thead><tr><th scope="col">Model</th><th scope="col" class="n">Version</th><th scope="col">State</th><th scope="col">Labels</th><th scope="col" class="n">Batch, rows at most</th></tr></thead>
+    ${versions.length === 0 ? !replica.problem && html`<p class="quiet">No model on it is named in the configuration or an experiment.</p>` : html`<div class="overflow-auto" role="region" aria-label=${`Versions on ${replica.address}`} tabindex="0"><table>
+      <thead><tr><th scope="col">Model</th><th scope="col" class="n">Version</th><th scope="col">State</th><th scope="col">Labels</th><th scope="col" class="n">Rows at most</th></tr></thead>
       <tbody>${versions.map((one) => html`<${Version} key=${`${one.model}/${one.version}`} one=${one} backend=${backend} />`)}</tbody>
-    </table></div>`;
+    </table></div>`}`;
 }
 
 // TF Serving's other names say it themselves.

@@ -5,7 +5,6 @@ import { colourOf } from "../colours.js";
 import { useAnswer } from "../live.js";
 import { Answered, sentence } from "../states.js";
 import { count, digits, duration, Num, seconds, share, usd } from "../units.js";
-import { Meter } from "./meter.js";
 import { Swatch } from "./shares.js";
 
 const GONE = ["draining", "standby", "retired"];
@@ -92,5 +91,17 @@ function Against({ arm, number, bar }) {
     ${isOut
       ? html`<span>out before the end</span>`
       : html`<span><${Num} of=${`arms.${arm.name}.evidence_log`} value=${arm.evidence_log} show=${digits} /> <strong>${arm.refuted ? "refuted" : "not refuted"}</strong></span>`}
+  </div>`;
+}
+
+// A number against the bar it has to reach or to fall below, as a bar with a mark; the words beside it say the same.
+function Meter({ value, bar, isReached, colour }) {
+  if (value === null || value === undefined || bar === null || bar === undefined) return null;
+  // The mark is always at the same place; far beyond it is only that.
+  const most = bar * 1.5;
+  const part = (number) => `${Math.max(0, Math.min(100, (100 * number) / most))}%`;
+  return html`<div class="meter" data-reached=${isReached} aria-hidden="true">
+    <span class="fill" style=${{ width: part(value), background: colour }}></span>
+    <span class="mark" style=${{ left: part(bar) }}></span>
   </div>`;
 }
