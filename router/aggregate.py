@@ -21,6 +21,9 @@ Values: TypeAlias = tuple[float, ...]
 Family: TypeAlias = dict[tuple[str, ...], Values]
 Families: TypeAlias = dict[str, Family]
 
+CONTROL: Final = "control"
+"""The source of the control process's own metrics; workers have others."""
+
 _DECODER: Final = msgspec.msgpack.Decoder(dict[str, list[Series]])
 
 
@@ -67,10 +70,20 @@ class Aggregate(Collector):
                 base[name][labels], rest[name][labels] = total, _sum([*parts, values, tuple(-one for one in total)])
         self._base, self._rest = base, rest
 
-    def families(self, names: Iterable[str] = TABLE) -> Iterator[tuple[Declared, Family]]:
-        """Yield every metric of the table that has a series, or these, added up."""
+    def families(
+        self, names: Iterable[str] = TABLE, newest: Mapping[str, bytes] | None = None
+    ) -> Iterator[tuple[Declared, Family]]:
+        """Yield every metric of the table that has a series, or these, added up.
+
+        `newest`: snapshots by source that stand in the place of what those have reported, here alone; they need hold no
+        more than these names.
+        """
         with self._lock:
-            sources = [self._base, self._rest, *self._live.values()]
+            live = dict(self._live)
+            sources = [self._base, self._rest]
+        for source, snapshot in (newest or {}).items():
+            live[source] = {name: dict(series) for name, series in _DECODER.decode(snapshot).items()}
+        sources += live.values()
         for name in names:
             declared = TABLE[name]
             found: dict[tuple[str, ...], list[Values]] = {}
@@ -80,9 +93,9 @@ class Aggregate(Collector):
             if found:
                 yield declared, {labels: _merge(declared, parts) for labels, parts in found.items()}
 
-    def collect(self, names: Iterable[str] = TABLE) -> Iterator[Metric]:
+    def collect(self, names: Iterable[str] = TABLE, newest: Mapping[str, bytes] | None = None) -> Iterator[Metric]:
         """Yield the same as prometheus_client has it."""
-        for declared, family in self.families(names):
+        for declared, family in self.families(names, newest):
             yield _metric(declared, family)
 
 

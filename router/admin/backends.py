@@ -7,9 +7,9 @@ from aiohttp import web
 
 from router.admin.answers import answer
 from router.admin.application import Handlers
-from router.admin.batching import NAMES, batching, nothing
+from router.admin.batching import NAMES, batching, nothing, registry_of
 from router.admin.gate import Caller
-from router.aggregate import Aggregate
+from router.aggregate import CONTROL, Aggregate
 from router.metrics import Metrics, snapshot
 
 
@@ -20,14 +20,14 @@ class Backends:
         """`metrics` are this process's own, `aggregate` adds up all."""
         self._view = view
         self._aggregate = aggregate
-        self._metrics = metrics
+        self._own = registry_of(metrics)
 
     def handlers(self) -> Handlers:
         """Return the handlers by the names of their routes."""
         return {"backends": self._backends}
 
     async def _backends(self, request: web.Request, caller: Caller) -> web.Response:
-        self._aggregate.update("control", snapshot(self._metrics.registry))
-        # Some dozen series: less than it takes to hand them to a thread.
-        found = batching(self._aggregate.collect(NAMES))
+        # Some dozen series, of this process too: less than it takes to hand them to a thread. All of its series, which are
+        # those of every arm, took the loop 3 ms with 50 arms.
+        found = batching(self._aggregate.collect(NAMES, {CONTROL: snapshot(self._own)}))
         return answer({"backends": [one | {"batching": found.get(one["name"], nothing())} for one in self._view()]})

@@ -4,9 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, Final
 
+from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
-from router.metrics import PREFIX
+from router.metrics import PREFIX, Metrics
 
 _UNDER_WAY: Final = f"{PREFIX}batches_in_flight"
 _SLOTS: Final = f"{PREFIX}batch_slots"
@@ -38,6 +39,14 @@ def batching(families: Iterable[Metric]) -> dict[str, dict[str, Any]]:
                     model, version = sample.labels["model"], sample.labels["version"]
                     backend["limits"].append({"model": model, "version": version, "rows_max": int(sample.value)})
     return dict(found)
+
+
+def registry_of(metrics: Metrics) -> CollectorRegistry:
+    """Return a registry of a process's own metrics among these."""
+    registry = CollectorRegistry()
+    for one in (metrics.batches_in_flight, metrics.batch_slots, metrics.batch_limit_rows, metrics.batch_rows):
+        registry.register(one)
+    return registry
 
 
 def nothing() -> dict[str, Any]:

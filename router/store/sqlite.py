@@ -73,11 +73,14 @@ class SqliteStore:
     async def sums(self, epoch: int) -> dict[tuple[int, int], dict[str, int]]:
         """Return the sums per (arm, block) of an epoch."""
         check_cell(Cell(epoch, 0, 0))
-        rows = await self._rows(
-            f"SELECT arm, block, {', '.join(FIELDS)} FROM sums WHERE epoch = ?",  # noqa: S608 - our own names
-            signed(epoch),
-        )
-        return {(row[0], row[1]): dict(zip(FIELDS, row[2:], strict=True)) for row in rows}
+        statement = f"SELECT arm, block, {', '.join(FIELDS)} FROM sums WHERE epoch = ?"  # noqa: S608 - our own names
+
+        def read(connection: sqlite3.Connection) -> dict[tuple[int, int], dict[str, int]]:
+            rows = connection.execute(statement, (signed(epoch),))
+            return {(row[0], row[1]): dict(zip(FIELDS, row[2:], strict=True)) for row in rows}
+
+        # Here and not in the loop: 50 arms in 25 blocks were up to 25 ms beside threads that compute.
+        return await self._reader.ask(Job(read))
 
     async def sums_since(self, epoch: int, stamp: int) -> Changed:
         """Return the sums of an epoch that have changed."""

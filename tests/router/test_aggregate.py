@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Iterable
 
 import msgspec
 import pytest
@@ -9,10 +10,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from router.aggregate import Aggregate, render
+from router.admin.batching import NAMES, registry_of
+from router.aggregate import CONTROL, Aggregate, render
 from router.exposition import text
 from router.metrics import TABLE, Metrics, snapshot
 from serving.upstream import Servable
@@ -266,3 +269,26 @@ def test_money_is_the_same_to_its_last_digit_whoever_dies(dying: tuple[int, ...]
         seen.append(series(aggregate)[name])
 
     assert seen == [1.3] * 4
+
+
+def test_newest_snapshot_of_a_few_metrics_counts_once_and_is_not_kept() -> None:
+    aggregate, own, other = Aggregate(), Metrics(), Metrics()
+    own.batch_rows.labels("tfs-a").observe(3)
+    other.batch_rows.labels("tfs-a").observe(5)
+    aggregate.update(CONTROL, snapshot(own.registry))
+    aggregate.update("worker", snapshot(other.registry))
+    own.batch_rows.labels("tfs-a").observe(4)
+
+    few = {CONTROL: snapshot(registry_of(own))}
+    newest = sum_of(aggregate.collect(NAMES, few))
+    again = sum_of(aggregate.collect(NAMES, few))
+    kept = sum_of(aggregate.collect(NAMES))
+
+    assert (newest, again, kept) == (12.0, 12.0, 8.0)
+    # All else that the process reported is still there: it did not go back.
+    assert any(family.name == "turpin_build_info" for family in aggregate.collect())
+
+
+def sum_of(families: Iterable[Metric]) -> float:
+    """The rows of all batches."""
+    return sum(one.value for family in families for one in family.samples if one.name == "turpin_batch_rows_sum")
