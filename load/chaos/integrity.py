@@ -1,4 +1,4 @@
-"""Rewards as clients and attackers send them: twice, at once, late, altered, and with another value. L1, L2, L4, L5."""
+"""Rewards as clients and attackers send them: twice, at once, late, altered, in floods, with another value. L1, L2, L4 to L6."""
 
 import asyncio
 import base64
@@ -10,6 +10,7 @@ from typing import Final
 import aiohttp
 import msgspec
 
+from load.chaos.books import read_token
 from load.chaos.case import Findings, Setting
 from load.chaos.gateway import KEYS
 from load.chaos.payers import STEPS, Due
@@ -18,6 +19,9 @@ from router.decisions import BadToken, Keyring
 
 _SETTLE_S: Final = 30.0
 _CALLS_AT_ONCE: Final = 200
+# Of whom one floods, and the decisions that each is given.
+_CLIENTS: Final = 20
+_EACH: Final = 30
 
 
 def _with_duplicates(dues: list[Due], setting: Setting) -> list[Due]:
@@ -58,6 +62,42 @@ async def duplicates(setting: Setting, findings: Findings) -> None:
         }
         findings.hold(verdict.acknowledged == len(dues), f"{verdict.acknowledged} of {len(dues)} were acknowledged")
         findings.hold(conflicts == {409: len(others)}, f"{len(others)} other values were answered {dict(conflicts)}")
+        for difference in verdict.differences:
+            findings.hold(False, difference)
+
+
+async def flood(setting: Setting, findings: Findings) -> None:
+    """One client of twenty brings the best reward for each of its decisions, again and again, and under other names.
+
+    What it can move is bounded by the decisions that it was given: a twentieth, whatever it sends.
+    """
+    async with staged(setting.folder, Plan(store="redis", gateways=2, rate=300.0), setting.rng) as stage:
+        # A token says so itself: what was decided while arms still warmed is not learned from.
+        decisions = [one for one in await stage.decisions(_CLIENTS * _EACH) if read_token(one).is_learned]
+        own = decisions[::_CLIENTS]
+        honest = stage.payers.due(decision for place, decision in enumerate(decisions) if place % _CLIENTS)
+        for start in range(0, len(honest), _CALLS_AT_ONCE):
+            await stage.payers.volley(honest[start : start + _CALLS_AT_ONCE])
+        best = [Due(decision, "default", STEPS) for decision in own]
+        await stage.payers.volley(best)
+        await stage.payers.settle(_SETTLE_S)
+        times = setting.size(50, 5)
+        for number in range(times):
+            setting.tell(f"flood {number + 1} of {times}")
+            others = [Due(decision, f"other-{number}", STEPS) for decision in own]
+            await stage.payers.volley([*best, *others, *(Due(one, "default", number) for one in own)])
+        await stage.payers.settle(_SETTLE_S)
+        _, verdict = await stage.caught_up(_SETTLE_S)
+        learned = await stage.learned()
+        findings.figures |= {
+            "decisions": len(decisions),
+            "of the flooding client": len(own),
+            "rewards that it sent": len(own) * (1 + 3 * times),
+            "rewards learned from": learned,
+            "lost": verdict.lost,
+            "double": verdict.double,
+        }
+        findings.hold(learned == len(decisions), f"{learned} rewards are learned from, of {len(decisions)} decisions")
         for difference in verdict.differences:
             findings.hold(False, difference)
 

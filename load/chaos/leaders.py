@@ -1,8 +1,11 @@
 """Two gateways on one Redis, of which the leading one is stopped and wakes again: nobody writes in another's epoch. R8."""
 
 import asyncio
+import math
 import os
+import re
 import signal
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from load.chaos.case import Findings, Setting
@@ -21,6 +24,8 @@ _TAKEN_OVER_S: Final = 20.0
 # The old leader's write arrives when the new one leads for long.
 _LATE_S: Final = LEASE_S + 3.0
 _AWAKE_S: Final = 20.0
+# Points between the shares of two gateways, beside what four standard errors of drawn requests explain.
+_APART_MAX: Final = 2.0
 
 
 def _leads(gateway: Gateway) -> int:
@@ -49,7 +54,7 @@ async def _pass_on(stage: Stage, leader: int) -> float:
 
 async def leader_stopped(setting: Setting, findings: Findings) -> None:
     """Stop the leader in the middle of a write, again and again, and look at what Redis did."""
-    plan = Plan(store="redis", gateways=2, proxied=frozenset({"store"}), rate=100.0)
+    plan = Plan(store="redis", gateways=2, proxied=frozenset({"store"}), rate=200.0)
     times = setting.size(2, 1)
     async with staged(setting.folder, plan, setting.rng) as stage, monitored(stage.the_redis.port) as lines:
         leader = 0 if _leads(stage.gateways[0]) else 1
@@ -80,8 +85,34 @@ async def leader_stopped(setting: Setting, findings: Findings) -> None:
         findings.hold(len(fences) == len(set(fences)), f"an epoch was led twice: {sorted(fences)}")
         unequal = {key: parts for key, parts in stage.predictions.shares.items() if len(parts) > 1}
         findings.hold(not unequal, f"gateways disagree on a share of the same version: {unequal}")
+        apart, chance = _apart([await _traffic(gateway) for gateway in stage.gateways])
+        findings.figures |= {
+            "traffic shares apart by points": round(apart, 2),
+            "of which chance explains": round(chance, 2),
+        }
+        findings.hold(apart <= _APART_MAX + chance, f"the gateways' shares of traffic are {apart:.1f} points apart")
     if not setting.is_short:
         findings.hold(nobody_led_s <= _TAKEN_OVER_MAX_S, f"nobody led for {nobody_led_s:.1f} s")
+
+
+async def _traffic(gateway: Gateway) -> dict[str, float]:
+    """Return the decisions of a gateway's workers by arm, of those that are learned from."""
+    samples = await gateway.metrics()
+    wanted = re.compile(r'turpin_decisions_total\{.*arm="([^"]+)".*mode="experiment".*\}')
+    return {match[1]: count for name, count in samples.items() if (match := wanted.fullmatch(name))}
+
+
+def _apart(traffic: Sequence[Mapping[str, float]]) -> tuple[float, float]:
+    """Return how far apart two gateways' shares of an arm are at most, in points, and how far chance alone may put them."""
+    totals = [sum(one.values()) for one in traffic]
+    if not all(totals):
+        return 100.0, 0.0
+    apart = chance = 0.0
+    for arm in {arm for one in traffic for arm in one}:
+        shares = [one.get(arm, 0.0) / total for one, total in zip(traffic, totals, strict=True)]
+        variance = sum(share * (1 - share) / total for share, total in zip(shares, totals, strict=True))
+        apart, chance = max(apart, abs(shares[0] - shares[1])), max(chance, 4 * math.sqrt(variance))
+    return 100 * apart, 100 * chance
 
 
 def _judge(findings: Findings, by_fence: dict[int, set[str]], refused: int, times: int) -> None:

@@ -127,6 +127,17 @@ class Stage:
         finally:
             await store.close()
 
+    async def learned(self) -> int:
+        """Return how many rewards of those in the books the store has learned from; raises StoreError."""
+        epochs = {read_token(line.decision).epoch for line in read_books(self.folder / "books")}
+        store = open_store(self.store_url)
+        await store.open()
+        try:
+            counted = await counted_in(store, sorted(epochs))
+            return sum(sums.rewards for key, sums in counted.items() if key.is_learned)
+        finally:
+            await store.close()
+
     async def caught_up(self, limit_s: float) -> tuple[float, Verdict]:
         """Wait until the store counts what was acknowledged; return after how many seconds, and the last verdict."""
         loop = asyncio.get_running_loop()

@@ -58,7 +58,7 @@ CASES: Final[tuple[Case, ...]] = (
     Case(
         "the leader is stopped in the middle of a write, and wakes",
         "R8, G3",
-        f"one writer in each epoch, its late write refused, equal shares on both gateways; {_EXACT}",
+        f"one writer in each epoch, its late write refused, equal shares on both gateways, as drawn and as traffic (within 2 points beside chance); {_EXACT}",
         leaders.leader_stopped,
         is_in_short=True,
     ),
@@ -97,6 +97,12 @@ CASES: Final[tuple[Case, ...]] = (
         "L1",
         f"each counts once, other values are refused; {_EXACT}",
         integrity.duplicates,
+    ),
+    Case(
+        "one client of twenty floods",
+        "L6",
+        f"each decision counts once, so that it moves a twentieth at most; {_EXACT}",
+        integrity.flood,
     ),
     Case(
         "the demo's experiment on two gateways, one of them killed half-way",
