@@ -9,6 +9,7 @@ import contextlib
 import pickle
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -81,7 +82,7 @@ async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
                 await _look_at_ports(config)
                 gateway = _Single(config, store, keys, metrics, shelf)
             else:
-                gateway = _Many(await _take_ports(config, stack), keys, workers, aggregate, shelf)
+                gateway = _Many(await _take_ports(config, stack), keys, workers, aggregate, shelf, stack)
             # Of its own: what this process asks of model servers must not wait behind predictions.
             control = pools(config, Metrics())
             stack.push_async_callback(control.close)
@@ -217,11 +218,11 @@ class _Many:
         workers: int,
         aggregate: Aggregate,
         shelf: Shelf,
+        stack: contextlib.AsyncExitStack,
     ) -> None:
+        """What workers need on disk is there until the stack is left."""
         self._ports = (split_address(config.listen.grpc)[1], split_address(config.listen.http)[1])
-        command: Sequence[str] = WORKER
-        if config.front == "envoy":
-            command = envoy.command(_settings(config))
+        command = _worker(config, stack)
         self._supervisor = Supervisor(
             Configure(pickle.dumps(config), keys), workers, aggregate, on_captured=shelf.take, command=command
         )
@@ -240,12 +241,15 @@ class _Many:
         await self._supervisor.run(on_ready=lambda: _say_ready(*self._ports, admin_port), stop=stop)
 
 
-def _settings(config: Config) -> Settings:
-    """Return what an Envoy around a worker is told."""
+def _worker(config: Config, stack: contextlib.AsyncExitStack) -> Sequence[str]:
+    """Return what starts a worker; what an Envoy around it needs on disk is there until the stack is left."""
+    if config.front == "grpc":
+        return WORKER
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="turpin-envoy-"))
     host, port = split_address(config.listen.grpc)
     tls = config.tls.grpc
     files = None if tls is None else Files(tls.cert, tls.key, tls.client_ca)
-    return Settings(host, port, config.limits.message_bytes, config.listen.connection_age, files)
+    return envoy.command(Settings(folder, host, port, config.limits.message_bytes, config.listen.connection_age, files))
 
 
 def _say_ready(grpc: int, http: int, admin: int) -> None:

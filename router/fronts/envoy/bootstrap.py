@@ -51,8 +51,9 @@ class Files(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What differs between gateways."""
+    """What differs between gateways; `folder` is where each worker makes one of its own."""
 
+    folder: str
     host: str
     port: int
     message_bytes: int

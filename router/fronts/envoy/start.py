@@ -46,7 +46,7 @@ def main() -> None:
     library = importlib.util.find_spec("pyvoy._pyvoy")
     if library is None or library.origin is None:
         raise RuntimeError("pyvoy is installed without its library")
-    folder = Path(tempfile.mkdtemp(prefix="turpin-envoy-"))
+    folder = Path(tempfile.mkdtemp(dir=settings.folder))
     file = folder / "envoy.json"
     told = bootstrap(settings, application=APPLICATION, module=library.origin, folder=str(folder))
     file.write_text(json.dumps(told))
