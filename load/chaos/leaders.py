@@ -54,7 +54,7 @@ async def _pass_on(stage: Stage, leader: int) -> float:
 
 async def leader_stopped(setting: Setting, findings: Findings) -> None:
     """Stop the leader in the middle of a write, again and again, and look at what Redis did."""
-    plan = Plan(store="redis", gateways=2, proxied=frozenset({"store"}), rate=200.0)
+    plan = Plan(store="redis", gateways=2, proxied=frozenset({"store"}), rate=setting.size(200, 100))
     times = setting.size(2, 1)
     async with staged(setting.folder, plan, setting.rng) as stage, monitored(stage.the_redis.port) as lines:
         leader = 0 if _leads(stage.gateways[0]) else 1
