@@ -19,13 +19,13 @@ def test_nothing_is_kept_while_there_is_time_to_spare() -> None:
 
 
 def test_the_wait_grows_while_the_thread_has_no_time_and_is_bounded() -> None:
-    assert waits(Gathering(), [0.0, 0.9, 0.95, 1.0, 1.0, 1.0]) == [0.0, 0.001, 0.002, 0.004, 0.008, 0.008]
+    assert waits(Gathering(), [0.0, 0.95, 0.95, 1.0, 1.0]) == [0.0, 0.002, 0.008, 0.008, 0.008]
 
 
 def test_the_wait_stays_in_between_and_shrinks_to_nothing_when_it_is_calm() -> None:
-    found = waits(Gathering(), [0.0, 1.0, 1.0, 0.8, 0.8, 0.7, 0.7, 0.7])
+    found = waits(Gathering(), [0.0, 1.0, 1.0, 0.8, 0.8, 0.7, 0.7, 0.7, 0.7])
 
-    assert found == [0.0, 0.001, 0.002, 0.002, 0.002, 0.001, 0.0, 0.0]
+    assert found == [0.0, 0.002, 0.008, 0.008, 0.008, 0.004, 0.002, 0.0, 0.0]
 
 
 def test_what_the_thread_did_before_it_was_looked_at_counts_for_nothing() -> None:
