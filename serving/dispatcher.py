@@ -238,10 +238,10 @@ class Dispatcher:
         """Address a request to its servable, whatever it named itself, and measure it."""
         for spec in method.specs(request):
             servable.write_to(spec)
-        rows = method.rows(request)
+        rows, key = method.measure(request)
         return Rider(
             id=next(self._rider_ids),
-            key=(method.path, method.merge_key(request)),
+            key=(method.path, key),
             servable=servable,
             rows=rows or 1,
             size_bytes=request.ByteSize(),

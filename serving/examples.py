@@ -13,36 +13,23 @@ from serving.errors import InternalError
 from serving.wire import DEFAULT_SIGNATURE, Message
 
 
-def rows(request: Message) -> int | None:
-    """Count the Examples of a request; None when it can't be merged and must go alone.
+def measure(request: Message) -> tuple[int | None, Hashable]:
+    """Return how many Examples a request has, None when it must go alone, and all that must be equal between requests of
+    one batch, but for method and servable.
 
-    That is one without Examples, with Examples that differ in their features, or with fields this program doesn't know.
+    Alone goes what has no Examples, Examples that differ in their features, or fields this program doesn't know.
     """
-    if len(UnknownFieldSet(request)) or len(UnknownFieldSet(request.input)):
-        return None
-    examples = listed(request)
-    if not examples:
-        return None
-    first = _features(examples[0])
-    if first is None or any(_features(example) != first for example in examples[1:]):
-        return None
-    return len(examples)
-
-
-def merge_key(request: Message) -> Hashable:
-    """Return all that must be equal between requests of one batch, but for method and servable."""
-    examples = listed(request)
-    sent = request.input
+    examples, sent = listed(request), request.input
+    first = _features(examples[0]) if examples else None
+    is_alone = len(UnknownFieldSet(request)) or len(UnknownFieldSet(sent)) or first is None
+    is_alone = is_alone or any(_features(example) != first for example in examples[1:])
     has_context = sent.WhichOneof("kind") == "example_list_with_context"
-    return (
-        request.model_spec.signature_name or DEFAULT_SIGNATURE,
-        sent.example_list_with_context.context.SerializeToString(deterministic=True) if has_context else None,
-        _features(examples[0]) if examples else None,
-    )
+    context = sent.example_list_with_context.context.SerializeToString(deterministic=True) if has_context else None
+    return None if is_alone else len(examples), (request.model_spec.signature_name or DEFAULT_SIGNATURE, context, first)
 
 
 def join(requests: Sequence[Message], pad_to: int | None = None) -> Message:
-    """Join requests of equal `merge_key`, in order; up to `pad_to` rows are added, each the last request's first."""
+    """Join requests of equal keys, in order; up to `pad_to` rows are added, each the last request's first."""
     joined = type(requests[0])()
     joined.CopyFrom(requests[0])
     examples = listed(joined)

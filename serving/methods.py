@@ -11,7 +11,8 @@ from serving.wire import Message
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One call of PredictionService. `rows` of a request is None when it must go alone, and as one.
+    """One call of PredictionService. `measure` gives the rows of a request, None when it must go
+    alone and as one, and what must be equal in a batch.
 
     `specs` and `answer_specs` list the ModelSpecs of a request and of a response: MultiInference has many.
     """
@@ -21,8 +22,7 @@ class Method:
     response: Any
     specs: Callable[[Message], Sequence[Message]]
     answer_specs: Callable[[Message], Sequence[Message]]
-    rows: Callable[[Message], int | None]
-    merge_key: Callable[[Message], Hashable]
+    measure: Callable[[Message], tuple[int | None, Hashable]]
     join: Callable[[Sequence[Message], int | None], Message]
     split: Callable[[Message, Sequence[int], int | None], list[Message]]
     divide: Callable[[Message, Sequence[int]], list[Message]]
@@ -69,8 +69,7 @@ PREDICT: Final = Method(
     wire.PredictResponse,
     _one,
     _one,
-    tensors.rows,
-    tensors.merge_key,
+    tensors.measure,
     tensors.join,
     tensors.split,
     pieces.divide_predict,
@@ -82,8 +81,7 @@ CLASSIFY: Final = Method(
     wire.ClassificationResponse,
     _one,
     _one,
-    examples.rows,
-    examples.merge_key,
+    examples.measure,
     examples.join,
     examples.split_classified,
     pieces.divide_examples,
@@ -95,8 +93,7 @@ REGRESS: Final = Method(
     wire.RegressionResponse,
     _one,
     _one,
-    examples.rows,
-    examples.merge_key,
+    examples.measure,
     examples.join,
     examples.split_regressed,
     pieces.divide_examples,
@@ -109,8 +106,7 @@ MULTI_INFERENCE: Final = Method(
     wire.MultiInferenceResponse,
     lambda request: [task.model_spec for task in request.tasks],
     lambda response: [result.model_spec for result in response.results],
-    lambda request: None,
-    lambda request: None,
+    lambda request: (None, None),
     _no_join,
     _no_split,
     _no_split,

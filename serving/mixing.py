@@ -34,7 +34,7 @@ async def mixing(servable: Servable, upstream: Upstream, signature: wire.Message
     mine, others, again = (
         _varied(example_request(servable, wire.DEFAULT_SIGNATURE, signature, _ROWS), rng) for _ in range(3)
     )
-    if any(tensors.rows(part) is None for part in (mine, others)):
+    if any(tensors.measure(part)[0] is None for part in (mine, others)):
         return ""
     alone = await _answer(upstream, mine, timeout_s)
     merged = [await _answer(upstream, tensors.join([mine, beside]), timeout_s) for beside in (others, others, again)]

@@ -27,9 +27,9 @@ def divide_predict(request: Message, sizes: Sequence[int]) -> list[Message]:
 def unite_predict(responses: Sequence[Message], sizes: Sequence[int]) -> Message:
     """Put PredictResponses together, in order; InternalError when they are not the rows of one answer."""
     parts = [PredictRequest(inputs=response.outputs) for response in responses]
-    keys = {tensors.merge_key(part) for part in parts}
-    rows = [tensors.rows(part) for part in parts]
-    if len(keys) != 1 or rows != list(sizes):
+    measured = [tensors.measure(part) for part in parts]
+    rows = [rows for rows, _ in measured]
+    if len({key for _, key in measured}) != 1 or rows != list(sizes):
         raise InternalError(f"pieces of {list(sizes)} rows were answered with {rows}: the model can't be batched")
     return PredictResponse(model_spec=responses[0].model_spec, outputs=tensors.join(parts).inputs)
 

@@ -28,54 +28,41 @@ _MAP_VALUE: Final = 2
 _TENSOR_CONTENT: Final = 4
 
 
-def rows(request: Message) -> int | None:
-    """Count a PredictRequest's rows, the dim 0 all its inputs share; None when it can't be merged and must go alone.
+def measure(request: Message) -> tuple[int | None, Hashable | None]:
+    """Return a PredictRequest's rows, the dim 0 all its inputs share, and its merge key; None: it must go alone.
 
     Not mergeable are requests with options (or fields this program does not know), without inputs, with unequal dim 0
     or a dim of zero, with a type or encoding we can't cut, and with contents that don't fit their shape: for those the
     backend has its own error.
+
+    The key is all that must be equal between requests of one batch, but for the servable: the signature, the set of
+    wanted outputs, and each input's name, type and row shape. It is None when a rank is unknown.
     """
-    if request.HasField("request_options") or request.HasField("predict_streamed_options"):
-        return None
-    if len(UnknownFieldSet(request)) or len(set(request.output_filter)) != len(request.output_filter):
-        return None
-    count = 0
-    growth_bytes = 0
-    for tensor in request.inputs.values():
-        dims = _dims(tensor)
-        if not dims or dims[0] < 1 or count not in (0, dims[0]):
-            return None
-        count = dims[0]
-        elements = math.prod(dims)
-        growth = _growth_bytes(tensor, elements)
-        if growth is None or not elements:
-            return None
-        growth_bytes += growth
-    if growth_bytes > _GROWTH_FREE_BYTES and growth_bytes > _GROWTH_MAX * request.ByteSize():
-        return None
-    return count or None
-
-
-def merge_key(request: Message) -> Hashable | None:
-    """Return all that must be equal between requests of one batch, but for the servable; None when rank is unknown.
-
-    That is the signature, the set of wanted outputs, and each input's name, type and row shape.
-    """
+    wanted = frozenset(request.output_filter)
+    has_options = request.HasField("request_options") or request.HasField("predict_streamed_options")
+    is_alone = has_options or len(UnknownFieldSet(request)) or len(wanted) != len(request.output_filter)
+    count = growth_bytes = 0
     inputs = []
     for name, tensor in request.inputs.items():
         dims = _dims(tensor)
         if not dims:
-            return None
+            return None, None
         inputs.append((name, tensor.dtype, *dims[1:]))
+        elements = math.prod(dims)
+        growth = _growth_bytes(tensor, elements)
+        is_alone = is_alone or not elements or growth is None or count not in (0, dims[0])
+        count = dims[0]
+        growth_bytes += growth or 0
     inputs.sort()
-    signature = request.model_spec.signature_name or DEFAULT_SIGNATURE
-    return signature, frozenset(request.output_filter), tuple(inputs)
+    key = request.model_spec.signature_name or DEFAULT_SIGNATURE, wanted, tuple(inputs)
+    is_large = growth_bytes > _GROWTH_FREE_BYTES and growth_bytes > _GROWTH_MAX * request.ByteSize()
+    return None if is_alone or is_large or not inputs else count, key
 
 
 def join(requests: Sequence[Message], pad_to: int | None = None) -> Message:
     """Join requests, in order, to one PredictRequest with the model_spec and output_filter of the first.
 
-    All must have the same `merge_key` and be mergeable (`rows` is not None). Up to `pad_to` rows are added, each the
+    All must have the same key and be mergeable (`measure`). Up to `pad_to` rows are added, each the
     first row of the last request, as TF Serving pads. client_id is left out: a batch has many clients.
     """
     first = requests[0]

@@ -65,7 +65,7 @@ def unknown() -> wire.Message:
     ],
 )
 def test_rows_are_examples_that_are_alike(made: Callable[[], wire.Message], rows: int | None) -> None:
-    assert examples.rows(made()) == rows
+    assert examples.measure(made())[0] == rows
 
 
 @pytest.mark.parametrize(
@@ -79,13 +79,13 @@ def test_rows_are_examples_that_are_alike(made: Callable[[], wire.Message], rows
     ],
 )
 def test_requests_that_differ_are_not_merged(other: wire.Message) -> None:
-    assert examples.merge_key(request(1)) != examples.merge_key(other)
+    assert examples.measure(request(1))[1] != examples.measure(other)[1]
 
 
 def test_requests_of_one_context_are_merged() -> None:
-    assert examples.merge_key(request(1, context=5)) == examples.merge_key(request(2, 3, context=5))
-    assert examples.merge_key(request(1, context=5)) != examples.merge_key(request(1, context=6))
-    assert examples.merge_key(request(1)) == examples.merge_key(request(2, signature="serving_default"))
+    assert examples.measure(request(1, context=5))[1] == examples.measure(request(2, 3, context=5))[1]
+    assert examples.measure(request(1, context=5))[1] != examples.measure(request(1, context=6))[1]
+    assert examples.measure(request(1))[1] == examples.measure(request(2, signature="serving_default"))[1]
 
 
 @given(

@@ -2,6 +2,7 @@
 
 import struct
 import sys
+from collections.abc import Hashable
 from subprocess import run
 from typing import Any
 
@@ -9,8 +10,16 @@ import pytest
 
 from serving import dtypes
 from serving.errors import InternalError
-from serving.tensors import content_of, join, merge_key, rows, split
+from serving.tensors import content_of, join, measure, split
 from serving.wire import Message, PredictRequest, PredictResponse, TensorProto
+
+
+def rows(message: Any) -> int | None:
+    return measure(message)[0]
+
+
+def merge_key(message: Any) -> Hashable:
+    return measure(message)[1]
 
 
 def tensor(dtype: int, dims: list[int], **fields: Any) -> Message:

@@ -1,6 +1,7 @@
 """Whatever legal requests are joined, the answer splits into the same parts."""
 
 import math
+from collections.abc import Hashable
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -8,8 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving import dtypes
-from serving.tensors import content_of, join, merge_key, rows, split, strings_of
+from serving.tensors import content_of, join, measure, split, strings_of
 from serving.wire import Message, PredictRequest, PredictResponse, TensorProto
+
+
+def rows(message: Any) -> int | None:
+    return measure(message)[0]
+
+
+def merge_key(message: Any) -> Hashable:
+    return measure(message)[1]
 
 
 def tensor(dtype: int, dims: list[int], **fields: Any) -> Message:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from serving import dtypes
 from serving.arrays import from_numpy, to_numpy
 from serving.errors import InvalidArgument
-from serving.tensors import join, rows
+from serving.tensors import join, measure
 from serving.wire import Message, PredictRequest, TensorProto
 
 tf: Any = pytest.importorskip("tensorflow")
@@ -99,7 +99,7 @@ def test_a_joined_request_is_tensorflows_concatenation(data: st.DataObject) -> N
         request = PredictRequest()
         request.inputs["x"].CopyFrom(proto)
         requests.append(request)
-    assert all(rows(request) for request in requests)
+    assert all(measure(request)[0] for request in requests)
 
     joined = parsed_by_tensorflow(join(requests).inputs["x"])
 
