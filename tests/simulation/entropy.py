@@ -1,6 +1,7 @@
 """What a process takes from outside, from one seed: random bytes, and the clocks that the loop does not give."""
 
 import contextlib
+import os
 import random
 import secrets
 import time
@@ -12,6 +13,7 @@ def seeded(rng: random.Random, now: Callable[[], float]) -> Iterator[None]:
     """Draw names, epochs and nonces from `rng`, and measure durations by `now`, until it is left."""
     theirs: list[tuple[object, str, object]] = []
     ours: list[tuple[object, str, object]] = [
+        (os, "urandom", rng.randbytes),
         (secrets, "token_bytes", lambda count=32: rng.randbytes(count)),
         (secrets, "token_hex", lambda count=32: rng.randbytes(count).hex()),
         (secrets, "randbits", rng.getrandbits),
