@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from router.routes import Live, Routes
-from serving import wire
+from serving import rest, wire
 from serving.errors import BackendError, Code, InternalError, InvalidArgument, ModelNotFound, ServingError, Unavailable
 from serving.upstream import Servable, Upstream
 
@@ -23,7 +23,7 @@ _CACHED_MAX: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class _Cached:
-    signatures: Mapping[str, wire.Message]
+    signatures: Mapping[str, Mapping[str, int]]
     until: float
 
 
@@ -37,8 +37,8 @@ class Models:
 
     async def signatures(
         self, model: str, version: int | None, label: str, timeout_s: float
-    ) -> Mapping[str, wire.Message]:
-        """Return the signatures by which a REST body for this model is read: those of the version it will go to."""
+    ) -> Mapping[str, Mapping[str, int]]:
+        """Return the input types by which a REST body for this model is read: those of the version it will go to."""
         places = self._places(model, version, label)
         now = asyncio.get_running_loop().time()
         cached = self._cache.get(places[0])
@@ -47,7 +47,7 @@ class Models:
         request = wire.GetModelMetadataRequest(metadata_field=["signature_def"])
         servable, answer = await self._first_loaded(places, request, model, timeout_s)
         packed = answer.metadata["signature_def"].value
-        signatures = dict(_read(wire.SignatureDefMap, packed, servable.backend).signature_def)
+        signatures = rest.input_types(_read(wire.SignatureDefMap, packed, servable.backend).signature_def)
         if len(self._cache) >= _CACHED_MAX:
             self._cache.clear()
         # What stands in for a version that loads is right for as long as "the latest" is.

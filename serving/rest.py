@@ -15,7 +15,7 @@ from google.protobuf import json_format
 
 from serving.errors import InternalError, InvalidArgument
 from serving.json_text import INDENT, quoted
-from serving.rest_decode import decode_predict
+from serving.rest_decode import decode_predict, input_types
 from serving.rest_encode import encode_predict
 from serving.rest_examples import decode_classify, decode_regress, encode_classify, encode_regress
 from serving.wire import Message, SignatureDefMap
@@ -33,6 +33,7 @@ __all__ = [
     "encode_regress",
     "encode_status",
     "error_body",
+    "input_types",
     "parse_route",
 ]
 

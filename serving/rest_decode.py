@@ -3,7 +3,7 @@
 Source: tensorflow_serving/util/json_tensor.cc (commit 9d981c5c), whose messages these are.
 """
 
-from array import array
+import struct
 from collections.abc import Mapping
 from itertools import chain
 from typing import Any, Final
@@ -14,6 +14,7 @@ from serving import dtypes
 from serving.errors import InvalidArgument
 from serving.json_text import decode_base64, is_named, parse, shown, to_bytes
 from serving.rest_complaints import INTEGERS, complain_of_rows, complain_of_tensor
+from serving.rest_floats import is_float, packed, read_float_rows
 from serving.wire import DEFAULT_SIGNATURE, Message, PredictRequest
 
 _INTEGER_TYPES: Final[Mapping[int, Any]] = {
@@ -25,19 +26,33 @@ _INTEGER_TYPES: Final[Mapping[int, Any]] = {
     dtypes.UINT32: np.uint32,
     dtypes.UINT64: np.uint64,
 }
-# As `array` calls them, which takes two thirds of numpy's time.
-_FLOATS: Final[Mapping[int, str]] = {dtypes.FLOAT: "f", dtypes.DOUBLE: "d"}
 
 # TensorFlow's own limit (TensorShape::MaxDimensions).
 _RANK_MAX: Final = 254
 
 
-def decode_predict(body: bytes, signatures: Mapping[str, Message]) -> tuple[Message, bool]:
-    """Read a predict body against the model's SignatureDefs; the request's model_spec has no name or version yet.
+def input_types(signatures: Mapping[str, Message]) -> dict[str, dict[str, int]]:
+    """Give the types of the inputs, sorted by name, of each of a model's SignatureDefs: all that bodies are read by."""
+    return {
+        key: {name: info.dtype for name, info in sorted(signature.inputs.items())}
+        for key, signature in signatures.items()
+    }
+
+
+def decode_predict(body: bytes, signatures: Mapping[str, Mapping[str, int]]) -> tuple[Message, bool]:
+    """Read a predict body by the model's `input_types`; the request's model_spec has no name or version yet.
 
     The second value is True for row format (`instances`), False for columnar (`inputs`); the answer must be in the
     same. Raises InvalidArgument, or Unimplemented for types JSON can't carry here (half, bfloat16, complex, uint16).
     """
+    common = read_float_rows(body, signatures)
+    if common is not None:
+        return common, True
+    return decode_any(body, signatures)
+
+
+def decode_any(body: bytes, signatures: Mapping[str, Mapping[str, int]]) -> tuple[Message, bool]:
+    """Read a body of any kind, or say what is wrong with it."""
     document = parse(body)
     if not isinstance(document, dict):
         raise InvalidArgument(f"JSON Value: {shown(document)} Is not object")
@@ -47,12 +62,11 @@ def decode_predict(body: bytes, signatures: Mapping[str, Message]) -> tuple[Mess
         raise InvalidArgument(
             f"JSON Value: {shown(document)} not formatted correctly. 'signature_name' key must be a string value."
         )
-    signature = signatures.get(signature_name or DEFAULT_SIGNATURE)
-    if signature is None:
+    types = signatures.get(signature_name or DEFAULT_SIGNATURE)
+    if types is None:
         wanted = signature_name or DEFAULT_SIGNATURE
         raise InvalidArgument(f'Serving signature name: "{wanted}" not found in signature def')
     request.model_spec.signature_name = signature_name
-    types = {name: info.dtype for name, info in sorted(signature.inputs.items())}
     if not types:
         raise InvalidArgument(f"Failed to get input map for signature: {signature_name or 'DEFAULT'}")
     if "instances" in document:
@@ -136,11 +150,10 @@ def _fill(tensor: Message, value: Any, dtype: int) -> bool:
 def _pack(tensor: Message, values: list[Any], dtype: int) -> bool:
     """Write the flat values of one type; False when any is of another."""
     kinds = set(map(type, values))
-    if dtype in _FLOATS and kinds <= {int, float}:
+    if is_float(dtype) and kinds <= {int, float}:
         try:
-            # A decimal beyond float32 is infinite, as the cast in C++ makes it.
-            tensor.tensor_content = array(_FLOATS[dtype], values).tobytes()
-        except OverflowError:
+            tensor.tensor_content = packed(values, dtype)
+        except struct.error:
             return False
         return True
     if dtype in INTEGERS and kinds <= {int}:

@@ -13,6 +13,7 @@ from serving.arrays import to_numpy
 from serving.decimals import decimals
 from serving.errors import InternalError, InvalidArgument
 from serving.json_text import INDENT, quoted
+from serving.rest_floats import write_float_rows
 from serving.wire import Message
 
 # The types TF Serving writes as JSON; others (half, bfloat16, uint16, complex) it refuses.
@@ -26,9 +27,15 @@ def encode_predict(response: Message, *, is_row: bool) -> bytes:
 
     Row format wants the same dim 0 in every output: InvalidArgument names the one that differs.
     """
-    if not response.outputs:
+    tensors = response.outputs
+    names = sorted(tensors)
+    if not names:
         raise InvalidArgument("Cannot convert empty tensor map to JSON")
-    outputs = dict(sorted(response.outputs.items()))
+    if is_row and len(names) == 1:
+        common = write_float_rows(tensors[names[0]])
+        if common is not None:
+            return common
+    outputs = {name: tensors[name] for name in names}
     text = _rows_text(outputs) if is_row else _columns_text(outputs)
     # Strings of the model that are no UTF-8 go out as the bytes they are, as TF Serving does.
     return text.encode("utf-8", "surrogateescape")

@@ -131,7 +131,7 @@ class RestFront:
     def _predict(self, spec: wire.Message, body: bytes) -> bytes:
         # Held over both steps: the signatures that the JSON is read by must be those of the version that runs.
         with self._models.use(spec) as (version, engine):
-            request, is_row = rest.decode_predict(body, engine.signatures)
+            request, is_row = rest.decode_predict(body, rest.input_types(engine.signatures))
             request.model_spec.name = spec.name
             request.model_spec.version.value = version
             response = engine.predict(request)

@@ -9,7 +9,7 @@ import pytest
 from router.models import Models
 from router.routes import Routes
 from router.snapshot import PARTS, ArmRoute
-from serving import wire
+from serving import dtypes, wire
 from serving.errors import BackendError, Code, InternalError, InvalidArgument, ModelNotFound, ServingError, Unavailable
 from tests.router.samples import snapshot
 from tests.simulated_loop import run_simulated
@@ -51,7 +51,7 @@ class Described:
                 status.model_version_status.add(version=version, state=state)
             return bytes(status.SerializeToString())
         packed = wire.SignatureDefMap()
-        packed.signature_def["serving_default"].method_name = f"{spec.name}/{choice}"
+        packed.signature_def["serving_default"].inputs[f"{spec.name}/{choice}"].dtype = dtypes.FLOAT
         answer = wire.GetModelMetadataResponse(model_spec={"name": spec.name})
         answer.metadata["signature_def"].Pack(packed)
         return bytes(answer.SerializeToString())
@@ -105,7 +105,7 @@ def metadata(on: Bench, name: str, **choice: Any) -> wire.Message:
 async def method_of(models: Models, name: str, version: int | None = None, label: str = "") -> str:
     """The mark that `Described` leaves in a signature: model and choice."""
     signatures = await models.signatures(name, version, label, TIMEOUT_S)
-    return str(signatures["serving_default"].method_name)
+    return next(iter(signatures["serving_default"]))
 
 
 def test_status_of_a_public_name_is_that_of_its_arms_newest_first() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from serving.decimals import decimals
+from serving.decimals import FEW_MAX, decimals
 from serving.errors import InvalidArgument
 from serving.json_text import decode_base64, is_named, parse, quoted, shown, to_bytes, to_double, type_name
 
@@ -206,11 +206,33 @@ SHORT = st.builds(lambda digits, power: float(f"{digits}e{power}"), st.integers(
 @given(st.lists(st.floats(width=32) | SHORT.map(np.float32).map(float), max_size=40))
 def test_all_floats_follow_the_rule(values: list[float]) -> None:
     assert decimals(np.array(values, np.float32)) == [one_by_one(value, True) for value in values]
+    # Many are written another way.
+    many = (values * (FEW_MAX + 1))[: max(len(values), FEW_MAX + 1)]
+    assert decimals(np.array(many, np.float32)) == [one_by_one(value, True) for value in many]
 
 
 @given(st.lists(st.floats() | SHORT, max_size=20))
 def test_all_doubles_follow_the_rule(values: list[float]) -> None:
     assert decimals(np.array(values, np.float64)) == [one_by_one(value, False) for value in values]
+    many = (values * (FEW_MAX + 1))[: max(len(values), FEW_MAX + 1)]
+    assert decimals(np.array(many, np.float64)) == [one_by_one(value, False) for value in many]
+
+
+def test_few_are_written_as_many() -> None:
+    rng = np.random.default_rng(20260727)
+    patterns = [
+        rng.integers(0, 2**32, 6_000, np.uint32).view(np.float32),
+        rng.integers(0, 2**23, 2_000, np.uint32).view(np.float32),
+        rng.integers(-(10**10), 10**10, 2_000).astype(np.float32),
+        rng.random(2_000).round(6).astype(np.float32),
+        rng.random(2_000).astype(np.float32),
+    ]
+    every = np.concatenate(patterns)
+    rng.shuffle(every)
+
+    few = [text for start in range(0, len(every), 40) for text in decimals(every[start : start + 40])]
+
+    assert few == decimals(every)
 
 
 @given(st_numpy.arrays(np.uint32, st.integers(0, 50)))

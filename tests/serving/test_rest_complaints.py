@@ -5,7 +5,7 @@ import pytest
 from serving import dtypes, wire
 from serving.errors import InvalidArgument
 from serving.rest_complaints import complain_of_rows, complain_of_tensor
-from serving.rest_decode import decode_predict
+from serving.rest_decode import decode_predict, input_types
 
 
 def complaint(body: str, **types: int) -> str:
@@ -13,7 +13,7 @@ def complaint(body: str, **types: int) -> str:
     for name, dtype in types.items():
         signature.inputs[name].dtype = dtype
     with pytest.raises(InvalidArgument) as caught:
-        decode_predict(body.encode(), {"serving_default": signature})
+        decode_predict(body.encode(), input_types({"serving_default": signature}))
     return caught.value.message
 
 

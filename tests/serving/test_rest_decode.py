@@ -14,14 +14,14 @@ from hypothesis.extra import numpy as st_numpy
 from serving import dtypes, wire
 from serving.arrays import to_numpy
 from serving.errors import InvalidArgument, ServingError, Unimplemented
-from serving.rest_decode import decode_predict
+from serving.rest_decode import decode_predict, input_types
 
 
-def signatures(**types: int) -> dict[str, wire.Message]:
+def signatures(**types: int) -> dict[str, dict[str, int]]:
     signature = wire.SignatureDef()
     for name, dtype in types.items():
         signature.inputs[name].dtype = dtype
-    return {"serving_default": signature}
+    return input_types({"serving_default": signature})
 
 
 HALF_PLUS_TWO = signatures(x=dtypes.FLOAT)
