@@ -4,6 +4,7 @@ Predict is in serving.rest_decode and serving.rest_encode, classify and regress 
 offered here. Source: tensorflow_serving/model_servers/http_rest_api_util.cc (commit 9d981c5c).
 """
 
+import functools
 import json
 import re
 from collections.abc import Mapping
@@ -68,6 +69,11 @@ def parse_route(method: str, path: str) -> Route:
     Raises InvalidArgument with TF Serving's words. What lies outside /v1/ TF Serving answers with a bare 404: that is
     the front's business.
     """
+    return _remembered(method, path) if len(path) <= _REMEMBERED_PATH_MAX else _parsed(method, path)
+
+
+def _parsed(method: str, path: str) -> Route:
+    """Read a method and a path."""
     path = path.partition("?")[0]
     pattern = _PATTERNS.get(method)
     match = pattern.fullmatch(path) if pattern else None
@@ -84,6 +90,11 @@ def parse_route(method: str, path: str) -> Route:
         version=None if version is None else _version(version),
         label=None if label is None else _decoded(label, "model version label"),
     )
+
+
+# Clients ask for few paths. These bounds keep what others make us remember below 1 MB.
+_REMEMBERED_PATH_MAX: Final = 256
+_remembered: Final = functools.lru_cache(maxsize=1024)(_parsed)
 
 
 def encode_status(response: Message) -> bytes:

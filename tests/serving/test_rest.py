@@ -36,6 +36,14 @@ def test_urls(method: str, path: str, route: Route) -> None:
     assert parse_route(method, path) == route
 
 
+def test_urls_are_remembered_but_for_long_ones() -> None:
+    short, long = "/v1/models/m/labels/a:predict", f"/v1/models/{'m' * 300}:predict"
+
+    assert parse_route("POST", short) is parse_route("POST", short)
+    assert parse_route("POST", long) is not parse_route("POST", long)
+    assert parse_route("POST", long) == parse_route("POST", long)
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
