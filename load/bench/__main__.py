@@ -6,25 +6,22 @@ BENCH_ROUNDS, BENCH_SECONDS and BENCH_ONLY (a regular expression over the names 
 import json
 import os
 import re
-import statistics
 import sys
 import tempfile
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
 import uvloop
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from load.bench.measure import LOADS, Row, measure
 from load.bench.systems import ENVOY_FRONT, SYSTEMS, System
+from load.bench.tables import console, summary, table
 from load.generate.machine import machine
 from router.fronts.envoy.start import missing
 
 _RESULTS: Final = Path(__file__).parents[1] / "results" / "bench.json"
-_NUMBERS: Final = tuple(field.name for field in fields(Row) if field.name not in ("system", "load"))
 # What is divided by what, under which load, and the bar.
 _RATIOS: Final = (
     ("turpin grpc front", "bare grpc.aio batch", "sat", 1.3),
@@ -51,18 +48,6 @@ async def bench(systems: list[System], rounds: int, seconds: float) -> list[Row]
     return found
 
 
-def summary(rows: list[Row]) -> list[dict[str, Any]]:
-    """Return medians over the rounds, and of the processor time the lowest and the highest, too."""
-    places = list(dict.fromkeys((row.system, row.load) for row in rows))
-    found = []
-    for system, load in places:
-        some = [row for row in rows if (row.system, row.load) == (system, load)]
-        medians = {name: round(statistics.median(getattr(row, name) for row in some), 2) for name in _NUMBERS}
-        spread = [round(pick(row.cpu_us for row in some), 1) for pick in (min, max)]
-        found.append({"system": system, "load": load, **medians, "cpu_us_spread": spread})
-    return found
-
-
 def ratios(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Return processor time against processor time, with each bar, where both were measured."""
     cpu_us = {(row["system"], row["load"]): row["cpu_us"] for row in rows}
@@ -75,23 +60,11 @@ def ratios(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 def show(result: dict[str, Any]) -> None:
     """Print the table and its ratios."""
-    table = Table("system", "load", "CPU us", "(spread)", "req/s", "p50 ms", "p99 ms", "errors", "MB", box=None)
-    for row in result["rows"]:
-        low, high = row["cpu_us_spread"]
-        numbers = (row["rps"], row["p50_ms"], row["p99_ms"], row["errors"], row["rss_mb"])
-        table.add_row(
-            row["system"], row["load"], f"{row['cpu_us']:.0f}", f"{low:.0f}-{high:.0f}", *map(_short, numbers)
-        )
-    # Into a file as wide as it is.
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    console.print(table)
+    out = console()
+    out.print(table(result["rows"]))
     for name, ratio in result["ratios"].items():
         mark = "met" if ratio["measured"] <= ratio["bar"] else "NOT MET"
-        console.print(f"{name}: {ratio['measured']} (bar {ratio['bar']}) {mark}")
-
-
-def _short(number: float) -> str:
-    return f"{number:,.0f}" if number >= 100 or number == int(number) else f"{number:.2f}"
+        out.print(f"{name}: {ratio['measured']} (bar {ratio['bar']}) {mark}")
 
 
 def main() -> int:

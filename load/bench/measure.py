@@ -24,11 +24,11 @@ _INPUT, _COLUMNS, CLASSES = "x", 256, 10
 # What there is of each is six digits behind the point: 2.4 kB of JSON.
 _DIGITS: Final = 6
 # The gateway has a core of its own; generator and backend share the other.
-_GATEWAY: Final = {0}
-_OTHERS: Final = {1}
+GATEWAY: Final = {0}
+OTHERS: Final = {1}
 LOADS: Final[dict[str, float | None]] = {"sat": None, "lo": 1_000.0}
 _WARM_UP: Final = 2_000
-_ASKED: Final = 20
+ASKED: Final = 20
 _CALL_S: Final = 5.0
 
 
@@ -52,31 +52,41 @@ class Disagreement(Exception):
 
 async def measure(system: System, load: str, seconds: float, folder: Path) -> Row:
     """Run a system and its backend anew, and measure it under a load for about so many seconds."""
+    return (await measure_both(system, load, seconds, folder))[0]
+
+
+async def measure_both(system: System, load: str, seconds: float, folder: Path) -> tuple[Row, float]:
+    """As `measure`, and return what the backend took, too, in microseconds of processor time an answer."""
     async with (
         stand_in(0.0, 0.0, "--versions=2", f"--columns={CLASSES}") as (backend, seen),
         system.run(folder, backend) as running,
     ):
-        processes.pin(running.pid, _GATEWAY)
-        processes.pin(seen["pid"], _OTHERS)
+        processes.pin(running.pid, GATEWAY)
+        processes.pin(seen["pid"], OTHERS)
         sent = row_of(running.model)
         asked = _asked(running, sent)
-        warm = await push(folder, running.address, asked, requests=_WARM_UP, per_second=None, cores=_OTHERS)
+        warm = await push(folder, running.address, asked, requests=_WARM_UP, per_second=None, cores=OTHERS)
         await ask(running, sent, has_token=system.has_tokens)
         per_second = LOADS[load]
         requests = int(seconds * (per_second or _WARM_UP / warm.seconds))
         before = await _counts(running)
-        cpu_s = processes.cpu_s(running.pid)
-        pushed = await push(folder, running.address, asked, requests=requests, per_second=per_second, cores=_OTHERS)
-        cpu_s = processes.cpu_s(running.pid) - cpu_s
+        cpu_s, backend_s = processes.cpu_s(running.pid), processes.cpu_s(seen["pid"])
+        pushed = await push(folder, running.address, asked, requests=requests, per_second=per_second, cores=OTHERS)
+        cpu_s, backend_s = processes.cpu_s(running.pid) - cpu_s, processes.cpu_s(seen["pid"]) - backend_s
         after = await _counts(running)
         memory_mb = processes.memory_mb(running.pid)
     if before is None or after is None:
-        _reached(system, _WARM_UP + _ASKED + len(pushed.took_s), seen["rows"])
+        _reached(system, _WARM_UP + ASKED + len(pushed.took_s), seen["rows"])
     else:
         _agree(system, pushed, after, before)
+    return result(system.name, load, pushed, cpu_s, memory_mb), backend_s / len(pushed.took_s) * 1e6
+
+
+def result(system: str, load: str, pushed: Pushed, cpu_s: float, memory_mb: float) -> Row:
+    """Return the row of a system that took so much processor time for what was sent."""
     answers = len(pushed.took_s)
     return Row(
-        system.name,
+        system,
         load,
         cpu_us=cpu_s / answers * 1e6,
         rps=answers / pushed.seconds,
@@ -87,19 +97,22 @@ async def measure(system: System, load: str, seconds: float, folder: Path) -> Ro
     )
 
 
+def numbers() -> NDArray[np.float64]:
+    """Return the one row that is sent, always the same."""
+    return np.random.default_rng(0).random((1, _COLUMNS)).round(_DIGITS)
+
+
 def row_of(model: str) -> wire.Message:
-    """Return a request of one row, always the same numbers."""
-    numbers = np.random.default_rng(0).random((1, _COLUMNS)).round(_DIGITS)
+    """Return a request of that row."""
     request = wire.PredictRequest(model_spec={"name": model})
-    request.inputs[_INPUT].CopyFrom(from_numpy(numbers.astype(np.float32), as_content=True))
+    request.inputs[_INPUT].CopyFrom(from_numpy(numbers().astype(np.float32), as_content=True))
     return request
 
 
 def _asked(running: Running, sent: wire.Message) -> Asked:
     if running.front == "grpc":
         return grpc_of(sent.SerializeToString())
-    numbers = to_numpy(sent.inputs[_INPUT]).astype(np.float64).round(_DIGITS)
-    return rest_of(running.model, json.dumps({"instances": numbers.tolist()}).encode())
+    return rest_of(running.model, json.dumps({"instances": numbers().tolist()}).encode())
 
 
 async def _counts(running: Running) -> tuple[int, int] | None:
@@ -126,7 +139,7 @@ async def ask(running: Running, sent: wire.Message, *, has_token: bool) -> None:
     """Ask a few times as a client would, and raise Disagreement unless status, rows and token are right."""
     keys = Keyring([KEY])
     expected = to_numpy(sent.inputs[_INPUT])[:, :CLASSES]
-    for _ in range(_ASKED):
+    for _ in range(ASKED):
         found, token = await (_ask_grpc if running.front == "grpc" else _ask_rest)(running, sent)
         if not np.array_equal(found, expected):
             raise Disagreement(f"{running.address} answers with other rows than were sent")

@@ -36,9 +36,14 @@ class Asked:
 
 
 def grpc_of(body: bytes) -> Asked:
-    """Return a Predict call: not compressed, its length, its bytes."""
+    """Return a Predict call."""
+    return framed(wire.PREDICT, body)
+
+
+def framed(path: str, body: bytes) -> Asked:
+    """Return a gRPC call: not compressed, its length, its bytes."""
     headers = ("content-type: application/grpc", "te: trailers")
-    return Asked(wire.PREDICT, b"\0" + struct.pack(">I", len(body)) + body, headers, is_grpc=True)
+    return Asked(path, b"\0" + struct.pack(">I", len(body)) + body, headers, is_grpc=True)
 
 
 def rest_of(model: str, body: bytes) -> Asked:

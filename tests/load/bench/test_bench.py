@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from load.bench import processes
-from load.bench.__main__ import ratios, summary
+from load.bench.__main__ import ratios
 from load.bench.envoy import configuration
 from load.bench.measure import CLASSES, Disagreement, Row, _agree, _reached, ask, row_of
 from load.bench.push import Pushed
 from load.bench.systems import MODEL, SYSTEMS, Running
+from load.bench.tables import summary
 from load.generate.stand_in import StandIn
 
 SENT = row_of(MODEL)
