@@ -249,7 +249,7 @@ def _worker(config: Config, stack: contextlib.AsyncExitStack) -> Sequence[str]:
     host, port = split_address(config.listen.grpc)
     tls = config.tls.grpc
     files = None if tls is None else Files(tls.cert, tls.key, tls.client_ca)
-    return envoy.command(Settings(folder, host, port, config.limits.message_bytes, config.listen.connection_age, files))
+    return envoy.command(Settings(folder, host, port, config.listen.connection_age, files))
 
 
 def _say_ready(grpc: int, http: int, admin: int) -> None:

@@ -89,11 +89,17 @@ def configure_logs(stream: TextIO | None = None, *, level: int = logging.INFO) -
     # One line per request is what metrics and the journal are for.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     logging.getLogger("aiohttp.server").addFilter(_is_our_fault)
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_not_a_client_that_left)
 
 
 def _is_our_fault(record: logging.LogRecord) -> bool:
     """Leave out what aiohttp logs, with a traceback and pieces of what was sent, when somebody sends what is no HTTP."""
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+def _is_not_a_client_that_left(record: logging.LogRecord) -> bool:
+    """Leave out what gRPC logs, with a traceback, when it could not tell an error to a client that has left meanwhile."""
+    return not record.getMessage().startswith("ExecuteBatchError raised in core")
 
 
 def _last_steps(is_terminal: bool) -> list[Processor]:

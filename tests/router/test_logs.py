@@ -182,3 +182,12 @@ def test_controls_of_a_name_do_not_reach_what_shows_the_log(out: io.StringIO, li
     for control in "\x9b\x85\x7f\u202e":
         assert control not in shown
     assert "[2J\x1b" not in shown
+
+
+def test_client_that_left_before_its_error_is_no_line(lines: io.StringIO) -> None:
+    log = logging.getLogger("grpc._cython.cygrpc")
+
+    log.error("ExecuteBatchError raised in core by servicer method [%s]", "/x/Predict")
+    log.error("a fault")
+
+    assert [json.loads(line)["event"] for line in lines.getvalue().splitlines()] == ["a fault"]

@@ -19,15 +19,13 @@ def manager(settings: Settings) -> dict[str, Any]:
 
 
 def test_plain_port_has_no_certificate() -> None:
-    assert "transport_socket" not in listener(Settings("/run", "0.0.0.0", 8500, 100))["filter_chains"][0]
+    assert "transport_socket" not in listener(Settings("/run", "0.0.0.0", 8500))["filter_chains"][0]
 
 
 def test_clients_need_a_certificate_where_a_ca_is_named() -> None:
     wants = {}
     for ca in (None, "/ca.pem"):
-        chain = listener(Settings("/run", "0.0.0.0", 8500, 100, tls=Files("/cert.pem", "/key.pem", ca)))[
-            "filter_chains"
-        ][0]
+        chain = listener(Settings("/run", "0.0.0.0", 8500, tls=Files("/cert.pem", "/key.pem", ca)))["filter_chains"][0]
         wants[ca] = chain["transport_socket"]["typed_config"]["require_client_certificate"]
 
     assert wants == {None: False, "/ca.pem": True}
@@ -46,6 +44,6 @@ def test_keys_stay_in_their_files() -> None:
 
 
 def test_connections_last_as_long_as_they_should() -> None:
-    assert "common_http_protocol_options" not in manager(Settings("/run", "0.0.0.0", 8500, 100))
-    aged = manager(Settings("/run", "0.0.0.0", 8500, 100, connection_age_s=1.5))
+    assert "common_http_protocol_options" not in manager(Settings("/run", "0.0.0.0", 8500))
+    aged = manager(Settings("/run", "0.0.0.0", 8500, connection_age_s=1.5))
     assert aged["common_http_protocol_options"] == {"max_connection_duration": "1.500s"}
