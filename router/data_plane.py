@@ -175,6 +175,7 @@ class DataPlane:
             metrics=metrics,
             message_bytes=config.limits.message_bytes,
             is_cors=config.listen.cors,
+            connection_age_s=config.listen.connection_age,
         )
         return grpc, http
 

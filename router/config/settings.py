@@ -58,7 +58,7 @@ class Listen(Document):
     cors: bool = False
     # POST /v1/decide gives arms without predictions; for callers that route themselves, who are few.
     decide: bool = False
-    # The kernel shares out connections, not requests, and a gRPC client keeps its one for ever: a worker, or a gateway,
+    # The kernel shares out connections, not requests, and a busy client keeps its one for ever: a worker, or a gateway,
     # that came later would get none. Connecting anew costs a client a millisecond.
     connection_age: Duration = Field(default=10 * MINUTE, ge=0)
 

@@ -10,7 +10,9 @@ from typing import Final, TypeAlias
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
+from router.fronts.aging import ended_at
 from router.fronts.bodies import http_problem
 from router.fronts.cors import allow_any_origin
 from router.fronts.decide import DecideRoute
@@ -43,19 +45,22 @@ class HttpFront:
         metrics: Metrics,
         message_bytes: int,
         is_cors: bool = False,
+        connection_age_s: float = 0.0,
     ) -> None:
+        """`connection_age_s`: clients are asked to connect anew so often; 0: never."""
         self._rest = RestRoutes(predictor=predictor, models=models, metrics=metrics, message_bytes=message_bytes)
         self._rewards = rewards
         self._decide = decide
         self._message_bytes = message_bytes
         self._is_cors = is_cors
+        self._connection_age_s = connection_age_s
         self.is_ready = False
 
     def application(self) -> web.Application:
         """Build the application; TF Serving's routes take every method, for it answers the wrong ones itself."""
-        app = web.Application(
-            client_max_size=self._message_bytes, middlewares=[*([allow_any_origin] if self._is_cors else []), _bulkhead]
-        )
+        middlewares: list[Middleware] = [ended_at(self._connection_age_s)] if self._connection_age_s else []
+        middlewares += [*([allow_any_origin] if self._is_cors else []), _bulkhead]
+        app = web.Application(client_max_size=self._message_bytes, middlewares=middlewares)
         self._rewards.add_to(app)
         self._decide.add_to(app)
         app.router.add_get("/healthz", self._healthz)

@@ -60,7 +60,9 @@ class Client:
 
 
 @contextlib.asynccontextmanager
-async def serving(behind: Behind, *, is_cors: bool = False, is_decide: bool = False) -> AsyncIterator[Client]:
+async def serving(
+    behind: Behind, *, is_cors: bool = False, is_decide: bool = False, connection_age_s: float = 0.0
+) -> AsyncIterator[Client]:
     """The front on a free port, and a client of it."""
     front = HttpFront(
         predictor=behind.bench.predictor,
@@ -70,6 +72,7 @@ async def serving(behind: Behind, *, is_cors: bool = False, is_decide: bool = Fa
         metrics=behind.bench.metrics,
         message_bytes=MESSAGE_BYTES,
         is_cors=is_cors,
+        connection_age_s=connection_age_s,
     )
     await behind.store.open()
     runner, port = await serve_http(front.application(), "127.0.0.1", 0, is_shared=False)
@@ -375,3 +378,15 @@ async def test_while_the_store_is_away_rewards_are_to_come_again_and_predictions
     assert (many[0], many[2]["retry-after"]) == (503, "1")
     assert (mixed[0], [answer["status"] for answer in lines(mixed[1])]) == (200, [503, 400])
     assert predicted[0] == 200
+
+
+async def test_connection_ends_with_an_answer_once_it_has_its_age() -> None:
+    seen: list[str] = []
+    async with asyncio.timeout(15.0), serving(Behind(), connection_age_s=0.05) as client:
+        while seen.count("close") < 3:
+            status, _, headers = await client.predict()
+            assert status == 200
+            seen.append(headers.get("connection", ""))
+
+    # Those in between stayed open.
+    assert seen.count("") >= 3

@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from router.fronts.envoy.bootstrap import Files, Settings, bootstrap, secrets
 
 FOLDER = "/run/envoy"
@@ -43,7 +45,10 @@ def test_keys_stay_in_their_files() -> None:
     }
 
 
-def test_connections_last_as_long_as_they_should() -> None:
+def test_connections_last_as_long_as_they_should_and_a_tenth_sooner_or_later() -> None:
     assert "common_http_protocol_options" not in manager(Settings("/run", "0.0.0.0", 8500))
-    aged = manager(Settings("/run", "0.0.0.0", 8500, connection_age_s=1.5))
-    assert aged["common_http_protocol_options"] == {"max_connection_duration": "1.500s"}
+    aged = manager(Settings("/run", "0.0.0.0", 8500, connection_age_s=10))["common_http_protocol_options"]
+
+    assert aged["max_connection_duration"] == "9.000s"
+    # Envoy adds up to this share of it.
+    assert 9.0 * (1 + aged["max_connection_duration_jitter"]["value"] / 100) == pytest.approx(11.0)
