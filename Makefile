@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo learn mutants endurance bench-switching bench-costs bench bench-peers bench-batching bench-store bench-scaling bench-growth bench-admin pictures chaos test conformance check lint types imports wheel lock clean
+.PHONY: setup demo learn mutants endurance soak bench-switching bench-costs bench bench-peers bench-batching bench-store bench-scaling bench-growth bench-admin pictures chaos test conformance check lint types imports wheel lock clean
 
 setup: $(STAMP)
 
@@ -42,6 +42,11 @@ bench-batching: setup
 # A million rows of which nobody may get another's, and memory over 300,000 cancelled requests, beside a bare gRPC server's; some minutes.
 endurance: setup
 	$(BIN)/python -P -m load.generate.endurance
+
+# Ten minutes of calls at 160 a second, connections made anew all the time, and whether the worker's memory stays flat.
+# FRONT=grpc for the other front; MINUTES.
+soak: setup
+	$(BIN)/python -P -m load.generate.soak --front $(or $(FRONT),envoy) --minutes $(or $(MINUTES),10)
 
 # Mutation testing of bandits/, hours; MODULES="bandits/readiness.py …" for some of it.
 mutants: setup
