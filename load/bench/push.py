@@ -89,8 +89,15 @@ async def push(
         stdout=asyncio.subprocess.PIPE,
     )
     expected_s = 0.0 if per_second is None else requests / per_second
-    async with asyncio.timeout(expected_s + _PATIENCE_S):
-        said, _ = await child.communicate()
+    try:
+        async with asyncio.timeout(expected_s + _PATIENCE_S):
+            said, _ = await child.communicate()
+    except TimeoutError as error:
+        raise RuntimeError(f"h2load had no answer to some of {requests} requests in {_PATIENCE_S:.0f} s") from error
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
     found = _DONE.search(said.decode())
     if child.returncode or found is None:
         sys.stderr.write(said.decode())

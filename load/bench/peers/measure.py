@@ -21,8 +21,8 @@ from load.ports import free_ports
 # Ray with HAProxy needed 47 s on a machine with a load of 20.
 _READY_S: Final = 120.0
 _POLL_S: Final = 0.25
-# The slowest answers 70 requests a second; BentoML has trained its batches after 20.
-_WARM_UP: Final = 500
+# The slowest answered 25 requests a second on a machine with a load of 20; BentoML has trained its batches after 20.
+_WARM_UP: Final = 300
 _CALL_S: Final = 10.0
 _LOG: Final = 500
 _LENGTH: Final = 5

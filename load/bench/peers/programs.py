@@ -45,7 +45,7 @@ async def program(
 
 
 async def end(child: asyncio.subprocess.Process) -> None:
-    """End a process and all below it, politely first."""
+    """End a process and all below it, politely first; RuntimeError if the kernel can't."""
     below = _born(child.pid)
     with contextlib.suppress(ProcessLookupError):
         child.terminate()
@@ -62,9 +62,12 @@ async def end(child: asyncio.subprocess.Process) -> None:
     for pid in _alive(below):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    async with asyncio.timeout(_END_S):
-        await child.wait()
-        await _gone(below)
+    try:
+        async with asyncio.timeout(_END_S):
+            await child.wait()
+            await _gone(below)
+    except TimeoutError as error:
+        raise RuntimeError(f"processes {_alive(below)} do not end") from error
 
 
 async def _gone(born: dict[int, str]) -> None:

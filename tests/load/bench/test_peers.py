@@ -259,19 +259,27 @@ def row(system: str, cpu_us: float) -> Row:
 
 
 @pytest.mark.parametrize(("front_us", "is_met"), [(30.0, True), (40.0, False)])
-def test_ratios_say_how_often_cheaper_turpin_is(front_us: float, is_met: bool) -> None:
-    rows = summary([row("seldon json, router hop", 100.0), row(REST_FRONT, front_us), row("mosec json", 80.0)])
+def test_ratios_say_how_much_cheaper_or_dearer_turpin_is(front_us: float, is_met: bool) -> None:
+    mosec_us = 25.0
+    rows = summary([row("seldon json, router hop", 100.0), row(REST_FRONT, front_us), row("mosec json", mosec_us)])
     rows[1]["backend_cpu_us"] = 10.0
 
     found = ratios(rows)
 
-    assert list(found) == ["seldon json, router hop / turpin rest, sat", "mosec json / turpin rest, sat"]
+    assert list(found) == ["seldon json, router hop / turpin rest, sat", "turpin rest / mosec json, sat"]
     first, second = found.values()
     assert first == {
         "measured": round(100 / front_us, 2),
         "with_backend": round(100 / (front_us + 10), 2),
         "bar": 3.0,
+        "kind": "at least",
         "is_met": is_met,
     }
-    assert (second["bar"], second["is_met"]) == (0.667, True)
+    assert second == {
+        "measured": round(front_us / mosec_us, 2),
+        "with_backend": round((front_us + 10) / mosec_us, 2),
+        "bar": 1.5,
+        "kind": "at most",
+        "is_met": is_met,
+    }
     assert table(rows).row_count == 3
