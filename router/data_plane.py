@@ -24,7 +24,7 @@ from router.egress import Egress
 from router.fronts.access import Access
 from router.fronts.decide import DecideRoute
 from router.fronts.grpc import GrpcFront
-from router.fronts.http import DRAIN_S, HttpFront, serve_http
+from router.fronts.http import DRAIN_S, HttpFront, serve_front
 from router.fronts.rewards import RewardRoutes
 from router.fronts.servers import MakeServer
 from router.heartbeat import Heartbeat
@@ -203,9 +203,7 @@ class DataPlane:
                 await stack.enter_async_context(dispatcher)
             await stack.enter_async_context(self._mirror)
             tls = self._config.tls
-            runner, http = await serve_http(
-                self._http.application(), host, port, is_shared=self._is_shared, tls=https_of(tls.http)
-            )
+            runner, http = await serve_front(self._http, host, port, is_shared=self._is_shared, tls=https_of(tls.http))
             stack.push_async_callback(runner.cleanup)
             grpc = await self._grpc.server.start(self._config.listen.grpc, credentials=grpc_of(tls.grpc))
             stack.push_async_callback(self._grpc.server.stop, DRAIN_S)

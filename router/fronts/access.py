@@ -18,7 +18,7 @@ class Access:
         self._digests = [bytes.fromhex(digest) for digest in token_sha256]
         self._is_reward_open = is_reward_open
 
-    def refuse_reward(self, request: web.Request) -> web.Response | None:
+    def refuse_reward(self, request: web.BaseRequest) -> web.Response | None:
         """Return the refusal of a reward call, or None if it may go on: off loopback it needs a known token."""
         if self._is_reward_open or is_loopback(request.remote):
             return None

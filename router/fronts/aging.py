@@ -5,7 +5,8 @@ import random
 from typing import Final
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+
+from router.fronts.bodies import Handler
 
 # Of the age, sooner or later: connections that were made together do not end together. gRPC does the same.
 _JITTER: Final = 0.1
@@ -34,15 +35,14 @@ class Ages:
         return now >= end
 
 
-def ended_at(age_s: float) -> Middleware:
-    """Return a middleware whose answers say `Connection: close` once their connection has its age: no call is lost by it."""
+def ending_at(age_s: float, handler: Handler) -> Handler:
+    """Have a handler's answers say `Connection: close` once their connection has its age: no call is lost by it."""
     ages = Ages(age_s)
 
-    @web.middleware
-    async def end_at_age(request: web.Request, handler: Handler) -> web.StreamResponse:
-        answer = await handler(request)
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        response = await handler(request)
         if ages.is_over(request.protocol, asyncio.get_running_loop().time()):
-            answer.force_close()
-        return answer
+            response.force_close()
+        return response
 
-    return end_at_age
+    return answer

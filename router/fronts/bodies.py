@@ -1,8 +1,8 @@
 """Bodies of HTTP requests, read within bounds, and the problem documents that refuse them."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeAlias, TypeVar
 
 from aiohttp import web
 
@@ -11,6 +11,7 @@ from router.problems import CONTENT_TYPE, Problem
 # A body that has not arrived by then is a slow client or an attack; 64 MiB at 50 Mbit/s take 11 s.
 BODY_S: Final = 15.0
 
+Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 _Body = TypeVar("_Body", bytes, bytearray)
 # Whoever is refused for want of room or of a store is asked to come again this much later.
 RETRY_AFTER_S: Final = "1"
@@ -25,7 +26,7 @@ class BodyRefused(Exception):
 
 
 async def read_body(
-    request: web.Request, bytes_max: int, limit: str = "limits.message_bytes", *, takes_gzip: bool = False
+    request: web.BaseRequest, bytes_max: int, limit: str = "limits.message_bytes", *, takes_gzip: bool = False
 ) -> bytes:
     """Read a body within its bounds in size and time; BodyRefused for one beyond them, or compressed.
 
@@ -63,8 +64,20 @@ def problem(kind: Problem, detail: str, headers: Mapping[str, str] | None = None
     )
 
 
-def http_problem(request: web.Request, error: web.HTTPException) -> web.Response:
+def http_problem(request: web.BaseRequest, error: web.HTTPException) -> web.Response:
     """Return what aiohttp refused by itself, an unknown path or a wrong method, in our form."""
     kind = Problem.METHOD if error.status == 405 else Problem.NOT_FOUND
     allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
     return problem(kind, f"{request.method} {request.path}", allowed)
+
+
+def only(method: str, handler: Handler) -> Handler:
+    """Let a handler answer one method, and HEAD where that is GET; others are refused before anybody else takes them."""
+    allowed = ("GET", "HEAD") if method == "GET" else (method,)
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        if request.method not in allowed:
+            raise web.HTTPMethodNotAllowed(request.method, allowed)
+        return await handler(request)
+
+    return answer

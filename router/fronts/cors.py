@@ -1,10 +1,10 @@
 """Calls from pages of any origin, when the configuration allows them: TF Serving's headers, and ours for the token."""
 
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
 
+from router.fronts.bodies import Handler
 from serving import rest_cors
 
 # What a page may send beside TF Serving's Content-Type, and what it may read of an answer.
@@ -17,18 +17,19 @@ _HEADERS: Final = {
 }
 
 
-@web.middleware
-async def allow_any_origin(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
+def allow_any_origin(handler: Handler) -> Handler:
     """Add the headers to every answer; a preflight for what is ours is answered here, as TF Serving's routes answer theirs."""
-    if (
-        request.method == "OPTIONS"
-        and request.path.startswith(("/v1/rewards", "/v1/decide"))
-        and request.headers.get("Origin")
-    ):
-        response: web.StreamResponse = web.Response()
-    else:
-        response = await handler(request)
-    response.headers.update(_HEADERS)
-    return response
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        if (
+            request.method == "OPTIONS"
+            and request.path.startswith(("/v1/rewards", "/v1/decide"))
+            and request.headers.get("Origin")
+        ):
+            response: web.StreamResponse = web.Response()
+        else:
+            response = await handler(request)
+        response.headers.update(_HEADERS)
+        return response
+
+    return answer

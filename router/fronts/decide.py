@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from router.fronts.access import Access
-from router.fronts.bodies import BodyRefused, problem, read_body
+from router.fronts.bodies import BodyRefused, Handler, only, problem, read_body
 from router.fronts.rest import context_of
 from router.predict import Decided, Predictor
 from router.problems import Problem
@@ -40,11 +40,12 @@ class DecideRoute:
         self._access = access
         self._is_on = is_on
 
-    def add_to(self, app: web.Application) -> None:
-        """Add the route, before TF Serving's take it for their own."""
-        app.router.add_post("/v1/decide", self._decide)
+    @property
+    def routes(self) -> dict[str, Handler]:
+        """Return the handler of the path, which TF Serving's routes must not take for their own."""
+        return {"/v1/decide": only("POST", self._decide)}
 
-    async def _decide(self, request: web.Request) -> web.Response:
+    async def _decide(self, request: web.BaseRequest) -> web.Response:
         if not self._is_on:
             return problem(Problem.NOT_FOUND, "POST /v1/decide is off: it is on with `listen: {decide: true}`")
         refusal = self._access.refuse_reward(request)

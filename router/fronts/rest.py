@@ -32,7 +32,7 @@ class RestRoutes:
         self._metrics = metrics
         self._message_bytes = message_bytes
 
-    async def answer(self, request: web.Request) -> web.Response:
+    async def answer(self, request: web.BaseRequest) -> web.Response:
         """Answer any of TF Serving's routes with its bodies, codes and errors."""
         started = time.perf_counter()
         try:
@@ -47,7 +47,7 @@ class RestRoutes:
         self._metrics.answered("rest", time.perf_counter() - started, reply.backend_s if reply else 0.0)
         return json_response(body, 200, _headers(reply))
 
-    async def _answer(self, request: web.Request) -> tuple[bytes, Reply | None]:
+    async def _answer(self, request: web.BaseRequest) -> tuple[bytes, Reply | None]:
         timeout_s = _timeout_s(request)
         if request.method == "OPTIONS":
             rest_cors.check_preflight(request.headers.get("Origin", ""))
@@ -95,7 +95,7 @@ class RestRoutes:
         raw = await self._models.status(request.SerializeToString(), timeout_s)
         return rest.encode_status(wire.parse(wire.GetModelStatusResponse, raw))
 
-    async def _body(self, request: web.Request) -> bytes:
+    async def _body(self, request: web.BaseRequest) -> bytes:
         is_gzip = rest_bodies.is_gzip(request.headers.get("Content-Encoding", ""))
         try:
             body = await read_body(request, self._message_bytes, takes_gzip=is_gzip)
@@ -109,7 +109,7 @@ class RestRoutes:
         return await asyncio.to_thread(rest_bodies.inflated, body, self._message_bytes)
 
 
-def context_of(request: web.Request, timeout_s: float) -> Context:
+def context_of(request: web.BaseRequest, timeout_s: float) -> Context:
     """Return what a request's headers say beside its body."""
     return Context(
         asyncio.get_running_loop().time() + timeout_s,
@@ -125,7 +125,7 @@ def json_response(body: bytes, status: int, headers: Mapping[str, str] | None = 
     return web.Response(body=body, status=status, content_type="application/json", headers=headers)
 
 
-def _peer(request: web.Request) -> bytes:
+def _peer(request: web.BaseRequest) -> bytes:
     """Name the connection that a request came by."""
     return str(request.transport.get_extra_info("peername")).encode() if request.transport is not None else b""
 
@@ -146,12 +146,12 @@ async def _beside(size_bytes: int, work: Callable[_P, _T], *args: _P.args, **kwa
     return await asyncio.to_thread(work, *args, **kwargs)
 
 
-def _timeout_s(request: web.Request) -> float:
+def _timeout_s(request: web.BaseRequest) -> float:
     text = request.headers.get("turpin-timeout-ms")
     return DEADLINE_DEFAULT_S if text is None else read_timeout(text)
 
 
-def _header(request: web.Request, name: str) -> bytes:
+def _header(request: web.BaseRequest, name: str) -> bytes:
     """Return a header's value as the bytes that were sent, whatever they are."""
     return request.headers.get(name, "").encode("utf-8", "surrogateescape")
 

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from router.fronts.access import Access
-from router.fronts.bodies import RETRY_AFTER_S, BodyRefused, problem, read_body
+from router.fronts.bodies import RETRY_AFTER_S, BodyRefused, Handler, only, problem, read_body
 from router.problems import Problem
 from router.rewards import REWARDS_PER_CALL_MAX, Claim, Outcome, RewardDesk
 
@@ -31,13 +31,12 @@ class RewardRoutes:
         self._limit = min((message_bytes, "limits.message_bytes"), (BODY_BYTES_MAX, "what rewards may take"))
         self._durability = durability
 
-    def add_to(self, app: web.Application) -> None:
-        """Add the routes; other methods are refused here, before TF Serving's routes take them for their own."""
-        for path, handler in (("/v1/rewards", self._one), ("/v1/rewards:batch", self._batch)):
-            app.router.add_post(path, handler)
-            app.router.add_route("*", path, _wrong_method)
+    @property
+    def routes(self) -> dict[str, Handler]:
+        """Return the handlers by path; TF Serving's routes never see these, whatever the method."""
+        return {"/v1/rewards": only("POST", self._one), "/v1/rewards:batch": only("POST", self._batch)}
 
-    async def _one(self, request: web.Request) -> web.Response:
+    async def _one(self, request: web.BaseRequest) -> web.Response:
         refusal = self._refusal(request)
         if refusal is not None:
             return refusal
@@ -50,7 +49,7 @@ class RewardRoutes:
             return problem(outcome.problem, outcome.detail)
         return web.json_response(self._accepted(outcome), status=outcome.status)
 
-    async def _batch(self, request: web.Request) -> web.Response:
+    async def _batch(self, request: web.BaseRequest) -> web.Response:
         """Record many rewards, a JSON object a line; answer a line for each, in order."""
         refusal = self._refusal(request)
         if refusal is not None:
@@ -91,7 +90,7 @@ class RewardRoutes:
                 answers[place] = {"status": outcome.status, **self._accepted(outcome)}
         return answers
 
-    def _refusal(self, request: web.Request) -> web.Response | None:
+    def _refusal(self, request: web.BaseRequest) -> web.Response | None:
         """Return the refusal of a caller who may not record rewards, counted as one; None if it may go on."""
         refusal = self._access.refuse_reward(request)
         if refusal is not None:
@@ -121,7 +120,3 @@ def _read(raw: bytes, what: str) -> Claim:
         if found := _NOT_FINITE.search(raw):
             raise BodyRefused(Problem.INVALID, f"a reward must be a finite number, got {found[0].decode()}") from error
         raise BodyRefused(Problem.MALFORMED, f"the {what} is no JSON object of a reward: {error}") from error
-
-
-async def _wrong_method(request: web.Request) -> web.Response:
-    raise web.HTTPMethodNotAllowed(request.method, ["POST"])

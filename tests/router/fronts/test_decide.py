@@ -101,7 +101,7 @@ async def test_it_is_off_until_it_is_switched_on() -> None:
 class Closed(Access):
     """Lets nobody in, as off loopback without a token."""
 
-    def refuse_reward(self, request: web.Request) -> web.Response | None:
+    def refuse_reward(self, request: web.BaseRequest) -> web.Response | None:
         return problem(Problem.UNAUTHENTICATED, "send a token")
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import aiohttp
 import pytest
+import yarl
 
 from router.fronts.decide import DecideRoute
-from router.fronts.http import HttpFront, serve_http
+from router.fronts.http import HttpFront, serve_front
 from router.fronts.rewards import BODY_BYTES_MAX
 from router.rewards import REWARDS_PER_CALL_MAX
 from router.snapshot import PARTS
@@ -75,7 +76,7 @@ async def serving(
         connection_age_s=connection_age_s,
     )
     await behind.store.open()
-    runner, port = await serve_http(front.application(), "127.0.0.1", 0, is_shared=False)
+    runner, port = await serve_front(front, "127.0.0.1", 0, is_shared=False)
     try:
         async with aiohttp.ClientSession() as session:
             yield Client(session, f"http://127.0.0.1:{port}", front)
@@ -390,3 +391,29 @@ async def test_connection_ends_with_an_answer_once_it_has_its_age() -> None:
 
     # Those in between stayed open.
     assert seen.count("") >= 3
+
+
+async def test_client_that_waits_with_its_body_is_told_to_send_it() -> None:
+    async with (
+        serving(Behind()) as client,
+        client.session.post(client.url + PREDICT, data=ROWS, expect100=True) as answer,
+    ):
+        assert (answer.status, await answer.json()) == (200, {"predictions": [1.5, 2.5]})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allowed"),
+    [
+        ("HEAD", "/healthz", 200, None),
+        ("POST", "/readyz", 405, "GET,HEAD"),
+        ("GET", "/v1/rewards", 405, "POST"),
+        ("GET", "/v1/rew%61rds", 405, "POST"),
+        ("GET", "/v1x", 404, None),
+        ("GET", "/", 404, None),
+    ],
+)
+async def test_each_path_has_its_methods(method: str, path: str, status: int, allowed: str | None) -> None:
+    async with serving(Behind()) as client:
+        answer = await client.session.request(method, yarl.URL(client.url + path, encoded=True))
+
+    assert (answer.status, answer.headers.get("Allow")) == (status, allowed)
