@@ -2,6 +2,7 @@
 
 import bisect
 import os
+from collections.abc import Hashable
 from typing import NamedTuple
 
 from bandits.weights import race
@@ -18,8 +19,8 @@ class Context(NamedTuple):
     unit: bytes = b""
     request_id: bytes = b""
     segment: bytes = b""
-    # Its connection: a client that floods waits behind itself.
-    peer: bytes = b""
+    # What is the same for all requests of a connection: a client that floods waits behind itself.
+    peer: Hashable = b""
 
 
 # A tuple is made in a third of the time of a dataclass, once a request.

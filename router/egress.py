@@ -19,7 +19,8 @@ class Egress:
 
     def charge(self, backend: str, model: str, version: int, size_bytes: int) -> int:
         """Count an answer, and return what it cost in pico-dollars. Only versions that an experiment names are counted."""
-        pico_usd = egress_pico_usd(size_bytes, self._usd_per_gib.get(backend, 0.0))
+        price = self._usd_per_gib.get(backend, 0.0)
+        pico_usd = egress_pico_usd(size_bytes, price) if price else 0
         if pico_usd:
             self._pico_usd[backend, model, str(version)] += pico_usd
         return pico_usd

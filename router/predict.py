@@ -54,14 +54,20 @@ def read_timeout(text: str) -> float:
 
 
 class Reply(NamedTuple):
-    """A PredictResponse's bytes, what was decided (empty strings for a request that was not decided by us), and the
-    seconds it spent waiting for the backend: in the queue and in calls."""
+    """An answer under the public name, how large it was, what was decided (empty strings for a request that was not
+    decided by us), and the seconds it spent waiting for the backend: in the queue and in calls."""
 
-    body: bytes
+    response: wire.Message
+    size_bytes: int
     backend_s: float
     decision: str = ""
     arm: str = ""
     experiment: str = ""
+
+    @property
+    def body(self) -> bytes:
+        """Serialise the response."""
+        return bytes(self.response.SerializeToString())
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +88,11 @@ class Asked(NamedTuple):
     request: wire.Message
     model: str
 
-    def answer_bytes(self, answer: Answer) -> bytes:
-        """Serialise an answer under the public name."""
+    def named(self, answer: Answer) -> wire.Message:
+        """Put an answer under the public name."""
         for spec in self.method.answer_specs(answer.response):
             spec.name = self.model
-        return bytes(answer.response.SerializeToString())
+        return answer.response
 
 
 class RetryBudget:
@@ -155,8 +161,11 @@ class Predictor:
         self.in_flight: Counter[tuple[int, int]] = Counter()
 
     async def predict(self, body: bytes, context: Context, method: Method = methods.PREDICT) -> Reply:
-        """Answer a serialised request of a method; ServingError for every way it can end without an answer."""
-        request = wire.parse(method.request, body)
+        """Answer a serialised request of a method; see `answer`."""
+        return await self.answer(wire.parse(method.request, body), context, method)
+
+    async def answer(self, request: wire.Message, context: Context, method: Method = methods.PREDICT) -> Reply:
+        """Answer a request of a method, which is ours from now on; ServingError for every way it can end without."""
         spec = method.spec_of(request)
         version = spec.version.value if spec.HasField("version") else None
         asked = Asked(method, request, spec.name)
@@ -167,7 +176,7 @@ class Predictor:
                 self._metrics.decisions.labels(live.snapshot.name, "", "pinned").inc()
             places = self._routes.places(spec.name, version, spec.version_label)
             answer, backend_s = await self._first_loaded(places, asked, context)
-            return Reply(asked.answer_bytes(answer), backend_s)
+            return Reply(asked.named(answer), answer.response.ByteSize(), backend_s)
         if live.snapshot.is_sticky and not context.unit and method is methods.PREDICT:
             context = context._replace(unit=bytes(request.client_id))
         return await self._decide(live, asked, context)
@@ -234,8 +243,9 @@ class Predictor:
             arm = arm if is_elsewhere else snapshot.serving
             choice = choice._replace(arm=arm, mode=Mode.FALLBACK)
             answer, backend_s = await self._on_arm(live, choice, asked, context)
-        token = self._recorder.record(live, choice, answer.rows, answer.charged_ns, answer.response.ByteSize())
-        reply = Reply(asked.answer_bytes(answer), backend_s, token, snapshot.arms[arm].name, snapshot.name)
+        size_bytes = answer.response.ByteSize()
+        token = self._recorder.record(live, choice, answer.rows, answer.charged_ns, size_bytes)
+        reply = Reply(asked.named(answer), size_bytes, backend_s, token, snapshot.arms[arm].name, snapshot.name)
         if snapshot.shadows and self._mirror is not None and asked.method is methods.PREDICT:
             self._mirror.answered(live, choice, asked.request, answer, backend_s)
         if self._captor is not None and self._captor.is_on and asked.method is methods.PREDICT:
@@ -255,30 +265,26 @@ class Predictor:
 
     async def _on_arm(self, live: Live, choice: Choice, asked: Asked, context: Context) -> tuple[Answer, float]:
         """Have the arm answer; whatever else becomes of a request that was drawn is counted in the arm's cell."""
-        arm, epoch = choice.arm, live.snapshot.epoch
-        place = (epoch, arm)
-        cell = Cell(epoch, cell_arm(arm, choice.segment), live.snapshot.block)
-        is_learned = choice.mode.is_learned
+        target, place = live.targets[choice.arm], (live.snapshot.epoch, choice.arm)
         self.in_flight[place] += 1
         try:
-            return await self._dispatch(live.targets[arm], asked, context)
+            return await self._dispatch(target, asked, context)
         except ServingError as error:
             if isinstance(error, Unavailable):
-                self.ejections.unreached(live.targets[arm])
+                self.ejections.unreached(target)
             self._count_error(live, choice)
             raise
         except asyncio.CancelledError:
             # The client left. It leaves slow arms more often: uncounted, they would seem to be drawn too seldom.
-            if is_learned:
-                self._ledger.add(cell, cancelled=1)
+            if choice.mode.is_learned:
+                self._ledger.add(_cell(live, choice), cancelled=1)
             raise
         finally:
             self.in_flight[place] -= 1
 
     def _count_error(self, live: Live, choice: Choice) -> None:
         """Count a drawn request that its arm did not answer."""
-        cell = Cell(live.snapshot.epoch, cell_arm(choice.arm, choice.segment), live.snapshot.block)
-        self._ledger.add(cell, **{"errors" if choice.mode.is_learned else "unlearned_errors": 1})
+        self._ledger.add(_cell(live, choice), **{"errors" if choice.mode.is_learned else "unlearned_errors": 1})
 
     async def _dispatch(self, target: Servable, asked: Asked, context: Context) -> tuple[Answer, float]:
         """Send the request to a target and return the answer and the seconds it took."""
@@ -289,6 +295,11 @@ class Predictor:
         except BackendError as error:
             raise BackendError(error.code, target.public_words(error.message, asked.model)) from error
         return answer, self._clock() - started
+
+
+def _cell(live: Live, choice: Choice) -> Cell:
+    """Return where a request that was drawn is counted."""
+    return Cell(live.snapshot.epoch, cell_arm(choice.arm, choice.segment), live.snapshot.block)
 
 
 def _is_retryable(error: ServingError) -> bool:

@@ -42,40 +42,40 @@ class Recorder:
 
     def record(self, live: Live, choice: Choice, rows: int, charged_ns: int = 0, response_bytes: int = 0) -> str:
         """Return the token of a decision, once it is counted with what its answer cost."""
-        snapshot, arm, mode = live.snapshot, choice.arm, choice.mode
+        snapshot, (arm, segment, mode, nonce, unit) = live.snapshot, choice
         route = snapshot.arms[arm]
         busy = pico_usd(charged_ns, route.price_usd_per_hour)
         egress = self._egress.charge(route.backend, route.model, route.version, response_bytes)
         # A unit's trial is counted when the store has heard of it.
-        is_trial = mode.is_learned and bool(choice.unit)
+        is_trial = mode.is_learned and bool(unit)
         self._ledger.add(
-            Cell(snapshot.epoch, cell_arm(arm, choice.segment), snapshot.block),
+            Cell(snapshot.epoch, cell_arm(arm, segment), snapshot.block),
             decisions=int(mode.is_learned and not is_trial),
             unlearned_decisions=int(not mode.is_learned),
             rows=rows,
             busy_ns=charged_ns,
             cost_pico_usd=busy + egress,
         )
-        self._metrics.decisions.labels(snapshot.name, route.name, mode.name.lower()).inc()
+        self._metrics.decisions.labels(snapshot.name, route.name, mode.label).inc()
         self._metrics.cost_usd.labels(snapshot.name, route.name, "busy").inc(busy * 1e-12)
         if egress:
             self._metrics.cost_usd.labels(snapshot.name, route.name, "egress").inc(egress * 1e-12)
         if snapshot.segments:
-            self._metrics.segment_decisions.labels(snapshot.name, snapshot.segments[choice.segment].name).inc()
+            self._metrics.segment_decisions.labels(snapshot.name, snapshot.segments[segment].name).inc()
         decision = Decision(
-            mode=mode,
-            segment=choice.segment,
-            epoch=snapshot.epoch,
-            arm=arm,
-            parts=self.parts(live, choice),
-            weights_version=snapshot.version,
-            block=snapshot.block,
-            time_us=int(self._unix_now() * 1e6),
-            rows=rows,
-            nonce=choice.nonce,
+            mode,
+            segment,
+            snapshot.epoch,
+            arm,
+            self.parts(live, choice),
+            snapshot.version,
+            snapshot.block,
+            int(self._unix_now() * 1e6),
+            rows,
+            nonce,
         )
         if is_trial:
             self._trials.begin(trial_of(decision, snapshot))
         if self._journal is not None:
-            self._journal.decided(decision, snapshot, busy + egress, choice.unit)
+            self._journal.decided(decision, snapshot, busy + egress, unit)
         return self._keys.sign(decision)

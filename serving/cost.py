@@ -5,6 +5,7 @@ that not one is lost or counted twice. *For deciding* is what an arm would cost 
 for all arms: its calibrated line, scaled by its latest probes (`scales.py`), times the current price.
 """
 
+import functools
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -182,10 +183,16 @@ def pico_usd(busy_ns: int, price_usd_per_hour: float) -> int:
     """
     if busy_ns < 0 or not 0 <= price_usd_per_hour < math.inf:
         raise ValueError(f"a cost needs time and price >= 0 and finite, got {busy_ns} ns at {price_usd_per_hour} USD/h")
-    price, per = price_usd_per_hour.as_integer_ratio()
+    price, per = _ratio(price_usd_per_hour)
     # ns · $/h · 1e12 pico / (3600·1e9 ns per hour) = ns · price · 5 / 18
     numerator, denominator = 5 * busy_ns * price, 18 * per
     return (2 * numerator + denominator) // (2 * denominator)
+
+
+@functools.lru_cache
+def _ratio(price: float) -> tuple[int, int]:
+    """Return a price as the fraction it is: prices are few, and asked once a request."""
+    return price.as_integer_ratio()
 
 
 def egress_pico_usd(size_bytes: int, usd_per_gib: float) -> int:

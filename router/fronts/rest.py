@@ -1,10 +1,9 @@
 """TF Serving's REST routes: JSON in, one call of the predictor or of the models, JSON out, with TF Serving's errors."""
 
 import asyncio
-import functools
 import time
-from collections.abc import Callable, Mapping
-from typing import Final, ParamSpec, TypeVar
+from collections.abc import Mapping
+from typing import Final
 
 from aiohttp import web
 
@@ -16,10 +15,8 @@ from router.problems import Problem
 from serving import methods, rest, rest_bodies, rest_cors, wire
 from serving.errors import InternalError, InvalidArgument, MessageTooLarge, ServingError
 
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-
-# JSON of this size takes about a millisecond to read (3.2 MB: 28 ms, see rest_decode.py).
+# JSON of this size takes about a millisecond to read (3.2 MB: 28 ms, see rest_decode.py): it is read, and written, in a
+# thread, so that it delays nobody else.
 _BESIDE_BYTES: Final = 64 * 1024
 
 
@@ -66,11 +63,14 @@ class RestRoutes:
     async def _predict(self, body: bytes, route: rest.Route, context: Context) -> tuple[bytes, Reply]:
         remaining_s = context.deadline - asyncio.get_running_loop().time()
         signatures = await self._models.signatures(route.model, route.version, route.label or "", remaining_s)
-        message, is_row = await _beside(len(body), rest.decode_predict, body, signatures)
+        decode, is_small = rest.decode_predict, len(body) < _BESIDE_BYTES
+        message, is_row = decode(body, signatures) if is_small else await asyncio.to_thread(decode, body, signatures)
         _address(message.model_spec, route)
-        reply = await self._predictor.predict(message.SerializeToString(), context)
-        encode = functools.partial(rest.encode_predict, is_row=is_row)
-        return await _beside(len(reply.body), encode, wire.parse(wire.PredictResponse, reply.body)), reply
+        reply = await self._predictor.answer(message, context)
+        encode, response = rest.encode_predict, reply.response
+        if reply.size_bytes < _BESIDE_BYTES:
+            return encode(response, is_row=is_row), reply
+        return await asyncio.to_thread(encode, response, is_row=is_row), reply
 
     async def _examples(self, body: bytes, route: rest.Route, context: Context) -> tuple[bytes, Reply]:
         is_classify = route.kind == "classify"
@@ -79,10 +79,11 @@ class RestRoutes:
             if is_classify
             else (rest.decode_regress, rest.encode_regress, methods.REGRESS)
         )
-        message = await _beside(len(body), decode, body)
+        message = decode(body) if len(body) < _BESIDE_BYTES else await asyncio.to_thread(decode, body)
         _address(message.model_spec, route)
-        reply = await self._predictor.predict(message.SerializeToString(), context, method)
-        return await _beside(len(reply.body), encode, wire.parse(method.response, reply.body)), reply
+        reply = await self._predictor.answer(message, context, method)
+        is_small = reply.size_bytes < _BESIDE_BYTES
+        return encode(reply.response) if is_small else await asyncio.to_thread(encode, reply.response), reply
 
     async def _describe(self, route: rest.Route, timeout_s: float) -> bytes:
         if route.kind == "metadata":
@@ -111,23 +112,20 @@ class RestRoutes:
 
 def context_of(request: web.BaseRequest, timeout_s: float) -> Context:
     """Return what a request's headers say beside its body."""
+    headers = request.headers
     return Context(
         asyncio.get_running_loop().time() + timeout_s,
-        _header(request, "turpin-unit"),
-        _header(request, "turpin-request-id"),
-        _header(request, "turpin-segment"),
-        _peer(request),
+        _sent(headers.get("turpin-unit")),
+        _sent(headers.get("turpin-request-id")),
+        _sent(headers.get("turpin-segment")),
+        # Its connection.
+        request.protocol,
     )
 
 
 def json_response(body: bytes, status: int, headers: Mapping[str, str] | None = None) -> web.Response:
     """Return a JSON answer."""
-    return web.Response(body=body, status=status, content_type="application/json", headers=headers)
-
-
-def _peer(request: web.BaseRequest) -> bytes:
-    """Name the connection that a request came by."""
-    return str(request.transport.get_extra_info("peername")).encode() if request.transport is not None else b""
+    return web.Response(body=body, status=status, headers={"Content-Type": "application/json", **(headers or {})})
 
 
 def _address(spec: wire.Message, route: rest.Route) -> None:
@@ -139,21 +137,14 @@ def _address(spec: wire.Message, route: rest.Route) -> None:
         spec.version_label = route.label
 
 
-async def _beside(size_bytes: int, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Do the arithmetic of a large body in a thread, so that it delays nobody else."""
-    if size_bytes < _BESIDE_BYTES:
-        return work(*args, **kwargs)
-    return await asyncio.to_thread(work, *args, **kwargs)
-
-
 def _timeout_s(request: web.BaseRequest) -> float:
     text = request.headers.get("turpin-timeout-ms")
     return DEADLINE_DEFAULT_S if text is None else read_timeout(text)
 
 
-def _header(request: web.BaseRequest, name: str) -> bytes:
+def _sent(text: str | None) -> bytes:
     """Return a header's value as the bytes that were sent, whatever they are."""
-    return request.headers.get(name, "").encode("utf-8", "surrogateescape")
+    return b"" if text is None else text.encode("utf-8", "surrogateescape")
 
 
 def _headers(reply: Reply | None) -> dict[str, str]:
