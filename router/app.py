@@ -2,35 +2,29 @@
 
 One control process (leader, admin, metrics of all) and N workers (the data plane), so that arithmetic never delays a
 prediction; with `--single`, or the store `memory:`, both in one process. Here, and in worker.py, the clock is bound.
+
+Workers are started first, and load what they need while this process loads the control plane.
 """
 
 import asyncio
 import contextlib
+import functools
 import pickle
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 import uvloop
 
 from router import garbage
-from router.admin.service import listen
 from router.aggregate import Aggregate
-from router.backends import pools
 from router.capture.shelf import Shelf
 from router.clock import unix_now, wanted_s
 from router.config import Config
 from router.config.fields import split_address
-from router.control.accounts import Accounts
-from router.control.feeds import Feeds
-from router.control.leader import Leader
-from router.control.price_book import PriceBook
-from router.data_plane import DataPlane, Ports
-from router.decisions import Keyring
-from router.deploy.service import deploying
 from router.fronts.envoy import start as envoy
 from router.fronts.envoy.bootstrap import Files, Settings
 from router.keys import decision_keys
@@ -40,7 +34,9 @@ from router.metrics import Metrics
 from router.ports import take
 from router.store import Store, StoreError, open_store
 from router.supervisor import WORKER, Supervisor, WorkerFailed
-from serving.replicas import Pools
+
+if TYPE_CHECKING:
+    from router.data_plane import Ports
 
 log = structlog.get_logger(__name__)
 
@@ -83,61 +79,37 @@ async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
                 gateway = _Single(config, store, keys, metrics, shelf)
             else:
                 gateway = _Many(await _take_ports(config, stack), keys, workers, aggregate, shelf, stack)
-            # Of its own: what this process asks of model servers must not wait behind predictions.
-            control = pools(config, Metrics())
-            stack.push_async_callback(control.close)
-            await control.look_up()
-            leader, feeds, accounts = _control(config, store, control, metrics)
-            versions = deploying(config, store=store, leader=leader, upstreams=control, unix_now=unix_now)
-            admin_port = await listen(
-                config,
-                stack,
-                store=store,
-                aggregate=aggregate,
-                metrics=metrics,
-                is_ready=lambda: gateway.is_ready,
-                unix_now=unix_now,
-                feeds=feeds,
-                backends=leader.servers.view,
-                costs=accounts.view,
-                tell=gateway.tell,
-                shelf=shelf,
-                versions=versions.uploads,
-            )
+            admin_port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             async with asyncio.TaskGroup() as tasks:
-                beside = [
-                    tasks.create_task(feeds.run(), name="price feeds"),
-                    tasks.create_task(PriceBook(store, feeds, lambda: leader.fence).run(), name="price book"),
-                    tasks.create_task(accounts.run(), name="accounts"),
-                    tasks.create_task(leader.run(), name="leader"),
-                    tasks.create_task(versions.driver.run(), name="deployments"),
-                    tasks.create_task(control.run(), name="replicas"),
-                ]
+                run_control = functools.partial(
+                    _run_control,
+                    config,
+                    store=store,
+                    aggregate=aggregate,
+                    metrics=metrics,
+                    shelf=shelf,
+                    unix_now=unix_now,
+                    is_ready=lambda: gateway.is_ready,
+                    tell=gateway.tell,
+                    on_listening=admin_port.set_result,
+                )
+                control = tasks.create_task(run_control(), name="control plane")
                 await gateway.run(stop=stop, admin_port=admin_port)
-                for task in beside:
-                    task.cancel()
+                control.cancel()
     finally:
         await store.close()
 
 
-def _control(config: Config, store: Store, control: Pools, metrics: Metrics) -> tuple[Leader, Feeds, Accounts]:
-    """Build what runs beside the data plane, inside the loop."""
-    feeds = Feeds(
-        config.backends,
-        now=asyncio.get_running_loop().time,
-        on_price=lambda name, price: metrics.price_usd_per_hour.labels(name).set(price),
-    )
-    leader = Leader(config, store=store, upstreams=control, unix_now=unix_now, feeds=feeds)
-    accounts = Accounts(
-        store=store,
-        upstreams=control,
-        sights=leader.servers.sights,
-        feeds=feeds,
-        metrics=metrics,
-        unix_now=unix_now,
-        fence=lambda: leader.fence,
-    )
-    return leader, feeds, accounts
+async def _run_control(config: Config, **parts: Any) -> None:
+    """Run the control plane for ever. It is loaded in a thread, so that the loop starts the workers meanwhile."""
+
+    def loaded() -> Callable[..., Coroutine[Any, Any, None]]:
+        from router.control_plane import run
+
+        return run
+
+    run = await asyncio.to_thread(loaded)
+    await run(config, **parts)
 
 
 def _stop_of(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
@@ -174,6 +146,9 @@ class _Single:
         metrics: Metrics,
         shelf: Shelf,
     ) -> None:
+        from router.data_plane import DataPlane
+        from router.decisions import Keyring
+
         self._shelf = shelf
         self._plane = DataPlane(
             config,
@@ -190,10 +165,10 @@ class _Single:
         """Have the data plane obey."""
         self._plane.obey(order)
 
-    async def run(self, *, stop: asyncio.Event, admin_port: int) -> None:
+    async def run(self, *, stop: asyncio.Event, admin_port: asyncio.Future[int]) -> None:
         """Serve until `stop`."""
 
-        def on_ready(ports: Ports) -> None:
+        def on_ready(ports: "Ports") -> None:
             garbage.settle()
             self.is_ready = True
             _say_ready(ports.grpc, ports.http, admin_port)
@@ -236,7 +211,7 @@ class _Many:
         """Have all workers obey."""
         await self._supervisor.tell(order)
 
-    async def run(self, *, stop: asyncio.Event, admin_port: int) -> None:
+    async def run(self, *, stop: asyncio.Event, admin_port: asyncio.Future[int]) -> None:
         """Keep the workers running until `stop`."""
         await self._supervisor.run(on_ready=lambda: _say_ready(*self._ports, admin_port), stop=stop)
 
@@ -252,8 +227,9 @@ def _worker(config: Config, stack: contextlib.AsyncExitStack) -> Sequence[str]:
     return envoy.command(Settings(folder, host, port, config.listen.connection_age, files))
 
 
-def _say_ready(grpc: int, http: int, admin: int) -> None:
-    log.info("ready", grpc=grpc, http=http, admin=admin)
+def _say_ready(grpc: int, http: int, admin_port: asyncio.Future[int]) -> None:
+    """Say so, once the control plane listens, too."""
+    admin_port.add_done_callback(lambda admin: log.info("ready", grpc=grpc, http=http, admin=admin.result()))
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

@@ -30,7 +30,7 @@ def weigh(module: str) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("module", ["router.worker", "router.app", "router.cli"])
+@pytest.mark.parametrize("module", ["router.worker", "router.control_plane", "router.app", "router.cli"])
 def test_gateway_loads_no_tensorflow_and_no_scipy_stats(module: str) -> None:
     heavy = {"tensorflow", "tensorflow_serving", "keras", "scipy.stats", "sklearn", "matplotlib", "pandas"}
 

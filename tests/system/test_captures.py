@@ -38,11 +38,23 @@ async def ask(clients: list[Client]) -> dict[str, tuple[float, ...]]:
     return {task.result().decision: task.result().images for task in asked}
 
 
+async def labelled(client: Client, decision: str) -> bool:
+    """Send a reward; return whether it was learned from."""
+    answer, _ = await client.http("POST", "/v1/rewards", json.dumps({"decision": decision, "reward": 1.0}).encode())
+    return bool(json.loads(answer)["learned"])
+
+
 async def test_examples_of_all_workers_are_seen_and_labelled(tmp_path: Path) -> None:
     async with DigitsServer() as server:
         document = configuration(tmp_path, server.address, workers=2, experiments=[endless()])
         async with serving(tmp_path, document) as gateway, connected(gateway) as clients:
             await gateway.in_phase("running")
+
+            async def drawn() -> bool:
+                # A worker hears of it a quarter of a second later.
+                return all([await labelled(clients[0], decision) for decision in await ask(clients)])
+
+            await until("all workers draw", drawn)
             id_ = await begin(gateway, examples_max=6, reason="a complaint")
             sent: dict[str, tuple[float, ...]] = {}
 
@@ -58,9 +70,7 @@ async def test_examples_of_all_workers_are_seen_and_labelled(tmp_path: Path) -> 
                 assert one["inputs"] == {"images": [list(sent[one["decision"]])]}
                 assert one["outputs"] == {"images": one["inputs"]["images"], "version": [one["version"]]}
                 assert one["arm"] == f"v{one['version']}"
-            label = {"decision": body["examples"][0]["decision"], "reward": 1.0}
-            answer, _ = await clients[0].http("POST", "/v1/rewards", json.dumps(label).encode())
-            assert json.loads(answer)["learned"] is True
+            assert await labelled(clients[0], body["examples"][0]["decision"])
             assert [row["why"] for row in await audit(gateway) if "capture" in row["what"]] == ["a complaint"]
             # Each worker counts; all of them are in one scrape.
             kept = f'turpin_captures_total{{experiment="{MODEL}",result="kept"}}'
