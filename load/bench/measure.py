@@ -1,5 +1,6 @@
 """One system under one load, once: what h2load and the servers say of it, and whether they agree."""
 
+import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +27,22 @@ _DIGITS: Final = 6
 # The gateway has a core of its own; generator and backend share the other.
 GATEWAY: Final = {0}
 OTHERS: Final = {1}
-LOADS: Final[dict[str, float | None]] = {"sat": None, "lo": 1_000.0}
+# A closed loop that keeps any of these gateways busy.
+IN_FLIGHT: Final = 64
 _WARM_UP: Final = 2_000
 ASKED: Final = 20
 _CALL_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """So many requests in flight, as fast as they are answered or so many a second."""
+
+    in_flight: int
+    per_second: float | None = None
+
+
+LOADS: Final = {"sat": Load(IN_FLIGHT), "lo": Load(IN_FLIGHT, 1_000.0), "one": Load(1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +74,23 @@ async def measure_both(system: System, load: str, seconds: float, folder: Path) 
         stand_in(0.0, 0.0, "--versions=2", f"--columns={CLASSES}") as (backend, seen),
         system.run(folder, backend) as running,
     ):
-        processes.pin(running.pid, GATEWAY)
+        # Where there is no gateway, what the backend takes is measured.
+        pid = running.pid or seen["pid"]
+        processes.pin(pid, GATEWAY)
         processes.pin(seen["pid"], OTHERS)
         sent = row_of(running.model)
         asked = _asked(running, sent)
-        warm = await push(folder, running.address, asked, requests=_WARM_UP, per_second=None, cores=OTHERS)
+        wanted = LOADS[load]
+        pushing = functools.partial(push, folder, running.address, asked, cores=OTHERS, in_flight=wanted.in_flight)
+        warm = await pushing(requests=_WARM_UP, per_second=None)
         await ask(running, sent, has_token=system.has_tokens)
-        per_second = LOADS[load]
-        requests = int(seconds * (per_second or _WARM_UP / warm.seconds))
+        requests = int(seconds * (wanted.per_second or _WARM_UP / warm.seconds))
         before = await _counts(running)
-        cpu_s, backend_s = processes.cpu_s(running.pid), processes.cpu_s(seen["pid"])
-        pushed = await push(folder, running.address, asked, requests=requests, per_second=per_second, cores=OTHERS)
-        cpu_s, backend_s = processes.cpu_s(running.pid) - cpu_s, processes.cpu_s(seen["pid"]) - backend_s
+        cpu_s, backend_s = processes.cpu_s(pid), processes.cpu_s(seen["pid"])
+        pushed = await pushing(requests=requests, per_second=wanted.per_second)
+        cpu_s, backend_s = processes.cpu_s(pid) - cpu_s, processes.cpu_s(seen["pid"]) - backend_s
         after = await _counts(running)
-        memory_mb = processes.memory_mb(running.pid)
+        memory_mb = processes.memory_mb(pid)
     if before is None or after is None:
         _reached(system, _WARM_UP + ASKED + len(pushed.took_s), seen["rows"])
     else:

@@ -10,8 +10,8 @@ from typing import Final
 
 from serving import wire
 
-# 64 in flight over all connections: a closed loop that keeps any of these gateways busy. HTTP/1.1 has one at a time.
-_GRPC_CONNECTIONS, _REST_CONNECTIONS, _IN_FLIGHT = 8, 64, 64
+# Over these connections. HTTP/1.1 has one request at a time.
+_GRPC_CONNECTIONS, _REST_CONNECTIONS = 8, 64
 # What ends by itself is waited for so much longer than it should take.
 _PATIENCE_S: Final = 60.0
 _DONE: Final = re.compile(r"requests: (\d+) total, \d+ started, (\d+) done, (\d+) succeeded")
@@ -72,7 +72,7 @@ async def push(
     requests: int,
     per_second: float | None,
     cores: set[int],
-    in_flight: int = _IN_FLIGHT,
+    in_flight: int,
 ) -> Pushed:
     """Send so many requests, as fast as so many in flight allow or at a rate.
 

@@ -34,7 +34,7 @@ _COUNTERS_S: Final = 1.0
 class Running:
     """A gateway that runs. `answered` counts what it answered well, where it says so itself; `decided` with a token.
 
-    `lag_s`: how old its page may be.
+    `lag_s`: how old its page may be. `pid` 0: there is none but the backend.
     """
 
     address: str
@@ -57,11 +57,12 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """One row of the table. `has_tokens`: its answers carry decisions."""
+    """One row of the table. `has_tokens`: its answers carry decisions. `loads` it is measured under (measure.LOADS)."""
 
     name: str
     run: Callable[[Path, str], AbstractAsyncContextManager[Running]]
     has_tokens: bool = False
+    loads: tuple[str, ...] = ("sat", "lo")
 
 
 @contextlib.asynccontextmanager
@@ -136,13 +137,20 @@ async def _envoy(folder: Path, backend: str) -> AsyncIterator[Running]:
         yield Running(f"127.0.0.1:{port}", pid, MODEL)
 
 
+@contextlib.asynccontextmanager
+async def _none(folder: Path, backend: str) -> AsyncIterator[Running]:
+    yield Running(backend, 0, MODEL)
+
+
+_ALL: Final = ("sat", "lo", "one")
 SYSTEMS: Final = (
-    System("envoy", _envoy),
+    System("no gateway", _none, loads=("one",)),
+    System("envoy", _envoy, loads=_ALL),
     System("bare grpc.aio batch", functools.partial(_bare, "batch")),
     System("bare grpc.aio proxy", functools.partial(_bare, "proxy")),
     System("bare aiohttp json batch", functools.partial(_bare, "rest")),
-    System("turpin grpc front", functools.partial(_turpin, PUBLIC, "grpc"), has_tokens=True),
+    System("turpin grpc front", functools.partial(_turpin, PUBLIC, "grpc"), has_tokens=True, loads=_ALL),
     System("turpin grpc pass-through", functools.partial(_turpin, MODEL, "grpc")),
-    System(ENVOY_FRONT, functools.partial(_turpin, PUBLIC, "envoy"), has_tokens=True),
+    System(ENVOY_FRONT, functools.partial(_turpin, PUBLIC, "envoy"), has_tokens=True, loads=_ALL),
     System("turpin rest", functools.partial(_turpin, PUBLIC, "rest"), has_tokens=True),
 )

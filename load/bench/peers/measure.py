@@ -41,12 +41,16 @@ async def measure(peer: Peer, load: str, seconds: float, folder: Path) -> Row:
     settings = {COUNTS: str(counts), **peer.settings(place)}
     async with program(peer.command(place), settings, log) as child:
         await _ready(peer, address, child, log)
-        warm = await push(folder, address, peer.asked, requests=_WARM_UP, per_second=None, cores=OTHERS)
+        warm = await push(
+            folder, address, peer.asked, requests=_WARM_UP, per_second=None, cores=OTHERS, in_flight=IN_FLIGHT
+        )
         for _ in range(ASKED):
             await ask(peer, address)
         requests = max(_WARM_UP, int(seconds * _WARM_UP / warm.seconds))
         before, cpu_s = counted(counts), processes.cpu_s(child.pid)
-        pushed = await push(folder, address, peer.asked, requests=requests, per_second=None, cores=OTHERS)
+        pushed = await push(
+            folder, address, peer.asked, requests=requests, per_second=None, cores=OTHERS, in_flight=IN_FLIGHT
+        )
         cpu_s = processes.cpu_s(child.pid) - cpu_s
         agree(peer, len(pushed.took_s), pushed.missing, [b - a for a, b in zip(before, counted(counts), strict=True)])
         return result(peer.name, load, pushed, cpu_s, processes.memory_mb(child.pid))

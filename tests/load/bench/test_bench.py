@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from load.bench import processes
-from load.bench.__main__ import ratios
+from load.bench.__main__ import _ADDED_MS, _RATIOS, ratios
 from load.bench.envoy import configuration
-from load.bench.measure import CLASSES, Disagreement, Row, _agree, _reached, ask, row_of
+from load.bench.measure import CLASSES, LOADS, Disagreement, Row, _agree, _reached, ask, row_of
 from load.bench.push import Pushed
 from load.bench.systems import MODEL, SYSTEMS, Running
 from load.bench.tables import summary
@@ -72,8 +72,8 @@ def test_each_answer_must_have_been_at_the_backend_where_nobody_counts() -> None
         _reached(SYSTEMS[0], 12, 11)
 
 
-def row(system: str, cpu_us: float) -> Row:
-    return Row(system, "sat", cpu_us, rps=1.0, p50_ms=2.0, p99_ms=3.0, errors=0, rss_mb=50.0)
+def row(system: str, cpu_us: float, load: str = "sat", p50_ms: float = 2.0) -> Row:
+    return Row(system, load, cpu_us, rps=1.0, p50_ms=p50_ms, p99_ms=3.0, errors=0, rss_mb=50.0)
 
 
 def test_ratios_are_of_medians_over_the_rounds() -> None:
@@ -85,6 +85,23 @@ def test_ratios_are_of_medians_over_the_rounds() -> None:
     assert found[0]["cpu_us_spread"] == [90, 1_000]
     assert ratios(found) == {"turpin grpc front / bare grpc.aio batch, sat": {"measured": 1.2, "bar": 1.3}}
     assert json.dumps(found)
+
+
+def test_latency_is_what_is_added_to_the_backend_alone() -> None:
+    rows = [row("no gateway", 90, "one", 0.31), row("turpin envoy front", 300, "one", 0.92)]
+
+    assert ratios(summary(rows)) == {"turpin envoy front - no gateway, one, p50 ms": {"measured": 0.61, "bar": 0.8}}
+
+
+def test_what_is_compared_is_measured() -> None:
+    loads = {system.name: system.loads for system in SYSTEMS}
+
+    assert [
+        (system, base, load)
+        for system, base, load, _ in (*_RATIOS, *_ADDED_MS)
+        if load not in loads[system] or load not in loads[base]
+    ] == []
+    assert {load for some in loads.values() for load in some} == set(LOADS)
 
 
 def test_envoy_is_told_where_the_backend_is() -> None:
