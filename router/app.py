@@ -212,7 +212,8 @@ class _Many:
         await self._supervisor.tell(order)
 
     async def run(self, *, stop: asyncio.Event, admin_port: asyncio.Future[int]) -> None:
-        """Keep the workers running until `stop`."""
+        """Keep the workers running until `stop`; they serve once the control plane listens."""
+        admin_port.add_done_callback(lambda _: self._supervisor.begin())
         await self._supervisor.run(on_ready=lambda: _say_ready(*self._ports, admin_port), stop=stop)
 
 

@@ -38,7 +38,10 @@ class Listening:
 
 
 class Supervisor:
-    """Keeps `count` workers running. Mutable: the workers that are ready now, and the orders all must know."""
+    """Keeps `count` workers running. Mutable: the workers that are ready now, and the orders all must know.
+
+    They are started at once, and load; what they are to do they are told after `begin`.
+    """
 
     def __init__(
         self,
@@ -58,6 +61,11 @@ class Supervisor:
         self.ready: dict[int, Listening] = {}
         self._links: dict[int, Link] = {}
         self._standing: dict[str, Order] = {}
+        self._may_begin = asyncio.Event()
+
+    def begin(self) -> None:
+        """Let the workers serve."""
+        self._may_begin.set()
 
     async def run(self, *, on_ready: Callable[[], None], stop: asyncio.Event) -> None:
         """Run until `stop`; `on_ready` is called whenever all have become ready; WorkerFailed if one can't even start."""
@@ -105,6 +113,7 @@ class Supervisor:
         try:
             async with asyncio.TaskGroup() as tasks:
                 ending = tasks.create_task(self._end(link, process, stop), name=f"end worker {place}")
+                await self._may_begin.wait()
                 reason = await self._converse(place, process.pid, link, on_ready)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_STOP_S):
@@ -142,9 +151,10 @@ class Supervisor:
                     log.error("unexpected frame from a worker", worker=place, frame=type(message).__name__)
         return reason
 
-    @staticmethod
-    async def _end(link: Link, process: asyncio.subprocess.Process, stop: asyncio.Event) -> None:
+    async def _end(self, link: Link, process: asyncio.subprocess.Process, stop: asyncio.Event) -> None:
         await stop.wait()
+        # One that never began is not waited for.
+        self.begin()
         with contextlib.suppress(ConnectionError):
             await link.send(Stop())
         await asyncio.sleep(_STOP_S)

@@ -50,11 +50,13 @@ class Ends(Aggregate):
 class Bench:
     """A supervisor over stand-ins. Mutable: how often all were ready."""
 
-    def __init__(self, folder: Path, *programs: str, workers: int = 1) -> None:
+    def __init__(self, folder: Path, *programs: str, workers: int = 1, begins: bool = True) -> None:
         # -I -S: without the environment's packages it starts in 10 ms.
         command = (sys.executable, "-I", "-S", str(STAND_IN), str(folder), *programs)
         self.aggregate = Ends()
         self.supervisor = Supervisor(CONFIGURE, workers, self.aggregate, command=command)
+        if begins:
+            self.supervisor.begin()
         self.stop = asyncio.Event()
         self.is_ready = asyncio.Event()
         self.ready_count = 0
@@ -99,6 +101,13 @@ def run(scenario: Play, folder: Path, *programs: str) -> list[Any]:
     return logs
 
 
+async def started(on: Bench) -> None:
+    """Wait until a worker's process runs."""
+    async with asyncio.timeout(10):
+        while not on.starts:
+            await asyncio.to_thread(os.sched_yield)
+
+
 def is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -119,6 +128,28 @@ async def test_workers_get_their_settings_and_are_told_to_stop(tmp_path: Path) -
     await play(on, scenario)
 
     assert (on.ready_count, on.starts, on.supervisor.ready) == (1, 2, {})
+
+
+async def test_workers_are_started_at_once_and_serve_when_they_may_begin(tmp_path: Path) -> None:
+    on = Bench(tmp_path, SERVES, begins=False)
+
+    async def scenario(on: Bench) -> None:
+        await started(on)
+        assert not on.is_ready.is_set()
+        on.supervisor.begin()
+        await on.ready()
+
+    await play(on, scenario)
+
+    assert (on.starts, on.ready_count) == (1, 1)
+
+
+async def test_workers_that_never_began_are_ended(tmp_path: Path) -> None:
+    on = Bench(tmp_path, f"expect={body(Stop())},exit=1", begins=False)
+
+    await play(on, started)
+
+    assert (on.starts, on.ready_count) == (1, 0)
 
 
 async def test_worker_that_dies_is_started_again_and_its_counters_are_kept(tmp_path: Path) -> None:
