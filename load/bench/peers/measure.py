@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 
 from load.bench import processes
-from load.bench.measure import ASKED, OTHERS, Disagreement, Row, result
+from load.bench.measure import ASKED, IN_FLIGHT, OTHERS, Disagreement, Row, result
 from load.bench.peers.environments import installed
 from load.bench.peers.programs import program
 from load.bench.peers.servers.work import ARMS, COUNTS
