@@ -22,6 +22,7 @@ from router.journal import Journal
 from router.ledger import Ledger
 from router.metrics import Metrics
 from router.recorder import Recorder
+from router.retry_budget import RetryBudget
 from router.routes import Live, Routes
 from router.shadow.mirror import Mirror
 from router.snapshot import PARTS, ArmRoute, Snapshot
@@ -33,12 +34,10 @@ from serving.errors import BackendError, Code, InvalidArgument, ServingError, Un
 from serving.methods import Method
 from serving.upstream import Servable
 
-__all__ = ["DEADLINE_DEFAULT_S", "Context", "Predictor", "Reply", "RetryBudget", "read_timeout"]
+__all__ = ["DEADLINE_DEFAULT_S", "Context", "Predictor", "Reply", "read_timeout"]
 
 # A request without a deadline of its own gets TF Serving's REST default.
 DEADLINE_DEFAULT_S: Final = 30.0
-# The budget can save up a few retries, so that a backend's restart at low traffic is bridged (Linkerd allows 10/s).
-_RETRY_SAVINGS_MAX: Final = 10.0
 
 
 # Eleven days: more digits than this are no deadline.
@@ -93,25 +92,6 @@ class Asked(NamedTuple):
         for spec in self.method.answer_specs(answer.response):
             spec.name = self.model
         return answer.response
-
-
-class RetryBudget:
-    """Every request earns a fraction of a retry, so that retries never exceed that fraction of the load."""
-
-    def __init__(self, ratio: float) -> None:
-        self._ratio = ratio
-        self._saved = _RETRY_SAVINGS_MAX
-
-    def earn(self) -> None:
-        """Count one request."""
-        self._saved = min(_RETRY_SAVINGS_MAX, self._saved + self._ratio)
-
-    def spend(self) -> bool:
-        """Take one retry if there is one."""
-        if self._saved < 1.0:
-            return False
-        self._saved -= 1.0
-        return True
 
 
 class Predictor:
