@@ -47,7 +47,7 @@ class Config(Document):
     listen: Listen = Listen()
     # One worker serves a thousand requests a second; more are for more cores.
     workers: int = Field(default=1, ge=1, le=64)
-    # What carries gRPC: grpc.aio, or (an experiment, with the extra `turpin[envoy]`) an Envoy around each worker.
+    # What carries gRPC: grpc.aio, or (with the extra `turpin[envoy]`) an Envoy around each worker.
     front: Literal["grpc", "envoy"] = "grpc"
     # Rewards outlive a restart without any server beside.
     store: Annotated[str, AfterValidator(_check_store), PlainSerializer(hide_unless_revealed, when_used="json")] = (

@@ -29,6 +29,7 @@ from tests.system.bad_calls import (
     literal,
 )
 from tests.system.client import Client, Refusal, predict_request, token_fields
+from tests.system.fronts import FRONTS
 from tests.system.gateway import Gateway, configuration, endless, serving, until
 from tests.system.model_server import BYSTANDER, MODEL, DigitsServer
 
@@ -43,6 +44,7 @@ class Bench:
 
     gateway: Gateway
     client: Client
+    front: str
     tokens: list[str] = field(default_factory=list)
 
     async def token(self, model: str = MODEL) -> str:
@@ -52,8 +54,8 @@ class Bench:
         return answer.decision
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def bench(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=FRONTS)
+async def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench]:
     """Start it once for all bad inputs; at the end nothing in its log may tell of a fault of its own, or a secret."""
     folder = tmp_path_factory.mktemp("bad-input")
     async with DigitsServer() as server:
@@ -61,6 +63,7 @@ async def bench(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench
             folder,
             server.address,
             experiments=[endless(), _hasty()],
+            front=request.param,
             limits={"message_bytes": MESSAGE_BYTES_MAX},
             decision_keys=["k1:env:TURPIN_DECISION_KEY"],
         )
@@ -70,7 +73,7 @@ async def bench(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench
         ):
             for model in (MODEL, BYSTANDER):
                 await until(f"a learned decision of {model}", functools.partial(_is_learned, client, model))
-            found = Bench(gateway, client)
+            found = Bench(gateway, client, request.param)
             yield found
             metrics = json.dumps(await gateway.scrape())
             log = await gateway.stop()
@@ -110,6 +113,9 @@ async def test_bad_grpc_call_is_refused_in_tf_servings_words(bench: Bench, case:
 @pytest.mark.parametrize("case", GRPC_METADATA)
 async def test_bad_metadata_is_refused(bench: Bench, case: str) -> None:
     metadata, code, words = GRPC_METADATA[case]
+    if bench.front == "envoy" and case == "huge metadata":
+        # Envoy ends such a call without a word.
+        code, words = "INTERNAL", "RST_STREAM"
     body = predict_request([1.0, 2.0, 3.0, 4.0]).SerializeToString()
 
     with pytest.raises(Refusal) as caught:

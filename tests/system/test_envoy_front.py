@@ -1,9 +1,6 @@
-"""`front: envoy`, real: what only a client and an Envoy can show. Conformance, restarts and kills run over it elsewhere."""
+"""`front: envoy`, real: what only a client and an Envoy can show. All else runs over both fronts elsewhere."""
 
 import asyncio
-import functools
-import os
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,17 +12,15 @@ import pytest
 from serving import wire
 from tests.system.client import Client, predict_request
 from tests.system.fronts import NO_ENVOY
-from tests.system.gateway import Gateway, configuration, endless, serving, until
+from tests.system.gateway import Gateway, configuration, serving, until
 from tests.system.model_server import BYSTANDER, PIXELS, DigitsServer
-from tests.system.test_kill import learned
-from tests.system.traffic import Nature, Traffic, counted
 
 pytestmark = [pytest.mark.timeout(90), NO_ENVOY]
 
 CALLS = 300
-CLIENTS = 6
-# So slow that all are cancelled before a third batch leaves.
+# So slow that all are cancelled before a third batch leaves, one at a time and none large.
 LINES = {8: (1.0, 0.0)}
+SMALL = {"max_in_flight": 1, "max_batch_rows": 16}
 MESSAGE_BYTES = 1_000_000
 
 
@@ -33,6 +28,7 @@ MESSAGE_BYTES = 1_000_000
 async def behind_envoy(folder: Path, server: DigitsServer) -> AsyncIterator[tuple[Gateway, Client]]:
     limits = {"message_bytes": MESSAGE_BYTES}
     document = configuration(folder, server.address, experiments=[], front="envoy", limits=limits)
+    document["backends"]["tfs-a"].update(SMALL)
     async with serving(folder, document) as gateway, Client.to(gateway) as client:
         yield gateway, client
         await gateway.stop()
@@ -82,32 +78,6 @@ async def test_refusals_are_grpcs(tmp_path: Path) -> None:
         "a path with escapes": ("PERMISSION_DENIED", "RBAC: access denied"),
         "words that are not ASCII": ("NOT_FOUND", "Servable not found for request: Latest(Größe)"),
     }
-
-
-async def test_killed_worker_costs_only_the_calls_it_had(tmp_path: Path) -> None:
-    document = endless()
-    document["objective"]["reward"] = {"window": "60s"}
-    async with DigitsServer() as server:
-        settings = configuration(tmp_path, server.address, workers=2, experiments=[document], front="envoy")
-        async with serving(tmp_path, settings) as gateway, Client.to(gateway) as client:
-            await gateway.in_phase("running")
-            traffic = Traffic(client, Nature(dict.fromkeys((1, 2, 3), 0.5), seed=5))
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(traffic.run(CLIENTS))
-                for death, victim in enumerate(gateway.workers(), 1):
-                    await learned(traffic, 50)
-                    os.kill(victim, signal.SIGKILL)
-                    await until("its successor", functools.partial(_has_said_ready, gateway, death + 1))
-                traffic.stop.set()
-            await counted(gateway, traffic)
-            await gateway.stop()
-
-    assert len(traffic.failed) <= 2 * CLIENTS, traffic.failed
-    assert traffic.refused == []
-
-
-def _has_said_ready(gateway: Gateway, times: int) -> bool:
-    return len(gateway.events("ready")) >= times
 
 
 def _named(model: str) -> bytes:

@@ -108,11 +108,12 @@ def _other(folder: Path, target: str, listen: dict[str, int], **settings: Any) -
     return document
 
 
-async def test_second_gateway_on_a_port_in_use_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("front", FRONTS)
+async def test_second_gateway_on_a_port_in_use_is_refused(tmp_path: Path, front: str) -> None:
     # Workers share their ports through SO_REUSEPORT: without care a second gateway would take half the connections.
     async with (
         DigitsServer() as server,
-        serving(tmp_path, configuration(tmp_path, server.address, experiments=[])) as first,
+        serving(tmp_path, configuration(tmp_path, server.address, experiments=[], front=front)) as first,
         Client.to(first) as client,
     ):
         ports = {"grpc": first.grpc, "http": first.http, "admin": first.admin}
@@ -120,7 +121,7 @@ async def test_second_gateway_on_a_port_in_use_is_refused(tmp_path: Path) -> Non
         for name, arguments in (("grpc", ()), ("grpc", ("--single",)), ("http", ()), ("admin", ("--single",))):
             folder = tmp_path / f"{name}{''.join(arguments)}"
             folder.mkdir()
-            document = _other(folder, server.address, {name: ports[name]})
+            document = _other(folder, server.address, {name: ports[name]}, front="grpc" if arguments else front)
             started[folder.name] = launched(folder, document, *arguments)
         try:
             codes = {name: await gateway.ended() for name, gateway in started.items()}
