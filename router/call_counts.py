@@ -23,14 +23,11 @@ class CallCounts:
         """
         if record.is_probe or record.is_clients_fault:
             return
-        for live in self._routes.by_model.values():
+        for live, arm in self._routes.arms_of(record.servable):
             call_max_s = live.snapshot.call_max_s
-            is_slow = call_max_s is not None and record.seconds > call_max_s
-            for arm, target in enumerate(live.targets):
-                if target == record.servable:
-                    self._ledger.add(
-                        Cell(live.snapshot.epoch, arm, live.snapshot.block),
-                        calls=1,
-                        failed_calls=int(record.error is not None),
-                        slow_calls=int(is_slow),
-                    )
+            self._ledger.add(
+                Cell(live.snapshot.epoch, arm, live.snapshot.block),
+                calls=1,
+                failed_calls=int(record.error is not None),
+                slow_calls=int(call_max_s is not None and record.seconds > call_max_s),
+            )

@@ -1,7 +1,7 @@
 """Where a model name leads: to an experiment, to a pinned version of it, or straight through to a backend."""
 
 import itertools
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -96,6 +96,8 @@ class Routes:
         self._overrides: dict[str, Override] = {}
         self.by_model: dict[str, Live] = {}
         self.by_epoch: dict[int, Live] = {}
+        # Which arms of which experiments a call was made for; None until it is asked for again.
+        self._arms_by_target: dict[Servable, list[tuple[Live, int]]] | None = None
 
     def update(self, snapshot: Snapshot) -> bool:
         """Take over a snapshot unless it is no newer than ours of the same epoch; say whether it was.
@@ -130,6 +132,7 @@ class Routes:
             del self._overrides[snapshot.name]
             override = None
         live = Live.of(snapshot if override is None else bypassed(snapshot))
+        self._arms_by_target = None
         self._published[snapshot.epoch] = snapshot
         self.by_model[snapshot.model] = live
         known = {snapshot.epoch, *snapshot.former}
@@ -154,10 +157,20 @@ class Routes:
         """Forget the experiments that are not among these: they were deleted, and their models pass through."""
         gone = [live for live in self.by_epoch.values() if live.snapshot.name not in names]
         for live in gone:
+            self._arms_by_target = None
             del self.by_epoch[live.snapshot.epoch]
             self._published.pop(live.snapshot.epoch, None)
             if self.by_model.get(live.snapshot.model) is live:
                 del self.by_model[live.snapshot.model]
+
+    def arms_of(self, target: Servable) -> Sequence[tuple[Live, int]]:
+        """Return the experiments that have it as an arm, and which."""
+        if self._arms_by_target is None:
+            self._arms_by_target = {}
+            for live in self.by_model.values():
+                for arm, other in enumerate(live.targets):
+                    self._arms_by_target.setdefault(other, []).append((live, arm))
+        return self._arms_by_target.get(target, ())
 
     def apart(self) -> dict[str, list[Servable]]:
         """Return the arms whose requests must not ride together, by backend."""

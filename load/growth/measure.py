@@ -60,13 +60,13 @@ class _Running:
 
 def document(point: Point, backend: str, grpc: int, http: int, admin: int) -> dict[str, Any]:
     """Return the configuration of a point's gateway."""
-    arms = [{"name": f"v{n}", "backend": "tfs", "model": MODEL, "version": n} for n in range(1, point.arms + 1)]
+    versions = range(1, point.arms + 1)
     experiments = [
         {
             "name": f"e{n}",
             "model": f"public-{n}",
             "control": "v1",
-            "arms": arms,
+            "arms": [{"name": f"v{v}", "backend": "tfs", "model": f"{MODEL}-{n}", "version": v} for v in versions],
             "objective": {"value_usd": 1e-6},
             # All arms stay.
             "stop": {"min_per_arm": _NEVER, "cycle": None},

@@ -73,3 +73,23 @@ def test_version_in_two_experiments_is_counted_in_both() -> None:
     deltas = counted(CALL, replace(CALL, servable=V1), models=(MODEL, "twin")).parcel().deltas
 
     assert set(deltas) == {Cell(EPOCH + epoch, arm, 3) for epoch in (0, 1) for arm in (0, 1)}
+
+
+def test_calls_follow_the_experiments_there_are() -> None:
+    routes, ledger = Routes({BACKEND: (MODEL,)}), Ledger()
+    counts = CallCounts(routes, ledger)
+
+    counts.on_batch(CALL)
+    assert ledger.parcel().deltas == {}
+    routes.update(snapshot(name="one"))
+    counts.on_batch(CALL)
+    routes.update(snapshot(name="two", model="other", epoch=EPOCH + 1))
+    counts.on_batch(CALL)
+    routes.update(snapshot(name="one", version=8, block=4))
+    counts.on_batch(CALL)
+    routes.keep({"two"})
+    counts.on_batch(CALL)
+
+    ledger.confirm(ledger.parcel())
+    calls = {cell: fields["calls"] for cell, fields in ledger.parcel().deltas.items()}
+    assert calls == {Cell(EPOCH, 1, 3): 2, Cell(EPOCH, 1, 4): 1, Cell(EPOCH + 1, 1, 3): 3}
