@@ -31,7 +31,9 @@ _WARM_UP: Final = 300
 _REST_S: Final = 3.0
 # A thousand experiments warm two arms each: their calibrations take minutes.
 _RUNNING_S: Final = 900.0
+# Between looks at a page that has some lines for each experiment: a thousand make it one of 3 MB.
 _POLL_S: Final = 0.3
+_POLL_EACH_S: Final = 0.01
 _END_S: Final = 60.0
 _SPARE_BYTES: Final = 1 << 20
 _NEVER: Final = 10**9
@@ -108,7 +110,7 @@ async def _until_running(page: str, count: int) -> None:
         with contextlib.suppress(aiohttp.ClientConnectionError):
             if await _running(page) == count:
                 return
-        await asyncio.sleep(_POLL_S)
+        await asyncio.sleep(_POLL_S + _POLL_EACH_S * count)
 
 
 async def _running(page: str) -> int:
