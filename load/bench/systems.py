@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import aiohttp
 import yaml
 
 from load.bench.envoy import envoy
@@ -28,6 +29,12 @@ ENVOY_FRONT: Final = "turpin envoy front"
 _END_S: Final = 20.0
 # Workers send their counters to the process that has the page every 250 ms.
 _COUNTERS_S: Final = 1.0
+# Two arms warm for 1 to 2 s: what is asked meanwhile goes to control alone, beside the calibration.
+_RUNNING_S: Final = 30.0
+# Workers hear of it with the next snapshot: 0.15 s were seen.
+_SNAPSHOT_S: Final = 1.0
+_POLL_S: Final = 0.1
+_ARMS: Final = (1, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +58,9 @@ class Running:
         return int(await counted(self.page, series)) if self.page else None
 
     async def decided(self) -> int:
-        """Return how many decisions it has counted."""
-        return int(await counted(self.page, "turpin_decisions_total"))
+        """Return how many decisions between the arms it has counted; those of an experiment that warms are none."""
+        series = 'turpin_decisions_total{{arm="v{}",experiment="{}",mode="experiment"}}'
+        return sum([int(await counted(self.page, series.format(arm, PUBLIC))) for arm in _ARMS])
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +99,7 @@ async def _bare(kind: str, folder: Path, backend: str) -> AsyncIterator[Running]
 @contextlib.asynccontextmanager
 async def _turpin(model: str, front: str, folder: Path, backend: str) -> AsyncIterator[Running]:
     grpc, http, admin = free_ports(3)
-    arms = [{"name": f"v{n}", "backend": "tfs", "model": MODEL, "version": n} for n in (1, 2)]
+    arms = [{"name": f"v{n}", "backend": "tfs", "model": MODEL, "version": n} for n in _ARMS]
     document: dict[str, Any] = {
         "store": "memory:",
         "decision_keys": [f"{KEY[0]}:{KEY[1].decode()}"],
@@ -100,7 +108,7 @@ async def _turpin(model: str, front: str, folder: Path, backend: str) -> AsyncIt
         "backends": {"tfs": {"target": backend, "price_usd_per_hour": 0.5, "max_batch_rows": 32, "max_in_flight": 2}},
         "experiments": [
             {
-                "name": "bench",
+                "name": PUBLIC,
                 "model": PUBLIC,
                 "control": "v1",
                 "arms": arms,
@@ -120,6 +128,8 @@ async def _turpin(model: str, front: str, folder: Path, backend: str) -> AsyncIt
     try:
         await wait_until_serving(f"127.0.0.1:{grpc}")
         address, page = f"127.0.0.1:{http if front == 'rest' else grpc}", f"http://127.0.0.1:{admin}/metrics"
+        async with asyncio.timeout(_RUNNING_S):
+            await _until_running(page)
         if front == "envoy":
             yield Running(address, child.pid, model, page, lag_s=_COUNTERS_S)
         else:
@@ -128,6 +138,17 @@ async def _turpin(model: str, front: str, folder: Path, backend: str) -> AsyncIt
         child.send_signal(signal.SIGTERM)
         async with asyncio.timeout(_END_S):
             await child.wait()
+
+
+async def _until_running(page: str) -> None:
+    series = f'turpin_experiment_phase{{experiment="{PUBLIC}",phase="running"}}'
+    while True:
+        # The page may come later than the front.
+        with contextlib.suppress(aiohttp.ClientConnectionError):
+            if await counted(page, series) == 1.0:
+                await asyncio.sleep(_SNAPSHOT_S)
+                return
+        await asyncio.sleep(_POLL_S)
 
 
 @contextlib.asynccontextmanager

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from load.bench import processes
 from load.bench.__main__ import _ADDED_MS, _RATIOS, ratios
@@ -17,6 +18,7 @@ from load.bench.push import Pushed
 from load.bench.systems import MODEL, SYSTEMS, Running
 from load.bench.tables import summary
 from load.generate.stand_in import StandIn
+from load.ports import free_ports
 
 SENT = row_of(MODEL)
 
@@ -70,6 +72,27 @@ def test_each_answer_must_have_been_at_the_backend_where_nobody_counts() -> None
     _reached(SYSTEMS[0], 12, 12)
     with pytest.raises(Disagreement, match="12 answers, but 11 rows came to the backend"):
         _reached(SYSTEMS[0], 12, 11)
+
+
+async def test_decisions_of_an_experiment_that_warms_are_not_counted() -> None:
+    """All of those go to control: they cost less, and a calibration runs beside them."""
+    lines = [
+        f'turpin_decisions_total{{arm="{arm}",experiment="bench",mode="{mode}"}} {count}.0'
+        for arm, mode, count in (("v1", "warmup", 1000), ("v1", "experiment", 20), ("v2", "experiment", 3))
+    ]
+    (port,) = free_ports(1)
+
+    async def page(_: web.BaseRequest) -> web.Response:
+        return web.Response(text="\n".join(lines))
+
+    runner = web.ServerRunner(web.Server(page))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        running = Running("", 0, "bench", page=f"http://127.0.0.1:{port}/metrics")
+        assert await running.decided() == 23
+    finally:
+        await runner.cleanup()
 
 
 def row(system: str, cpu_us: float, load: str = "sat", p50_ms: float = 2.0) -> Row:
