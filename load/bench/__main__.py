@@ -4,20 +4,19 @@ BENCH_ROUNDS, BENCH_SECONDS and BENCH_ONLY (a regular expression over the names 
 """
 
 import json
-import os
-import re
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-import uvloop
 from rich.console import Console
 from rich.progress import Progress
 
 from load.bench.measure import LOADS, Row, measure
+from load.bench.settings import CannotRun, check, settings
 from load.bench.systems import ENVOY_FRONT, SYSTEMS, System
 from load.bench.tables import console, summary, table
+from load.demo.signals import run_whole
 from load.generate.machine import machine
 from router.fronts.envoy.start import missing
 
@@ -80,21 +79,26 @@ def show(result: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    """Measure, show, keep; 1 if a bar is not met."""
-    only = re.compile(os.environ.get("BENCH_ONLY", ""))
-    systems = [system for system in SYSTEMS if only.search(system.name)]
+    """Measure, show, keep; 1 if a bar is not met, 2 if it can't be measured."""
+    try:
+        chosen = settings("BENCH", rounds=3, seconds=4.0)
+        check(_RESULTS if chosen.is_whole else None)
+    except CannotRun as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    systems = [system for system in SYSTEMS if chosen.only.search(system.name)]
     if reason := missing():
         systems = [system for system in systems if system.name != ENVOY_FRONT]
         sys.stderr.write(f"{ENVOY_FRONT} is left out: {reason}\n")
     if not systems:
         sys.stderr.write(f"BENCH_ONLY fits none of {', '.join(system.name for system in SYSTEMS)}\n")
         return 2
-    rounds, seconds = int(os.environ.get("BENCH_ROUNDS", "3")), float(os.environ.get("BENCH_SECONDS", "4"))
-    rows = summary(uvloop.run(bench(systems, rounds, seconds)))
+    # Before the bench makes a load itself.
     described = machine()
+    rows = summary(run_whole(bench(systems, chosen.rounds, chosen.seconds)))
     result = {"machine": described, "commit": described["commit"], "rows": rows, "ratios": ratios(rows)}
     show(result)
-    if not only.pattern:
+    if chosen.is_whole:
         _RESULTS.write_text(json.dumps(result, indent=2) + "\n")
     return 0 if all(one["measured"] <= one["bar"] for one in result["ratios"].values()) else 1
 

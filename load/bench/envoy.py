@@ -98,7 +98,7 @@ async def envoy(folder: Path, port: int, backend: str) -> AsyncIterator[int]:
         "error",
     ]
     with (folder / "envoy.log").open("ab") as log:
-        child = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
+        child = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log, start_new_session=True)
     try:
         async with asyncio.timeout(_READY_S):
             while not await asyncio.to_thread(_listens, port):  # noqa: ASYNC110 another program

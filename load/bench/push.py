@@ -87,6 +87,8 @@ async def push(
         *asked.options(per_second, in_flight),
         f"http://{address}{asked.path}",
         stdout=asyncio.subprocess.PIPE,
+        # Ctrl-C is for the bench, which ends what it has started in order.
+        start_new_session=True,
     )
     expected_s = 0.0 if per_second is None else requests / per_second
     try:

@@ -77,7 +77,9 @@ class System:
 async def process(command: list[str], log: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run a program whose first line is for us and whose complaints go to a file; end it at the end."""
     with log.open("ab") as complaints:
-        child = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=complaints)
+        child = await asyncio.create_subprocess_exec(
+            *command, stdout=subprocess.PIPE, stderr=complaints, start_new_session=True
+        )
     try:
         yield child
     finally:
@@ -124,7 +126,9 @@ async def _turpin(model: str, front: str, folder: Path, backend: str) -> AsyncIt
     path = folder / "turpin.yaml"
     path.write_text(yaml.safe_dump(document))
     with (folder / "turpin.log").open("ab") as log:
-        child = await asyncio.create_subprocess_exec(*turpin("serve", "-c", str(path)), stdout=log, stderr=log)
+        child = await asyncio.create_subprocess_exec(
+            *turpin("serve", "-c", str(path)), stdout=log, stderr=log, start_new_session=True
+        )
     try:
         await wait_until_serving(f"127.0.0.1:{grpc}")
         address, page = f"127.0.0.1:{http if front == 'rest' else grpc}", f"http://127.0.0.1:{admin}/metrics"

@@ -61,7 +61,7 @@ def memory_bytes(pid: int) -> int:
 async def stand_in(a_ms: float, b_ms: float, *more: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
     """Run the stand-in, with more options; yield its address, and what it saw once it has ended."""
     command = [sys.executable, "-P", "-m", "load.generate.stand_in", f"--a-ms={a_ms}", f"--b-ms={b_ms}", *more]
-    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, start_new_session=True)
     seen: dict[str, Any] = {"pid": process.pid}
     assert process.stdout is not None  # noqa: S101 it was asked for
     try:
@@ -79,7 +79,7 @@ async def stand_in(a_ms: float, b_ms: float, *more: str) -> AsyncIterator[tuple[
 async def timer_batcher(backend: str) -> AsyncIterator[str]:
     """Run the usual policy (timer.py) in front of a backend; yield its address."""
     command = [sys.executable, "-P", "-m", "load.generate.timer", backend]
-    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, start_new_session=True)
     assert process.stdout is not None  # noqa: S101 it was asked for
     try:
         async with asyncio.timeout(_READY_S):
@@ -111,7 +111,9 @@ async def gateway(folder: Path, backend: str, setting: Setting, model: str = MOD
     path = folder / "turpin.yaml"
     path.write_text(yaml.safe_dump(config))
     with (folder / "gateway.log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(*turpin("serve", "-c", str(path)), stdout=log, stderr=log)
+        process = await asyncio.create_subprocess_exec(
+            *turpin("serve", "-c", str(path)), stdout=log, stderr=log, start_new_session=True
+        )
     try:
         await wait_until_serving(f"127.0.0.1:{front}")
         yield Gateway(f"127.0.0.1:{front}", process.pid, f"http://127.0.0.1:{admin}/metrics")
@@ -137,7 +139,7 @@ async def model_server(folder: Path, model: str, base_path: Path) -> AsyncIterat
         f"--monitoring_config_file={monitoring}",
     )
     with (folder / "model-server.log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
+        process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log, start_new_session=True)
     try:
         upstream = GrpcUpstream(f"127.0.0.1:{port}")
         async with asyncio.timeout(_SERVER_READY_S):

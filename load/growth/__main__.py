@@ -6,7 +6,6 @@ varied) shorten it.
 """
 
 import json
-import os
 import re
 import statistics
 import sys
@@ -15,11 +14,12 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Final
 
-import uvloop
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from load.bench.settings import CannotRun, check, settings
+from load.demo.signals import run_whole
 from load.generate.machine import machine
 from load.growth.measure import Cost, measure
 from load.growth.points import AXES, points
@@ -83,16 +83,22 @@ def _short(number: float) -> str:
 
 
 def main() -> int:
-    """Measure, show, keep."""
-    only = re.compile(os.environ.get("GROWTH_ONLY", ""))
-    if not any(only.search(axis) for axis in AXES):
+    """Measure, show, keep; 2 if it can't be measured."""
+    try:
+        chosen = settings("GROWTH", rounds=3, seconds=3.0)
+        check(_RESULTS if chosen.is_whole else None)
+    except CannotRun as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    if not any(chosen.only.search(axis) for axis in AXES):
         sys.stderr.write(f"GROWTH_ONLY fits none of {', '.join(AXES)}\n")
         return 2
-    rounds, seconds = int(os.environ.get("GROWTH_ROUNDS", "3")), float(os.environ.get("GROWTH_SECONDS", "3"))
-    rows = uvloop.run(growth(only, rounds, seconds))
-    result = {"machine": machine(), "rows": rows, "slopes_us": slopes(rows)}
+    # Before the bench makes a load itself.
+    described = machine()
+    rows = run_whole(growth(chosen.only, chosen.rounds, chosen.seconds))
+    result = {"machine": described, "rows": rows, "slopes_us": slopes(rows)}
     show(result)
-    if not only.pattern:
+    if chosen.is_whole:
         _RESULTS.write_text(json.dumps(result, indent=2) + "\n")
     return 0
 

@@ -92,7 +92,9 @@ async def _gateway(folder: Path, point: Point, backend: str) -> AsyncIterator[_R
     path.write_text(yaml.safe_dump(document(point, backend, grpc, http, admin)))
     began = time.perf_counter()
     with (folder / "turpin.log").open("ab") as log:
-        child = await asyncio.create_subprocess_exec(*turpin("serve", "-c", str(path)), stdout=log, stderr=log)
+        child = await asyncio.create_subprocess_exec(
+            *turpin("serve", "-c", str(path)), stdout=log, stderr=log, start_new_session=True
+        )
     try:
         page = f"http://127.0.0.1:{admin}/metrics"
         async with asyncio.timeout(_RUNNING_S):

@@ -55,7 +55,16 @@ async def test_signal_ends_the_children_and_then_the_bench(tmp_path: Path, numbe
     assert bench.returncode == 128 + number
 
 
-@pytest.mark.parametrize("module", ["load.costs.__main__", "load.switching.__main__"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "load.costs.__main__",
+        "load.switching.__main__",
+        "load.bench.__main__",
+        "load.bench.peers.__main__",
+        "load.growth.__main__",
+    ],
+)
 def test_benches_with_servers_run_that_way(module: str) -> None:
     text = Path(*module.split(".")).with_suffix(".py").read_text()
 

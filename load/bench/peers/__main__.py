@@ -5,18 +5,13 @@ regular expression over the names of systems) shorten it. A server that can't be
 and said.
 """
 
-import asyncio
 import json
-import os
-import re
-import signal
 import statistics
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-import uvloop
 from rich.console import Console
 from rich.progress import Progress
 
@@ -24,8 +19,10 @@ from load.bench.measure import Disagreement, Row, measure_both
 from load.bench.peers.environments import NotInstalled, installed, version
 from load.bench.peers.measure import measure
 from load.bench.peers.table import BARS, GRPC_FRONT, PEERS, REST_FRONT, Peer
+from load.bench.settings import CannotRun, check, settings
 from load.bench.systems import ENVOY_FRONT, SYSTEMS, System
 from load.bench.tables import console, summary, table
+from load.demo.signals import run_whole
 from load.generate.machine import machine
 from router.fronts.envoy.start import missing
 
@@ -45,7 +42,7 @@ class Bench:
         self._missing: set[str] = set()
         self._left_out: dict[str, str] = {}
 
-    async def install(self) -> None:
+    async def _install(self) -> None:
         """Install what is needed; what can't be had is left out."""
         for system in self._systems:
             if isinstance(system, Peer):
@@ -60,11 +57,8 @@ class Bench:
                 self._leave_out(system.name, reason)
 
     async def run(self, rounds: int) -> None:
-        """Measure round after round, so that a disturbance meets all."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 this is one
-        # Asked to end, it ends the peers, too, as with Ctrl-C.
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        """Install, and measure round after round, so that a disturbance meets all."""
+        await self._install()
         with Progress(console=Console(stderr=True), transient=True) as progress:
             bar = progress.add_task("bench", total=rounds * len(self._systems))
             for _ in range(rounds):
@@ -149,26 +143,27 @@ def show(result: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    """Measure, show, keep; 1 if a bar is not met."""
-    only = re.compile(os.environ.get("BENCH_ONLY", ""))
+    """Measure, show, keep; 1 if a bar is not met, 2 if it can't be measured."""
+    try:
+        chosen = settings("BENCH", rounds=2, seconds=4.0)
+        check(_RESULTS if chosen.is_whole else None)
+    except CannotRun as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     known: list[System | Peer] = [system for system in SYSTEMS if system.name in _FRONTS] + list(PEERS)
-    systems = [system for system in known if only.search(system.name)]
+    systems = [system for system in known if chosen.only.search(system.name)]
     if not systems:
         sys.stderr.write(f"BENCH_ONLY fits none of {', '.join(system.name for system in known)}\n")
         return 2
-    rounds, seconds = int(os.environ.get("BENCH_ROUNDS", "2")), float(os.environ.get("BENCH_SECONDS", "4"))
-    bench = Bench(systems, seconds)
-    uvloop.run(bench.install())
-    try:
-        uvloop.run(bench.run(rounds))
-    except asyncio.CancelledError:
-        sys.stderr.write("asked to end\n")
-        return 2
-    described, rows = machine(), bench.rows()
+    # Before the bench makes a load itself.
+    described = machine()
+    bench = Bench(systems, chosen.seconds)
+    run_whole(bench.run(chosen.rounds))
+    rows = bench.rows()
     result = {"machine": described, "commit": described["commit"], "rows": rows, "ratios": ratios(rows)}
     result["left_out"] = bench.left_out()
     show(result)
-    if not only.pattern:
+    if chosen.is_whole:
         _RESULTS.write_text(json.dumps(result, indent=2) + "\n")
     return 0 if all(one["is_met"] for one in result["ratios"].values()) else 1
 
