@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import functools
 import pickle
+import resource
 import signal
 import sys
 import tempfile
@@ -47,6 +48,7 @@ EXIT_FAILED: Final = 1
 def serve(config: Config, *, workers: int, is_single: bool) -> int:
     """Run the gateway until SIGTERM or SIGINT; return the exit code."""
     configure_logs()
+    _allow_files()
     for line in config.unused():
         log.warning("setting without effect", setting=line)
     if config.front == "envoy" and (reason := envoy.missing()):
@@ -62,6 +64,13 @@ def serve(config: Config, *, workers: int, is_single: bool) -> int:
     for reason in dict.fromkeys(reasons):
         sys.stderr.write(f"turpin: {reason}\n")
     return EXIT_FAILED if reasons else EXIT_OK
+
+
+def _allow_files() -> None:
+    """Open as many files as we may, and our workers with us: a soft limit of 1,024, as systemd sets it, is as many
+    connections."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
