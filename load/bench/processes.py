@@ -17,11 +17,14 @@ def tree(pid: int) -> list[int]:
 
 
 def cpu_s(pid: int) -> float:
-    """Return the processor time of a process and of those below it, in seconds; those that have ended are left out."""
+    """Return the processor time of a process and of those below it, in seconds, those included that they waited for.
+
+    Without these the difference of two looks would be too small, or negative, where one below has ended in between.
+    """
     ticks = 0
     for one in tree(pid):
-        fields = _text(f"{one}/stat", pid).rpartition(")")[2].split() or ["0"] * 13
-        ticks += int(fields[11]) + int(fields[12])
+        # utime, stime, and those of its children that have ended and were waited for (proc(5)).
+        ticks += sum(map(int, _text(f"{one}/stat", pid).rpartition(")")[2].split()[11:15]))
     return ticks / os.sysconf("SC_CLK_TCK")
 
 

@@ -53,18 +53,21 @@ def _row(axis: str, value: int, costs: list[Cost]) -> dict[str, Any]:
 
 
 def slopes(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Return for each thing varied the microseconds that one more of it costs a request: from the least to the most."""
+    """Return for each thing varied the microseconds that one more of it costs a request: from the least to the most.
+
+    What it costs at rest is left out: that grows with seconds, not with requests.
+    """
     found = {}
     for axis in AXES:
-        some = [row for row in rows if row["axis"] == axis]
+        some = [(row["value"], row["cpu_us"] - row["rest_us"]) for row in rows if row["axis"] == axis]
         if len(some) > 1:
-            found[axis] = (some[-1]["cpu_us"] - some[0]["cpu_us"]) / (some[-1]["value"] - some[0]["value"])
+            found[axis] = (some[-1][1] - some[0][1]) / (some[-1][0] - some[0][0])
     return found
 
 
 def show(result: dict[str, Any]) -> None:
     """Print the table and the slopes."""
-    names = ("CPU us", "(spread)", "req/s", "p50 ms", "p99 ms", "at rest ms/s", "ready s", "MB")
+    names = ("CPU us", "(spread)", "of it at rest", "req/s", "p50 ms", "p99 ms", "at rest ms/s", "ready s", "MB")
     table = Table("varied", "value", *names, box=None)
     for row in result["rows"]:
         low, high = row["cpu_us_spread"]
@@ -75,7 +78,7 @@ def show(result: dict[str, Any]) -> None:
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     console.print(table)
     for axis, slope in result["slopes_us"].items():
-        console.print(f"one more of {axis}: {slope:.3g} us a request")
+        console.print(f"one more of {axis}: {slope:.3g} us a request, without what it costs at rest")
 
 
 def _short(number: float) -> str:

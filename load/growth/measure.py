@@ -41,9 +41,13 @@ _NEVER: Final = 10**9
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What was measured: processor time of each answer, and of a second at rest; seconds until all experiments ran."""
+    """What was measured: processor time of each answer, and of a second at rest; seconds until all experiments ran.
+
+    `rest_us`: what the gateway would have taken at rest meanwhile, for each answer; it is part of `cpu_us`.
+    """
 
     cpu_us: float
+    rest_us: float
     rps: float
     p50_ms: float
     p99_ms: float
@@ -153,6 +157,7 @@ async def measure(point: Point, seconds: float, folder: Path) -> Cost:
         raise RuntimeError(f"{requests} requests, {answers} answers, {decided:.0f} decisions at {point}")
     return Cost(
         cpu_us=cpu_s / answers * 1e6,
+        rest_us=rested_s / _REST_S * took_s / answers * 1e6,
         rps=answers / took_s,
         p50_ms=p50_s * 1e3,
         p99_ms=p99_s * 1e3,

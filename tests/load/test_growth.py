@@ -29,8 +29,11 @@ def test_large_messages_are_fewer_in_flight() -> None:
     assert Point(size_bytes=1 << 30).in_flight == 2
 
 
-def test_slope_is_taken_from_the_least_to_the_most() -> None:
-    rows = [{"axis": "arms", "value": value, "cpu_us": 400.0 + 3.0 * value} for value in AXES["arms"]]
+def test_slope_is_taken_from_the_least_to_the_most_without_what_rest_costs() -> None:
+    rows = [
+        {"axis": "arms", "value": value, "cpu_us": 400.0 + 5.0 * value, "rest_us": 2.0 * value}
+        for value in AXES["arms"]
+    ]
 
     assert slopes(rows) == {"arms": pytest.approx(3.0)}
 

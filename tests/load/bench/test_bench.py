@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import json
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -139,6 +141,15 @@ def test_a_quantile_is_one_of_the_answers() -> None:
     pushed = Pushed([0.001 * n for n in range(1, 101)], 1.0, 0)
 
     assert (pushed.quantile_s(0.5), pushed.quantile_s(0.99), pushed.quantile_s(1.0)) == pytest.approx((0.051, 0.1, 0.1))
+
+
+def test_processor_time_of_a_child_that_has_ended_is_counted() -> None:
+    before = processes.cpu_s(os.getpid())
+
+    spins = "import time\nwhile time.process_time() < 0.3: pass"
+    subprocess.run([sys.executable, "-c", spins], check=True)
+
+    assert processes.cpu_s(os.getpid()) - before >= 0.25
 
 
 def test_a_process_and_those_below_it_are_found() -> None:
