@@ -5,7 +5,7 @@ import contextlib
 import gzip
 import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import aiohttp
@@ -31,8 +31,10 @@ PREDICT = "/v1/models/digits:predict"
 class Client:
     """A client of the front. Mutable: its session, and what the front says of its readiness."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, front: HttpFront) -> None:
-        self.session, self.url, self.front = session, url, front
+    def __init__(
+        self, session: aiohttp.ClientSession, url: str, front: HttpFront, end: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        self.session, self.url, self.front, self.end = session, url, front, end
 
     async def call(
         self, method: str, path: str, sent: str | bytes | io.BytesIO | None = None, **headers: str
@@ -79,7 +81,7 @@ async def serving(
     runner, port = await serve_front(front, "127.0.0.1", 0, is_shared=False)
     try:
         async with aiohttp.ClientSession() as session:
-            yield Client(session, f"http://127.0.0.1:{port}", front)
+            yield Client(session, f"http://127.0.0.1:{port}", front, runner.cleanup)
     finally:
         await runner.cleanup()
 
@@ -399,6 +401,31 @@ async def test_client_that_waits_with_its_body_is_told_to_send_it() -> None:
         client.session.post(client.url + PREDICT, data=ROWS, expect100=True) as answer,
     ):
         assert (answer.status, await answer.json()) == (200, {"predictions": [1.5, 2.5]})
+
+
+async def _refused(port: int) -> None:
+    """Return when nobody listens any more."""
+    with contextlib.suppress(ConnectionError):
+        while True:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+
+
+async def test_end_waits_for_a_body_that_is_on_its_way() -> None:
+    async with asyncio.timeout(20.0), serving(Behind()) as client, asyncio.TaskGroup() as tasks:
+        port = int(client.url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        headers = f"Host: x\r\nExpect: 100-continue\r\nContent-Length: {len(ROWS)}"
+        writer.write(f"POST {PREDICT} HTTP/1.1\r\n{headers}\r\n\r\n".encode())
+        # It is being answered.
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100")
+        tasks.create_task(client.end())
+        await _refused(port)
+        writer.write(ROWS.encode())
+        answer = await reader.read()
+        writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 200"), answer
 
 
 @pytest.mark.parametrize(
