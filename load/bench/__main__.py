@@ -1,6 +1,7 @@
 """`make bench`: measure, print the table with its ratios, and keep it in load/results/bench.json.
 
-BENCH_ROUNDS, BENCH_SECONDS and BENCH_ONLY (a regular expression over the names of systems) shorten it.
+BENCH_ROUNDS, BENCH_SECONDS and BENCH_ONLY (a regular expression over the names of systems) shorten it; what was shortened is
+printed and not kept.
 """
 
 import json

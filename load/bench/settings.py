@@ -18,16 +18,15 @@ class CannotRun(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`only`: what of a name is wanted; `rounds`, each of which measures everything once; `seconds` of each measurement."""
+    """`only`: what of a name is wanted; `rounds`, each of which measures everything once; `seconds` of each measurement.
+
+    `is_whole`: whether none of it was shortened, so that the result is kept.
+    """
 
     only: re.Pattern[str]
     rounds: int
     seconds: float
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether everything is measured, so that the result is kept."""
-        return not self.only.pattern
+    is_whole: bool
 
 
 def settings(prefix: str, *, rounds: int, seconds: float) -> Settings:
@@ -40,7 +39,9 @@ def settings(prefix: str, *, rounds: int, seconds: float) -> Settings:
     chosen_rounds = _number(f"{prefix}_ROUNDS", rounds)
     if chosen_rounds != int(chosen_rounds):
         raise CannotRun(f"{prefix}_ROUNDS must be a whole number, got {chosen_rounds}")
-    return Settings(only, int(chosen_rounds), _number(f"{prefix}_SECONDS", seconds))
+    chosen_seconds = _number(f"{prefix}_SECONDS", seconds)
+    is_whole = not text and chosen_rounds >= rounds and chosen_seconds >= seconds
+    return Settings(only, int(chosen_rounds), chosen_seconds, is_whole)
 
 
 def check(results: Path | None) -> None:

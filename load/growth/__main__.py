@@ -2,7 +2,7 @@
 
 Each is varied alone, in rounds, so that a disturbance meets all of them. Prints the table with the slope of each, and
 keeps it in load/results/growth.json. GROWTH_ROUNDS, GROWTH_SECONDS and GROWTH_ONLY (a regular expression over what is
-varied) shorten it.
+varied) shorten it, and then nothing is kept.
 """
 
 import json

@@ -25,6 +25,18 @@ def test_a_bench_does_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "text", "is_whole"),
+    [("ONLY", "envoy", False), ("ROUNDS", "1", False), ("SECONDS", "1", False), ("ROUNDS", "5", True)],
+)
+def test_what_was_measured_for_less_is_not_kept(
+    name: str, text: str, is_whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"NOBODYS_{name}", text)
+
+    assert settings("NOBODYS", rounds=3, seconds=4.0).is_whole == is_whole
+
+
+@pytest.mark.parametrize(
     ("name", "text", "said"),
     [
         ("ONLY", "(", r"NOBODYS_ONLY must be a regular expression, got '\('"),
