@@ -1,4 +1,4 @@
-"""`make bench-peers`: other servers and Turpin's fronts side by side; ten minutes, once the servers are installed.
+"""`make bench-peers`: other servers and Turpin's fronts side by side; a quarter of an hour, once they are installed.
 
 Prints the table with its ratios, and keeps it in load/results/peers.json. BENCH_ROUNDS, BENCH_SECONDS and BENCH_ONLY (a
 regular expression over the names of systems) shorten it, and then nothing is kept. A server that can't be had here, or does not answer, is left out
