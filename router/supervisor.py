@@ -106,10 +106,8 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with theirs:
-            # In a session of its own: a Ctrl-C in the terminal is ours to handle, and one that comes while it loads would
-            # end it with a traceback (Envoy at any time).
             process = await asyncio.create_subprocess_exec(
-                *self._command, str(theirs.fileno()), pass_fds=[theirs.fileno()], start_new_session=True
+                *self._command, str(theirs.fileno()), pass_fds=[theirs.fileno()]
             )
         link = await Link.over(ours)
         try:

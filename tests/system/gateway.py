@@ -230,13 +230,8 @@ def _spawn(
     # What begins with TURPIN_ is a setting of the gateway, and the tester's are not meant for this one.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TURPIN_")}
     with log.open("wb") as out:
-        # A group of its own, as a shell gives it: a test can send it what a terminal would.
         return subprocess.Popen(
-            [COMMAND, "serve", "-c", config, *arguments],
-            env=inherited | dict(environ),
-            stdout=out,
-            stderr=out,
-            process_group=0,
+            [COMMAND, "serve", "-c", config, *arguments], env=inherited | dict(environ), stdout=out, stderr=out
         )
 
 

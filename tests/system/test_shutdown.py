@@ -1,7 +1,6 @@
 """How the gateway ends, and how it refuses to start: nothing accepted is dropped, and every refusal says why."""
 
 import asyncio
-import os
 import signal
 import socket
 from pathlib import Path
@@ -93,24 +92,6 @@ async def test_signal_while_it_starts_ends_it_well(tmp_path: Path, number: signa
             await until("its leader", lambda: gateway.events("leading"))
             workers = await until("a worker", gateway.workers)
             gateway.process.send_signal(number)
-            code = await gateway.ended()
-        finally:
-            end(gateway)
-        await until("the end of the workers", lambda: not any(map(is_alive, workers)))
-
-    assert code == 0, gateway.log_file.read_text()
-    assert "Traceback" not in gateway.log_file.read_text()
-
-
-@pytest.mark.parametrize("front", FRONTS)
-async def test_ctrl_c_while_the_workers_load_is_no_business_of_theirs(tmp_path: Path, front: str) -> None:
-    async with DigitsServer() as server:
-        settings = configuration(tmp_path, server.address, experiments=[endless()], workers=2, front=front)
-        gateway = launched(tmp_path, settings)
-        try:
-            workers = await until("two workers", lambda: len(gateway.workers()) == 2 and gateway.workers())
-            # As a terminal does: to all of the group, whoever is in it.
-            os.killpg(gateway.process.pid, signal.SIGINT)
             code = await gateway.ended()
         finally:
             end(gateway)

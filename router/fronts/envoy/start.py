@@ -56,6 +56,8 @@ def main() -> None:
         (folder / RENEWED).mkdir()
     ours = {LINK: fd, FOLDER: str(folder), START: os.getcwd(), SETTINGS: sys.argv[1]}
     environ = {**os.environ, **get_envoy_environ(), **ours}
+    # Signals to the group are control's to handle; Envoy would end at once.
+    os.setpgrp()
     os.set_inheritable(int(fd), True)
     # pyvoy puts the folder it starts in before all others where Python looks for modules.
     os.chdir(folder)
