@@ -21,7 +21,7 @@ _RESTART_FIRST_S: Final = 0.1
 _RESTART_MAX_S: Final = 5.0
 # Draining takes 10 s at most (fronts.http.DRAIN_S); a worker still there after that, or after its line closed, is killed.
 _STOP_S: Final = 15.0
-WORKER: Final = (sys.executable, "-P", "-m", "router.worker")
+WORKER: Final = (sys.executable, "-P", "-m", "router.worker_start")
 
 
 class WorkerFailed(Exception):

@@ -1,10 +1,8 @@
-"""A worker process: the data plane, told by the control process what to do. Run as `python -P -m router.worker FD`."""
+"""A worker process: the data plane, told by the control process what to do. `worker_start.py` runs it."""
 
 import asyncio
 import contextlib
-import os
 import pickle
-import signal
 import socket
 import sys
 from typing import Final
@@ -99,10 +97,8 @@ async def _hand_over(link: Link, captor: Captor) -> None:
 
 
 def main() -> int:
-    """Take the inherited socket and work; signals meant for the process group are the control process's to handle."""
+    """Take the inherited socket and work; return the exit code."""
     configure_logs()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
     sock = socket.socket(fileno=int(sys.argv[1]))
     sock.setblocking(False)
 
@@ -111,11 +107,3 @@ def main() -> int:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(run())
-
-
-if __name__ == "__main__":
-    code = main()
-    # grpc's own threads may outlive the loop by seconds; everything of ours is closed.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
