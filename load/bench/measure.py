@@ -79,7 +79,7 @@ async def measure_both(system: System, load: str, seconds: float, folder: Path) 
         processes.pin(pid, GATEWAY)
         processes.pin(seen["pid"], OTHERS)
         sent = row_of(running.model)
-        asked = _asked(running, sent)
+        asked = asked_of(running, sent)
         wanted = LOADS[load]
         pushing = functools.partial(push, folder, running.address, asked, cores=OTHERS, in_flight=wanted.in_flight)
         warm = await pushing(requests=_WARM_UP, per_second=None)
@@ -125,7 +125,8 @@ def row_of(model: str) -> wire.Message:
     return request
 
 
-def _asked(running: Running, sent: wire.Message) -> Asked:
+def asked_of(running: Running, sent: wire.Message) -> Asked:
+    """Return the request as a front takes it."""
     if running.front == "grpc":
         return grpc_of(sent.SerializeToString())
     return rest_of(running.model, json.dumps({"instances": numbers().tolist()}).encode())
@@ -179,7 +180,7 @@ async def _ask_grpc(running: Running, sent: wire.Message) -> tuple[NDArray[Any],
 
 
 async def _ask_rest(running: Running, sent: wire.Message) -> tuple[NDArray[Any], str]:
-    asked = _asked(running, sent)
+    asked = asked_of(running, sent)
     timeout = aiohttp.ClientTimeout(total=_CALL_S)
     headers = {"content-type": "application/json"}
     async with (

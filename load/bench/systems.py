@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +27,8 @@ PUBLIC: Final = "bench"
 KEY: Final = ("k1", b"not-a-secret-not-a-secret")
 # Only where pyvoy is installed.
 ENVOY_FRONT: Final = "turpin envoy front"
+# Where a system that is started leaves its profile; None: it is not profiled.
+PROFILE: Final[ContextVar[Path | None]] = ContextVar("PROFILE", default=None)
 _END_S: Final = 20.0
 # Workers send their counters to the process that has the page every 250 ms.
 _COUNTERS_S: Final = 1.0
@@ -88,12 +91,22 @@ async def process(command: list[str], log: Path) -> AsyncIterator[asyncio.subpro
             await child.communicate()
 
 
+def _profiled(command: list[str]) -> list[str]:
+    """Let cProfile run a program of Python's where that is wanted."""
+    path = PROFILE.get()
+    if path is None:
+        return command
+    program = command[2:] if command[0] == sys.executable else command
+    return [sys.executable, "-P", "-m", "cProfile", "-o", str(path), *program]
+
+
 @contextlib.asynccontextmanager
 async def _bare(kind: str, folder: Path, backend: str) -> AsyncIterator[Running]:
     front = "rest" if kind == "rest" else "grpc"
     module = "load.bench.bare_rest" if kind == "rest" else "load.bench.bare"
     kinds = [] if kind == "rest" else [kind]
-    async with process([sys.executable, "-P", "-m", module, *kinds, backend], folder / "bare.log") as child:
+    command = _profiled([sys.executable, "-P", "-m", module, *kinds, backend])
+    async with process(command, folder / "bare.log") as child:
         assert child.stdout is not None  # noqa: S101 it was asked for
         yield Running((await child.stdout.readline()).decode().strip(), child.pid, MODEL, front=front)
 
@@ -127,7 +140,7 @@ async def _turpin(model: str, front: str, folder: Path, backend: str) -> AsyncIt
     path.write_text(yaml.safe_dump(document))
     with (folder / "turpin.log").open("ab") as log:
         child = await asyncio.create_subprocess_exec(
-            *turpin("serve", "-c", str(path)), stdout=log, stderr=log, start_new_session=True
+            *_profiled(turpin("serve", "-c", str(path))), stdout=log, stderr=log, start_new_session=True
         )
     try:
         await wait_until_serving(f"127.0.0.1:{grpc}")

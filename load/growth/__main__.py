@@ -1,8 +1,8 @@
-"""`make bench-growth`: what a request costs with more arms, experiments, bytes, connections, rows in a batch; half an hour.
+"""`make bench-growth`: what a request costs with more arms, experiments, bytes, connections, rows in a batch; five minutes.
 
-Each is varied alone, in rounds, so that a disturbance meets all of them. Prints the table with the slope of each, and
-keeps it in load/results/growth.json. GROWTH_ROUNDS, GROWTH_SECONDS and GROWTH_ONLY (a regular expression over what is
-varied) shorten it, and then nothing is kept.
+Each is varied alone. Prints the table with the slope of each, and keeps it in load/results/growth.json. More
+GROWTH_ROUNDS say how far it repeats, each of all, so that a disturbance meets all of them; with fewer GROWTH_SECONDS, or
+GROWTH_ONLY (a regular expression over what is varied), nothing is kept.
 """
 
 import json
@@ -88,7 +88,7 @@ def _short(number: float) -> str:
 def main() -> int:
     """Measure, show, keep; 2 if it can't be measured."""
     try:
-        chosen = settings("GROWTH", rounds=3, seconds=3.0)
+        chosen = settings("GROWTH", rounds=1, seconds=3.0)
         check(_RESULTS if chosen.is_whole else None)
     except CannotRun as error:
         sys.stderr.write(f"{error}\n")

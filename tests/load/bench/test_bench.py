@@ -16,6 +16,7 @@ from load.bench import processes
 from load.bench.__main__ import _ADDED_MS, _RATIOS, ratios
 from load.bench.envoy import configuration
 from load.bench.measure import CLASSES, LOADS, Disagreement, Row, _agree, _reached, ask, row_of
+from load.bench.profile import Functions, of_requests, spent
 from load.bench.push import Pushed
 from load.bench.systems import MODEL, SYSTEMS, Running
 from load.bench.tables import summary
@@ -154,3 +155,19 @@ def test_processor_time_of_a_child_that_has_ended_is_counted() -> None:
 
 def test_a_process_and_those_below_it_are_found() -> None:
     assert processes.tree(os.getpid())[0] == os.getpid()
+
+
+def test_a_profile_is_of_the_requests_alone() -> None:
+    def stats(requests: int) -> Functions:
+        started: Functions = {("/lib/python3.11/json/decoder.py", 1, "decode"): (500, 500, 9.0, 9.0, {})}
+        return {
+            **started,
+            ("/x/serving/queues.py", 1, "add"): (3 * requests, 3 * requests, 0.2 * requests, 1.0, {}),
+            ("/lib/site-packages/aiohttp/web.py", 1, "run"): (requests, requests, 0.6 * requests, 1.0, {}),
+            ("~", 0, "<built-in method len>"): (5 * requests, 5 * requests, 0.2 * requests, 1.0, {}),
+        }
+
+    rows = of_requests(spent(stats(100)), spent(stats(300)), 200)
+
+    assert {name: calls for name, calls, _ in rows} == {"aiohttp": 1, "serving": 3, "the rest": 5}
+    assert [share for _, _, share in rows] == pytest.approx([0.6, 0.2, 0.2])
