@@ -41,7 +41,7 @@ _PENDING_MAX: Final = 8192
 _PENDING_HARD_MAX: Final = 16384
 
 # Calls of one connection; others wait at the client, as HTTP/2 has it. With a bound gRPC also counts those that a client
-# begins and takes back at once: of 20,000 taken back over four connections 1,024 each refused 15,904, where without a bound all were
+# begins and takes back at once: of 20,000 over four connections a bound of 1,024 refused 15,904; without one all were
 # taken, 200 MB, and calls of others were ended as CANCELLED (above). Of a burst that comes before the client has heard of
 # the bound the rest is UNAVAILABLE: 2,000 at once, as the conformance suite sends, are within it.
 _STREAMS_MAX: Final = 2048
