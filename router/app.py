@@ -8,14 +8,14 @@ Workers are started first, and load what they need while this process loads the 
 
 import asyncio
 import contextlib
-import functools
+import importlib
 import pickle
 import resource
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
 
 import structlog
 import uvloop
@@ -69,8 +69,12 @@ def serve(config: Config, *, workers: int, is_single: bool) -> int:
 def _allow_files() -> None:
     """Open as many files as we may, and our workers with us: a soft limit of 1,024, as systemd sets it, is as many
     connections."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError) as error:
+        # A system may bound it by more than it says.
+        log.warning("limit of open files stays as it is", limit=soft, reason=str(error))
 
 
 async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
@@ -89,9 +93,13 @@ async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
             else:
                 gateway = _Many(await _take_ports(config, stack), keys, workers, aggregate, shelf, stack)
             admin_port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-            async with asyncio.TaskGroup() as tasks:
-                run_control = functools.partial(
-                    _run_control,
+
+            async def run_control() -> None:
+                # Loaded in a thread: the loop starts the workers meanwhile.
+                await asyncio.to_thread(importlib.import_module, "router.control_plane")
+                from router.control_plane import run
+
+                await run(
                     config,
                     store=store,
                     aggregate=aggregate,
@@ -102,23 +110,13 @@ async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
                     tell=gateway.tell,
                     on_listening=admin_port.set_result,
                 )
+
+            async with asyncio.TaskGroup() as tasks:
                 control = tasks.create_task(run_control(), name="control plane")
                 await gateway.run(stop=stop, admin_port=admin_port)
                 control.cancel()
     finally:
         await store.close()
-
-
-async def _run_control(config: Config, **parts: Any) -> None:
-    """Run the control plane for ever. It is loaded in a thread, so that the loop starts the workers meanwhile."""
-
-    def loaded() -> Callable[..., Coroutine[Any, Any, None]]:
-        from router.control_plane import run
-
-        return run
-
-    run = await asyncio.to_thread(loaded)
-    await run(config, **parts)
 
 
 def _stop_of(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
