@@ -27,9 +27,11 @@ _STATUS_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 _MESSAGE_BYTES_MAX: Final = 1024
 
 # gRPC ends calls that come in the very moment of the end as CANCELLED (grpc/grpc#41785; 16 in 20 restarts under 500 calls/s),
-# which clients don't retry. Who watches health leaves when told: until nobody calls for so long, or the longest is over.
-_QUIET_S: Final = 0.1
-_QUIET_MAX_S: Final = 1.0
+# which clients don't retry. Who watches health leaves when told: until nobody calls for .1 s, or a second is over. Both are
+# counted in turns of the loop: a process that the machine starves has calls waiting that it has yet to see, and takes longer.
+_TURN_S: Final = 0.01
+_QUIET_TURNS: Final = 10
+_QUIET_TURNS_MAX: Final = 100
 
 # Once the last call is answered, what is left open is a Watch of health, or an answer that has yet to leave the socket.
 _FLUSH_S: Final = 0.5
@@ -139,11 +141,13 @@ class GrpcServer:
             await self._server.stop(_FLUSH_S)
 
     async def _quiet(self) -> None:
-        loop = asyncio.get_running_loop()
-        give_up_at, before = loop.time() + _QUIET_MAX_S, -1
-        while before != self._begun and loop.time() < give_up_at:
+        before, quiet = self._begun, 0
+        for _ in range(_QUIET_TURNS_MAX):
+            await asyncio.sleep(_TURN_S)
+            quiet = quiet + 1 if before == self._begun else 0
             before = self._begun
-            await asyncio.sleep(_QUIET_S)
+            if quiet == _QUIET_TURNS:
+                break
 
     def _services(self, routes: Mapping[str, Handler]) -> tuple[Any, ...]:
         """Group the calls by service for grpc, without serialisers: bytes in, bytes out."""

@@ -13,19 +13,19 @@ import grpc.aio
 from serving.grpc_server import GrpcServer
 
 METHOD = "/test.Service/Echo"
+NAMES = b"a", b"b"
 RESTARTS = 12
 CHANNELS = 4
 # At once on each connection, so that some always come in the very moment of the end.
 BURST = 8
 
 
-async def echo(body: bytes, context: Any) -> bytes:
-    await asyncio.sleep(0.001)
-    return body
+async def started(port: int = 0, name: bytes = b"") -> tuple[GrpcServer, int]:
+    async def answer(body: bytes, context: Any) -> bytes:
+        await asyncio.sleep(0.001)
+        return name
 
-
-async def started(port: int = 0) -> tuple[GrpcServer, int]:
-    server = GrpcServer({METHOD: echo}, message_bytes=-1, is_port_shared=False)
+    server = GrpcServer({METHOD: answer}, message_bytes=-1, is_port_shared=False)
     found = await server.start(f"127.0.0.1:{port}")
     await server.set_serving(is_serving=True)
     return server, found
@@ -54,39 +54,37 @@ async def callers(*ports: int) -> AsyncIterator[list[Any]]:
 
 async def test_clients_that_watch_health_lose_no_call_to_restarts() -> None:
     """Without the moment between NOT_SERVING and the end gRPC cancels about one call a restart."""
-    servers = [await started(), await started()]
+    servers = [await started(name=name) for name in NAMES]
     seen: Counter[str] = Counter()
+    # Which connection was answered by which server since the last restart.
+    met: set[tuple[int, bytes]] = set()
     is_over = asyncio.Event()
 
-    async def one(call: Any) -> None:
-        try:
-            await call(b"x", timeout=10.0)
-            seen["OK"] += 1
-        except grpc.aio.AioRpcError as error:
-            seen[f"{error.code().name}: {error.details()}"] += 1
-
-    async def load(calls: list[Any]) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            while not is_over.is_set():
-                for call in calls * BURST:
-                    tasks.create_task(one(call))
-                await asyncio.sleep(0.02)
+    async def caller(number: int, call: Any) -> None:
+        while not is_over.is_set():
+            try:
+                met.add((number, await call(b"x", timeout=10.0)))
+                seen["OK"] += 1
+            except grpc.aio.AioRpcError as error:
+                seen[f"{error.code().name}: {error.details()}"] += 1
 
     async with callers(*(port for _, port in servers)) as calls, asyncio.TaskGroup() as tasks:
-        tasks.create_task(load(calls))
+        for number, call in list(enumerate(calls)) * BURST:
+            tasks.create_task(caller(number, call))
         for number in range(RESTARTS):
-            enough = seen["OK"] + 300
-            async with asyncio.timeout(10.0):
-                while seen["OK"] < enough:  # noqa: ASYNC110 it is the load that goes on meanwhile
+            async with asyncio.timeout(60.0):
+                while len(met) < CHANNELS * len(servers):  # noqa: ASYNC110 it is the load that goes on meanwhile
                     await asyncio.sleep(0.01)
             server, port = servers[number % 2]
             await server.stop(5.0)
-            servers[number % 2] = await started(port)
+            servers[number % 2] = await started(port, NAMES[number % 2])
+            met.clear()
         is_over.set()
     for server, _ in servers:
         await server.stop(1.0)
 
     assert set(seen) == {"OK"}, seen
+    assert seen["OK"] > RESTARTS * CHANNELS * len(servers)
 
 
 async def _answer(call: Any) -> bytes:
@@ -112,13 +110,17 @@ async def test_clients_connect_anew_when_their_connection_has_its_age_and_lose_n
 
 
 async def test_server_that_nobody_calls_ends_at_once() -> None:
-    server, _ = await started()
+    """The quickest of a few tells: a machine that has other things to do makes each of them longer."""
     loop = asyncio.get_running_loop()
-    began = loop.time()
-    await server.stop(10.0)
-    first_s = loop.time() - began
-    await server.stop(10.0)
+    first_s, again_s = 9.0, 9.0
+    for _ in range(10):
+        server, _ = await started()
+        times = [loop.time()]
+        for _ in range(2):
+            await server.stop(10.0)
+            times.append(loop.time())
+        first_s, again_s = min(first_s, times[1] - times[0]), min(again_s, times[2] - times[1])
 
     # Half of what it waits for clients that go on.
     assert first_s < 0.5
-    assert loop.time() - began - first_s < 0.1
+    assert again_s < 0.1
