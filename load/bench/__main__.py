@@ -13,6 +13,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.progress import Progress
 
+from load.bench.backend import compiled
 from load.bench.measure import LOADS, Row, measure
 from load.bench.settings import CannotRun, check, settings
 from load.bench.systems import ENVOY_FRONT, SYSTEMS, System
@@ -88,6 +89,7 @@ def main() -> int:
     try:
         chosen = settings("BENCH", rounds=3, seconds=4.0)
         check(_RESULTS if chosen.is_whole else None)
+        compiled()
     except CannotRun as error:
         sys.stderr.write(f"{error}\n")
         return 2

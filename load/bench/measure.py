@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from load.bench import processes
+from load.bench.backend import backend as cheap_backend
 from load.bench.push import Asked, Pushed, grpc_of, push, rest_of
 from load.bench.systems import KEY, Running, System
-from load.generate.rig import stand_in
 from router.decisions import BadToken, Keyring
 from serving import wire
 from serving.arrays import from_numpy, to_numpy
@@ -71,7 +71,7 @@ async def measure(system: System, load: str, seconds: float, folder: Path) -> Ro
 async def measure_both(system: System, load: str, seconds: float, folder: Path) -> tuple[Row, float]:
     """As `measure`, and return what the backend took, too, in microseconds of processor time an answer."""
     async with (
-        stand_in(0.0, 0.0, "--versions=2", f"--columns={CLASSES}") as (backend, seen),
+        cheap_backend(columns=CLASSES) as (backend, seen),
         system.run(folder, backend) as running,
     ):
         # Where there is no gateway, what the backend takes is measured.

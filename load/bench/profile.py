@@ -21,11 +21,12 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from load.bench.measure import IN_FLIGHT, OTHERS, asked_of, row_of
+from load.bench.backend import backend as cheap_backend
+from load.bench.backend import compiled
+from load.bench.measure import CLASSES, IN_FLIGHT, OTHERS, asked_of, row_of
 from load.bench.push import push
 from load.bench.settings import CannotRun, check
 from load.bench.systems import PROFILE, SYSTEMS, System
-from load.generate.rig import stand_in
 
 _PROFILED: Final = ("bare aiohttp json batch", "turpin rest", "bare grpc.aio batch", "turpin grpc front")
 _FEW, _MANY = 2_000, 12_000
@@ -75,7 +76,7 @@ async def profiled(system: System, requests: int, folder: Path) -> Spent:
     path = folder / "profile"
     PROFILE.set(path)
     async with (
-        stand_in(0.0, 0.0, "--versions=2", "--columns=10") as (backend, _),
+        cheap_backend(columns=CLASSES) as (backend, _),
         system.run(folder, backend) as running,
     ):
         asked = asked_of(running, row_of(running.model))
@@ -102,6 +103,7 @@ def main() -> int:
     """Profile and show."""
     try:
         check(None)
+        compiled()
     except CannotRun as error:
         sys.stderr.write(f"{error}\n")
         return 2

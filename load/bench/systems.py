@@ -182,7 +182,8 @@ async def _none(folder: Path, backend: str) -> AsyncIterator[Running]:
 
 _ALL: Final = ("sat", "lo", "one")
 SYSTEMS: Final = (
-    System("no gateway", _none, loads=("one",)),
+    # Saturated it says that nobody waits for the backend.
+    System("no gateway", _none, loads=("sat", "one")),
     System("envoy", _envoy, loads=_ALL),
     System("bare grpc.aio batch", functools.partial(_bare, "batch")),
     System("bare grpc.aio proxy", functools.partial(_bare, "proxy")),

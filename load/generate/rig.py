@@ -61,6 +61,14 @@ def memory_bytes(pid: int) -> int:
 async def stand_in(a_ms: float, b_ms: float, *more: str) -> AsyncIterator[tuple[str, dict[str, Any]]]:
     """Run the stand-in, with more options; yield its address, and what it saw once it has ended."""
     command = [sys.executable, "-P", "-m", "load.generate.stand_in", f"--a-ms={a_ms}", f"--b-ms={b_ms}", *more]
+    async with reporting(command) as (address, seen):
+        yield address, seen
+
+
+@contextlib.asynccontextmanager
+async def reporting(command: list[str]) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    """Run a server that writes its address first, and JSON at its end (SIGTERM); yield the address, and a place where its
+    process id is, and once it has ended what it wrote."""
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, start_new_session=True)
     seen: dict[str, Any] = {"pid": process.pid}
     assert process.stdout is not None  # noqa: S101 it was asked for

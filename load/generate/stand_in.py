@@ -113,21 +113,31 @@ class StandIn:
         return bytes(answer.SerializeToString())
 
     async def _status(self, body: bytes, context: Any) -> bytes:
-        answer = wire.GetModelStatusResponse()
-        for version in range(1, self.versions + 1):
-            answer.model_version_status.add(version=version, state=wire.AVAILABLE)
-        return bytes(answer.SerializeToString())
+        return bytes(states(self.versions).SerializeToString())
 
     async def _metadata(self, body: bytes, context: Any) -> bytes:
         request = wire.GetModelMetadataRequest.FromString(body)
-        one = {"name": "x:0", "dtype": 1, "tensor_shape": {"dim": [{"size": -1}, {"size": 1}]}}
-        packed = wire.SignatureDefMap()
-        packed.signature_def[wire.DEFAULT_SIGNATURE].CopyFrom(
-            wire.SignatureDef(inputs={"x": one}, outputs={"x": one}, method_name="tensorflow/serving/predict")
-        )
         answer = wire.GetModelMetadataResponse(model_spec=request.model_spec)
-        answer.metadata["signature_def"].Pack(packed)
+        answer.metadata["signature_def"].Pack(signatures())
         return bytes(answer.SerializeToString())
+
+
+def states(versions: int) -> wire.Message:
+    """Return the GetModelStatusResponse of a model of which so many versions are there, from 1 on."""
+    answer = wire.GetModelStatusResponse()
+    for version in range(1, versions + 1):
+        answer.model_version_status.add(version=version, state=wire.AVAILABLE)
+    return answer
+
+
+def signatures() -> wire.Message:
+    """Return the SignatureDefMap of a model that takes floats and gives floats."""
+    one = {"name": "x:0", "dtype": 1, "tensor_shape": {"dim": [{"size": -1}, {"size": 1}]}}
+    packed = wire.SignatureDefMap()
+    packed.signature_def[wire.DEFAULT_SIGNATURE].CopyFrom(
+        wire.SignatureDef(inputs={"x": one}, outputs={"x": one}, method_name="tensorflow/serving/predict")
+    )
+    return packed
 
 
 async def _serve(server: StandIn) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.progress import Progress
 
+from load.bench.backend import compiled
 from load.bench.measure import Disagreement, Row, measure_both
 from load.bench.peers.environments import NotInstalled, installed, version
 from load.bench.peers.measure import measure
@@ -147,6 +148,7 @@ def main() -> int:
     try:
         chosen = settings("BENCH", rounds=2, seconds=4.0)
         check(_RESULTS if chosen.is_whole else None)
+        compiled()
     except CannotRun as error:
         sys.stderr.write(f"{error}\n")
         return 2
