@@ -8,6 +8,9 @@ from serving import examples, pieces, tensors, wire
 from serving.errors import InvalidArgument
 from serving.wire import Message
 
+# One for each signature of a model, as TF Serving has it; each is looked at.
+_TASKS_MAX: Final = 1_000
+
 
 @dataclass(frozen=True, slots=True)
 class Method:
@@ -49,6 +52,12 @@ class Method:
 
 def _one(message: Message) -> Sequence[Message]:
     return (message.model_spec,)
+
+
+def _tasks(request: Message) -> Sequence[Message]:
+    if len(request.tasks) > _TASKS_MAX:
+        raise InvalidArgument(f"a MultiInferenceRequest has at most {_TASKS_MAX} tasks, this one {len(request.tasks)}")
+    return [task.model_spec for task in request.tasks]
 
 
 def _no_join(requests: Sequence[Message], pad_to: int | None) -> Message:
@@ -104,7 +113,7 @@ MULTI_INFERENCE: Final = Method(
     wire.MULTI_INFERENCE,
     wire.MultiInferenceRequest,
     wire.MultiInferenceResponse,
-    lambda request: [task.model_spec for task in request.tasks],
+    _tasks,
     lambda response: [result.model_spec for result in response.results],
     lambda request: (None, None),
     _no_join,

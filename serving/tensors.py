@@ -20,6 +20,11 @@ from serving.wire import DEFAULT_SIGNATURE, Message, PredictRequest, PredictResp
 _GROWTH_MAX: Final = 10
 _GROWTH_FREE_BYTES: Final = 64 * 1024
 
+# TensorFlow's own limit (TensorShape::MaxDimensions), and more names than models have inputs or outputs. What is beyond is
+# not looked at: the product of a megabyte of dims has millions of digits, and nobody else is answered meanwhile.
+_RANK_MAX: Final = 254
+_NAMES_MAX: Final = 1_000
+
 # Field numbers of PredictResponse, of a map's entry, and of TensorProto.
 _OUTPUTS: Final = 1
 _MODEL_SPEC: Final = 2
@@ -31,13 +36,16 @@ _TENSOR_CONTENT: Final = 4
 def measure(request: Message) -> tuple[int | None, Hashable | None]:
     """Return a PredictRequest's rows, the dim 0 all its inputs share, and its merge key; None: it must go alone.
 
-    Not mergeable are requests with options (or fields this program does not know), without inputs, with unequal dim 0
-    or a dim of zero, with a type or encoding we can't cut, and with contents that don't fit their shape: for those the
-    backend has its own error.
+    Not mergeable are requests with options (or fields this program does not know), without inputs, with more names or
+    dims than any model has, with unequal dim 0 or a dim of zero, with a type or encoding we can't cut, and with contents
+    that don't fit their shape: for those the backend has its own error.
 
     The key is all that must be equal between requests of one batch, but for the servable: the signature, the set of
-    wanted outputs, and each input's name, type and row shape. It is None when a rank is unknown.
+    wanted outputs, and each input's name, type and row shape. It is None when a rank is unknown, or
+    more than can be.
     """
+    if len(request.inputs) > _NAMES_MAX or len(request.output_filter) > _NAMES_MAX:
+        return None, None
     wanted = frozenset(request.output_filter)
     has_options = request.HasField("request_options") or request.HasField("predict_streamed_options")
     is_alone = has_options or len(UnknownFieldSet(request)) or len(wanted) != len(request.output_filter)
@@ -130,12 +138,12 @@ def wire_header(number: int, size: int) -> bytes:
 
 
 def _dims(tensor: Message) -> list[int]:
-    """Return the tensor's dims; empty when its rank is 0 or unknown, or a dim is negative."""
+    """Return the tensor's dims; empty when its rank is 0, unknown or none that TensorFlow takes, or a dim is negative."""
     shape = tensor.tensor_shape
-    dims = [dim.size for dim in shape.dim]
-    if not dims or shape.unknown_rank or min(dims) < 0:
+    if shape.unknown_rank or not 0 < len(shape.dim) <= _RANK_MAX:
         return []
-    return dims
+    dims = [dim.size for dim in shape.dim]
+    return dims if min(dims) >= 0 else []
 
 
 def _growth_bytes(tensor: Message, elements: int) -> int | None:

@@ -73,6 +73,7 @@ def test_answer_of_every_task_bears_the_public_name() -> None:
         (methods.MULTI_INFERENCE, b"", r"^ModelSpec has no name specified\.$"),
         (methods.MULTI_INFERENCE, sent(methods.MULTI_INFERENCE, MODEL, ""), "Found ModelSpec with an empty model name"),
         (methods.MULTI_INFERENCE, sent(methods.MULTI_INFERENCE, MODEL, "other"), "must access the same model name"),
+        (methods.MULTI_INFERENCE, sent(methods.MULTI_INFERENCE, *[MODEL] * 1_001), "at most 1000 tasks, this one 1001"),
         (methods.CLASSIFY, b"\xff", "the body is no ClassificationRequest"),
     ],
 )

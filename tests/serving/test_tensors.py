@@ -169,6 +169,17 @@ def test_unknown_rank_has_neither_rows_nor_key() -> None:
     assert merge_key(request(x=proto)) is None
 
 
+def test_what_is_larger_than_any_model_is_not_looked_at() -> None:
+    # A product of so many digits that it takes seconds; and names to be sorted, one by one.
+    dims = request(x=floats([2**62] * 20_000, 1))
+    inputs = request(**{f"x{number}": floats([1], 1) for number in range(1_001)})
+    filtered = request(x=floats([1], 1))
+    filtered.output_filter.extend(map(str, range(1_001)))
+
+    assert [measure(one) for one in (dims, inputs, filtered)] == [(None, None)] * 3
+    assert rows(request(x=floats([1] * 254, 1))) == 1
+
+
 def test_options_go_alone() -> None:
     for option in ("request_options", "predict_streamed_options"):
         message = request(x=floats([1], 1))
