@@ -142,7 +142,7 @@ class DataPlane:
             token_sha256=[token.sha256 for token in config.admin.tokens],
             is_reward_open=config.rewards.auth == "none",
         )
-        models = Models(routes=self._routes, upstreams=self._upstreams)
+        models = Models(routes=self._routes, upstreams=self._upstreams.in_use())
         grpc = GrpcFront(
             predictor=self._predictor,
             models=models,

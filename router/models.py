@@ -11,7 +11,16 @@ from typing import Any, Final
 
 from router.routes import Live, Routes
 from serving import rest, wire
-from serving.errors import BackendError, Code, InternalError, InvalidArgument, ModelNotFound, ServingError, Unavailable
+from serving.errors import (
+    BackendError,
+    Code,
+    DeadlineExceeded,
+    InternalError,
+    InvalidArgument,
+    ModelNotFound,
+    ServingError,
+    Unavailable,
+)
 from serving.upstream import Servable, Upstream
 
 # A version's signatures never change; "the latest" may become another version at any time.
@@ -19,6 +28,9 @@ _CACHE_S: Final = 60.0
 _CACHE_LATEST_S: Final = 1.0
 # Names come from clients: the cache of signatures stays small whatever they ask for.
 _CACHED_MAX: Final = 1_000
+# As long may one that has others behind it take, and one that is only asked whether what is known still holds. A healthy
+# model server answers in milliseconds; one that hangs is ejected within 1.1 s.
+_FIRST_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +57,15 @@ class Models:
         if cached is not None and now < cached.until:
             return cached.signatures
         request = wire.GetModelMetadataRequest(metadata_field=["signature_def"])
-        servable, answer = await self._first_loaded(places, request, model, timeout_s)
+        try:
+            wait_s = timeout_s if cached is None else min(timeout_s, _FIRST_S)
+            servable, answer = await self._first_loaded(places, request, model, wait_s)
+        except (Unavailable, DeadlineExceeded):
+            if cached is None:
+                raise
+            # Other backends may answer the request: what it was goes on to hold, and is asked again in a while.
+            self._cache[places[0]] = _Cached(cached.signatures, asyncio.get_running_loop().time() + _CACHE_LATEST_S)
+            return cached.signatures
         packed = answer.metadata["signature_def"].value
         signatures = rest.input_types(_read(wire.SignatureDefMap, packed, servable.backend).signature_def)
         if len(self._cache) >= _CACHED_MAX:
@@ -171,10 +191,13 @@ class Models:
 
     async def _call(self, backend: str, method: str, body: bytes, timeout_s: float) -> bytes:
         """Ask the backend's replicas in turn: the first that can be reached answers for all."""
-        for upstream in self._upstreams[backend][:-1]:
-            with contextlib.suppress(Unavailable):
-                return await upstream.call(method, body, timeout_s)
-        return await self._upstreams[backend][-1].call(method, body, timeout_s)
+        clock = asyncio.get_running_loop().time
+        give_up_at = clock() + timeout_s
+        *first, last = self._upstreams[backend]
+        for upstream in first:
+            with contextlib.suppress(Unavailable, DeadlineExceeded):
+                return await upstream.call(method, body, min(timeout_s, _FIRST_S))
+        return await last.call(method, body, give_up_at - clock())
 
 
 def _read(message_class: Any, body: bytes, backend: str) -> wire.Message:

@@ -228,11 +228,19 @@ class Replicas:
 class Pools(Mapping[str, tuple[Upstream, ...]]):
     """The replicas of all backends as they are at the moment, by name of the backend."""
 
-    def __init__(self, replicas: Mapping[str, Replicas]) -> None:
+    def __init__(self, replicas: Mapping[str, Replicas], *, is_all: bool = True) -> None:
+        """`is_all`: the ejected, too."""
         self.replicas = replicas
+        self._is_all = is_all
 
     def __getitem__(self, backend: str) -> tuple[Upstream, ...]:
-        return self.replicas[backend].upstreams
+        replicas = self.replicas[backend]
+        found = replicas.upstreams
+        return found if self._is_all else tuple(one for one in found if not replicas.is_out(one.address)) or found
+
+    def in_use(self) -> "Pools":
+        """Return those that take calls alone; of a backend where none does, all."""
+        return Pools(self.replicas, is_all=False)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.replicas)

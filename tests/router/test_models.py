@@ -10,7 +10,16 @@ from router.models import Models
 from router.routes import Routes
 from router.snapshot import PARTS, ArmRoute
 from serving import dtypes, wire
-from serving.errors import BackendError, Code, InternalError, InvalidArgument, ModelNotFound, ServingError, Unavailable
+from serving.errors import (
+    BackendError,
+    Code,
+    DeadlineExceeded,
+    InternalError,
+    InvalidArgument,
+    ModelNotFound,
+    ServingError,
+    Unavailable,
+)
 from tests.router.samples import snapshot
 from tests.simulated_loop import run_simulated
 
@@ -31,6 +40,7 @@ class Described:
         self.states = states
         self.fails: ServingError | None = None
         self.garbage: bytes | None = None
+        self.hangs = False
         self.asked: list[tuple[str, str]] = []
 
     async def call(self, method: str, body: bytes, timeout_s: float) -> bytes:
@@ -39,6 +49,9 @@ class Described:
         spec = request.model_spec
         choice = spec.version_label or (str(spec.version.value) if spec.HasField("version") else "latest")
         self.asked.append((spec.name, choice))
+        if self.hangs:
+            await asyncio.sleep(timeout_s)
+            raise DeadlineExceeded(f"{self.address} did not answer within {timeout_s:.3f} s")
         if self.fails is not None:
             raise self.fails
         if self.garbage is not None:
@@ -235,6 +248,39 @@ def test_replica_that_is_away_is_passed_over(method: str) -> None:
 
     assert ask[method]()
     assert (len(first.asked), len(second.asked)) == (1, 1)
+
+
+@pytest.mark.parametrize("method", ["signatures", "metadata", "status"])
+def test_replica_that_hangs_is_passed_over_while_there_is_time(method: str) -> None:
+    first, second = Described(A, "a:1"), Described(A, "a:2")
+    first.hangs = True
+    on = Bench(**{"tfs-a": (first, second)})
+    ask: dict[str, Callable[[], Any]] = {
+        "signatures": lambda: on.run(lambda models: method_of(models, "digits")),
+        "metadata": lambda: metadata(on, "digits"),
+        "status": lambda: status(on, "digits"),
+    }
+
+    assert ask[method]()
+
+
+@pytest.mark.parametrize("is_hanging", [True, False])
+def test_signatures_go_on_to_hold_while_their_backend_is_away(is_hanging: bool) -> None:
+    on = Bench()
+
+    async def asking(models: Models) -> tuple[list[str], float]:
+        found = [await method_of(models, "digits")]
+        await asyncio.sleep(100.0)
+        on.a.hangs, on.a.fails = is_hanging, Unavailable("a:1 is away")
+        began = asyncio.get_running_loop().time()
+        # The second is not asked for: the first has just been in vain.
+        found += [await method_of(models, "digits") for _ in range(2)]
+        return found, asyncio.get_running_loop().time() - began
+
+    found, waited_s = on.run(asking)
+    assert found == ["digits/1"] * 3
+    assert waited_s <= 1.0
+    assert len(on.a.asked) == 2
 
 
 def test_last_replica_says_why_nobody_answers() -> None:

@@ -7,7 +7,7 @@ from serving import wire
 from serving.batcher import BatchLimits
 from serving.dispatcher import BatchRecord, Dispatcher
 from serving.errors import BackendError, Code, DeadlineExceeded, ServingError, Unavailable
-from serving.replicas import ASK_S, RESOLVE_S, Replicas, _resolve
+from serving.replicas import ASK_S, RESOLVE_S, Pools, Replicas, _resolve
 from serving.upstream import Upstream
 from tests.serving.replica import V1, Replica, identity, request, values
 from tests.simulated_loop import run_simulated
@@ -258,6 +258,24 @@ def test_however_long_all_were_away_the_first_that_is_back_is_used_within_two_qu
         await asyncio.sleep(2 * ASK_S)
 
         assert set(await on.send(100)) == {"10.0.0.2:8500"}
+
+    run(scenario, Names("10.0.0.1", "10.0.0.2"))
+
+
+def test_those_in_use_are_without_the_ejected_while_there_are_others() -> None:
+    def addresses(pools: Pools) -> set[str]:
+        return {upstream.address for upstream in pools["tfs"]}
+
+    async def scenario(on: Bench) -> None:
+        pools = Pools({"tfs": on.replicas})
+        both = addresses(pools)
+        on.servers["10.0.0.1:8500"].fails = Unavailable("connection refused")
+        await asyncio.sleep(1.0)
+        assert (addresses(pools), addresses(pools.in_use())) == (both, {"10.0.0.2:8500"})
+
+        on.servers["10.0.0.2:8500"].fails = Unavailable("connection refused")
+        await asyncio.sleep(1.0)
+        assert addresses(pools.in_use()) == both
 
     run(scenario, Names("10.0.0.1", "10.0.0.2"))
 
