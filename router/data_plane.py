@@ -134,7 +134,8 @@ class DataPlane:
     def _on_batch(self, record: BatchRecord) -> None:
         self._measurements.on_batch(record)
         self._calls.on_batch(record)
-        self._upstreams.replicas[record.servable.backend].ended(record.replica, is_fault=record.is_replicas_fault)
+        replicas = self._upstreams.replicas[record.servable.backend]
+        replicas.ended(record.replica, is_fault=record.is_replicas_fault, asked=record.servable)
 
     def _fronts(self, keys: Keyring, make_server: MakeServer) -> tuple[GrpcFront, HttpFront]:
         config, metrics = self._config, self._metrics

@@ -5,7 +5,7 @@ import contextlib
 import ipaddress
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from serving import wire
@@ -97,14 +97,14 @@ class Replicas:
         with contextlib.suppress(asyncio.QueueFull):
             self._suspects.put_nowait(address)
 
-    def ended(self, address: str, *, is_fault: bool) -> None:
-        """A call ended there; `is_fault`: by a fault that is not the request's. Where calls fail and do not elsewhere, no
-        more are sent for a while."""
+    def ended(self, address: str, *, is_fault: bool, asked: Hashable = None) -> None:
+        """A call ended there, for what was `asked`; `is_fault`: by a fault that is not the request's. Where calls fail and
+        do not elsewhere, no more are sent for a while."""
         health, now = self._health.get(address), asyncio.get_running_loop().time()
         if health is None or health.is_out:
             return
         others = [one for one, of_it in self._health.items() if one != address and not of_it.is_out]
-        if self._outliers.ended(address, now, is_fault=is_fault, others=others):
+        if self._outliers.ended(address, now, is_fault=is_fault, others=others, asked=asked):
             self._set(address, health.failing(now))
 
     async def run(self) -> None:

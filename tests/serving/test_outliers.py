@@ -37,6 +37,26 @@ def test_what_fails_elsewhere_too_is_not_the_replicas_fault() -> None:
     assert not ejected(outliers, "a", 16, 16)
 
 
+def test_what_no_other_replica_answers_is_nobodys_fault() -> None:
+    # A client asks in turn for a model that is there and for one that is not: all of the latter come to one replica.
+    outliers = Outliers()
+    found = [
+        outliers.ended(address, 0.0, is_fault=model == "none", others=["a", "b"], asked=model)
+        for address, model in [("a", "digits"), ("b", "none")] * 20
+    ]
+
+    assert not any(found)
+
+
+def test_a_broken_replica_is_found_beside_calls_for_what_nobody_has() -> None:
+    outliers = Outliers()
+    ejected(outliers, "b", 0, 16)
+    for _ in range(100):
+        outliers.ended("a", 0.0, is_fault=True, others=["a", "b"], asked="none")
+
+    assert ejected(outliers, "a", 8, 8)
+
+
 def test_the_last_replica_is_never_ejected() -> None:
     outliers = Outliers()
 

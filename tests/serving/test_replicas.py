@@ -69,7 +69,7 @@ class Bench:
         return self.servers[address]
 
     def _on_batch(self, record: BatchRecord) -> None:
-        self.replicas.ended(record.replica, is_fault=record.is_replicas_fault)
+        self.replicas.ended(record.replica, is_fault=record.is_replicas_fault, asked=record.servable)
 
     def _count(self) -> None:
         self.ejections += 1
