@@ -91,6 +91,8 @@ class DataPlane:
         self._calls = CallCounts(self._routes, self._ledger)
         self._upstreams = pools(config, metrics)
         self._dispatchers = dispatchers(config, self._upstreams, self._on_batch)
+        for dispatcher in self._dispatchers.values():
+            dispatcher.expect(lambda servable: bool(self._routes.arms_of(servable)))
         self._journal = journal_of(config, name=self._name, keys=keys, metrics=metrics, unix_now=unix_now)
         self._egress = Egress({name: backend.egress_usd_per_gib for name, backend in config.backends.items()})
         self._mirror = Mirror(self._dispatchers, metrics, self._measurements.charge, time.perf_counter, self._egress)

@@ -5,12 +5,13 @@ no more are let in than can be answered within `latency_s`, and the rest is told
 """
 
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Callable, Collection, Hashable
 from typing import Final
 
 from serving.batches import BatchLimits
 from serving.errors import Overloaded, QueueFull
 from serving.queues import Rider
+from serving.upstream import Servable
 
 # The queue's last part is for clients that hold less than that part: one that floods can't lock the others out.
 _PART_FOR_OTHERS: Final = 1 / 8
@@ -23,25 +24,46 @@ _LONG_FOR_S: Final = 0.3
 _ROWS_FREE: Final = 64
 # It is over when nobody was refused for so long.
 _CALM_S: Final = 1.0
+# Whoever decides what goes next looks at each servable that somebody waits for. Clients may make up names without end:
+# when so many wait, no more join them but those that are expected, or were answered before.
+_LINES_MAX: Final = 512
+_KNOWN_MAX: Final = 1_000
 
 
 class Admission:
-    """What waits, by client, and whether there is a flood. Mutable throughout."""
+    """What waits, by client, and whether there is a flood. Mutable throughout; `_known` are the servables that were answered,
+    the latest last, and `_is_expected` says which will be."""
 
     def __init__(self, limits: BatchLimits) -> None:
         self._limits = limits
         self.rows = self.size_bytes = 0
         self._rows_of: Counter[Hashable] = Counter()
+        self._known: dict[Servable, None] = {}
+        self._is_expected: Callable[[Servable], bool] = lambda servable: False
         self._long_since: float | None = None
         self._flood_until: float | None = None
 
-    def let_in(self, rider: Rider, load: float, now: float) -> None:
+    def expect(self, is_expected: Callable[[Servable], bool]) -> None:
+        """Let requests for these wait beside however many others, also before one is answered."""
+        self._is_expected = is_expected
+
+    def answered(self, servable: Servable) -> None:
+        """Take note that it is there."""
+        self._known.pop(servable, None)
+        self._known[servable] = None
+        if len(self._known) > _KNOWN_MAX:
+            del self._known[next(iter(self._known))]
+
+    def let_in(self, rider: Rider, load: float, now: float, lines: Collection[Servable] = ()) -> None:
         """Count a rider that will wait; Overloaded or QueueFull when it may not.
 
-        `load`: how long all would take, this one among them, as a share of `latency_s`. A rider with more rows than the
-        bound is let into an empty queue, since nobody could ever answer it otherwise; the bound in bytes knows no exception.
+        `load`: how long all would take, this one among them, as a share of `latency_s`; `lines`: what others wait for. A
+        rider with more rows than the bound is let into an empty queue, since nobody could ever answer it otherwise; the
+        bound in bytes knows no exception.
         """
         limits = self._limits
+        if len(lines) >= _LINES_MAX and not (rider.servable in lines or self._is_known(rider.servable)):
+            raise QueueFull(f"requests for {len(lines)} models wait, and nobody was answered by {rider.servable} yet")
         if self.rows and self.rows + rider.rows > limits.queue_rows - self._kept_from(rider.client):
             seen = f"{self.rows} rows wait and this request has {rider.rows}"
             raise QueueFull(f"the queue holds at most queue_rows={limits.queue_rows}: {seen}")
@@ -56,6 +78,9 @@ class Admission:
         self.rows += rider.rows
         self.size_bytes += rider.size_bytes
         self._rows_of[rider.client] += rider.rows
+
+    def _is_known(self, servable: Servable) -> bool:
+        return servable in self._known or self._is_expected(servable)
 
     def leave(self, rider: Rider) -> None:
         """Count a rider no more."""

@@ -38,7 +38,7 @@ class Batcher:
     (queues.py). A batch goes to the replica with the fewest batches, then rows, then to the one that was used longest ago.
     """
 
-    # Mutable: `_lines` by servable, none idle; `_queued` id -> rider, and `_admission` that counts them; `_sent` batches
+    # Mutable: `_lines` by servable, none idle; `_queued` id -> rider, and `admission` that counts them; `_sent` batches
     # not done; `replicas`, what is on them and what they bear; `caps` of the backend; `_gather_s` how long what is not full
     # is kept for company (gathering.py); `_last_batch` the last batch's id;
     # `_copies_not_before` until when copies make way for a probe; `_polled_at` when it was polled last.
@@ -53,13 +53,13 @@ class Batcher:
         self._gather_s = 0.0
         self._lines: dict[Servable, Line] = {}
         self._queued: dict[int, Rider] = {}
-        self._admission = Admission(limits)
+        self.admission = Admission(limits)
         self._sent: dict[int, Batch] = {}
         self._last_batch = 0
         self._copies_not_before = self._polled_at = float("-inf")
 
     def __repr__(self) -> str:
-        queued = f"{len(self._queued)} riders ({self._admission.rows} rows, {self._admission.size_bytes} bytes) queued"
+        queued = f"{len(self._queued)} riders ({self.admission.rows} rows, {self.admission.size_bytes} bytes) queued"
         return f"<Batcher {queued}, {self.replicas} slots busy>"
 
     def add(self, rider: Rider, now: float) -> bool:
@@ -71,7 +71,8 @@ class Batcher:
             raise DeadlineExceeded(
                 f"the deadline passed {now - rider.deadline:.3f} s before the request could queue", "arrival"
             )
-        self._admission.let_in(rider, self._load(rider) if self._admission.is_flooded(now) else 0.0, now)
+        load = self._load(rider) if self.admission.is_flooded(now) else 0.0
+        self.admission.let_in(rider, load, now, self._lines)
         is_due = self._lines.setdefault(rider.servable, Line()).join(rider, now, self._gather_s)
         # The first of all has nobody before it who has set the time to look again.
         is_due |= not self._queued or now >= self._polled_at + _POLL_PAUSE_MAX_S
@@ -90,8 +91,7 @@ class Batcher:
 
     def withdraw(self, rider_id: int) -> bool:
         """Take a rider out of the queue; False when it is not there (sent, expired or never added)."""
-        rider = self._queued.get(rider_id)
-        if rider is not None:
+        if (rider := self._queued.get(rider_id)) is not None:
             self._remove(rider)
         return rider is not None
 
@@ -102,8 +102,8 @@ class Batcher:
     def answered(
         self, servable: Servable, replica: int, rows: int, began_ns: int, ended_ns: int, now: float, padding: int = 0
     ) -> None:
-        """Learn from a call that was answered; `padding` are those of its rows that are nobody's. The times are of a finer
-        clock than `now`."""
+        """Learn from an answered call; `padding` of its rows are nobody's. The times are of a finer clock than `now`."""
+        self.admission.answered(servable)
         seen = {"is_pressed": bool(self._queued), "is_busy": not self.replicas.has_room(replica)}
         self.replicas.pace(replica).ended(servable, rows, began_ns, ended_ns, now, padding=padding, **seen)
 
@@ -157,8 +157,8 @@ class Batcher:
 
     def _shed(self, now: float) -> tuple[Rider, ...]:
         """When a flood begins, take out of the queue what can't be answered in time: the oldest, who are late already."""
-        strain = self._strain() if self._admission.is_crowded else 0.0
-        if not self._admission.begins_flood(strain, now):
+        strain = self._strain() if self.admission.is_crowded else 0.0
+        if not self.admission.begins_flood(strain, now):
             return ()
         shed = []
         for rider in sorted(self._queued.values(), key=lambda one: one.id):
@@ -285,7 +285,7 @@ class Batcher:
         if not line.queue:
             line.hold_until = None
         del self._queued[rider.id]
-        self._admission.leave(rider)
+        self.admission.leave(rider)
         self._forget_if_idle(rider.servable)
 
     def _forget_if_idle(self, servable: Servable) -> None:

@@ -64,6 +64,7 @@ class Dispatcher:
         self.copies = Copies(self._batcher, self._calls, self._clock)
         self.probe = self._batcher.probe  # of a servable, with so many rows
         self.limit = self._batcher.replicas.limit  # to so many calls on each replica
+        self.expect = self._batcher.admission.expect  # requests for what a predicate says
         self.gather = self._batcher.gather  # company for what is not full, for so many seconds
         self._on_batch = on_batch
         self._on_unreached = on_unreached
@@ -167,13 +168,12 @@ class Dispatcher:
 
     def _leave(self, index: int, address: str) -> None:
         """Tell those who wait for a replica that was ejected; when none is left, those in the queue too."""
-        gone = Unavailable(f"{address} does not answer")
         if self._batcher.replicas.open_count:
             waiters = [one for where, some in self._on_replica.values() if where == index for one in some]
         else:
             waiters = [one for one in self._waiters.values() if self._batcher.withdraw(one.rider.id)]
         for waiter in waiters:
-            waiter.fail(gone)
+            waiter.fail(Unavailable(f"{address} does not answer"))
 
     def has_another(self) -> bool:
         """Whether a request that could not reach its replica, which is suspect or out by now, may find another."""

@@ -7,6 +7,7 @@ import pytest
 from serving.admission import Admission
 from serving.batcher import BatchLimits, Rider
 from serving.errors import Overloaded, QueueFull
+from serving.upstream import Servable
 from tests.serving.device import V1, Device, Play
 
 LIMITS = BatchLimits(
@@ -21,6 +22,30 @@ def rows_at_300(rows: int, now: float) -> float:
 
 def rider(number: int, client: str | None, rows: int = 1) -> Rider:
     return Rider(number, "key", V1, rows, 1, 100.0, client=client)
+
+
+def test_names_without_end_do_not_keep_those_that_are_known_from_waiting() -> None:
+    admission, lines = Admission(LIMITS), [Servable("tfs", f"made up {number}", None) for number in range(512)]
+    unknown = rider(1, "a")._replace(servable=Servable("tfs", "one more", None))
+
+    with pytest.raises(QueueFull, match="requests for 512 models wait"):
+        admission.let_in(unknown, 0.0, 0.0, lines)
+    admission.let_in(unknown._replace(servable=lines[7]), 0.0, 0.0, lines)
+    admission.answered(unknown.servable)
+    admission.let_in(unknown, 0.0, 0.0, lines)
+    admission.expect(lambda servable: servable == V1)
+    admission.let_in(rider(2, "b"), 0.0, 0.0, lines)
+    assert admission.rows == 3
+
+
+def test_what_was_answered_is_remembered_within_bounds() -> None:
+    admission = Admission(LIMITS)
+    for number in range(1_001):
+        admission.answered(Servable("tfs", "m", number))
+        admission.answered(V1)
+
+    assert len(admission._known) == 1_000
+    assert V1 in admission._known
 
 
 def test_five_times_as_much_as_can_be_answered_costs_hardly_any_of_it() -> None:
