@@ -191,8 +191,8 @@ class Predictor:
         snapshot = live.snapshot
         choice = choose(live, context, self._keys, self._trials, self._unix_now())
         arm = choice.arm
-        # All requests of a unit are one draw: they say nothing about how often an arm is drawn.
-        if choice.mode.is_learned and not choice.unit:
+        # All requests of a unit are one draw, and so are all of one id: they say nothing about how often an arm is drawn.
+        if choice.mode.is_learned and not choice.unit and not context.request_id:
             cumulative = live.splits[choice.segment].cumulative
             self._ledger.assign(snapshot.epoch, snapshot.block, cumulative, arm, choice.segment)
         if not self._has_room(live, arm) or (

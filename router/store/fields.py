@@ -30,7 +30,8 @@ FIELDS = (
 """The names of what is added up in a cell, in the order in which stores keep them: new ones go to the end.
 
 Of what may be learned from, each drawn request ends once: `assigned` = `decisions` + `errors` + `cancelled` (its client
-left) + those in flight. The second try of a retried one is unlearned. `delay_bin_NN` counts conversions by when they
+left) + those in flight; only those with an id of their own, which may come again, are not in `assigned`. The second try
+of a retried one is unlearned. `delay_bin_NN` counts conversions by when they
 came within the window. `other_event_…` are those of `unlearned_…` whose event is not the one that is learned from.
 `log_moment` stands in cells of its own, whose
 blocks are negative: see router/ledger.py.

@@ -164,9 +164,9 @@ def body(model: str = MODEL, *, version: int | None = None, label: str = "", fir
     return bytes(message.SerializeToString())
 
 
-def ask(on: Bench, number: int = 0, **context: bytes) -> Reply:
-    """Predict with a request id of its own, so that the draw repeats from run to run."""
-    known = {"request_id": number.to_bytes(4), **context}
+def ask(on: Bench, number: int | None = None, **context: bytes) -> Reply:
+    """Predict; with a number as the request's id the draw repeats from run to run, and is not counted."""
+    known = context if number is None else {"request_id": number.to_bytes(4), **context}
     return asyncio.run(on.predictor.predict(body(), Context(DEADLINE, **known)))
 
 

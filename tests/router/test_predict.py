@@ -113,7 +113,7 @@ def test_arm_is_the_one_whose_slice_holds_the_point(point: int, arm: str) -> Non
     keys = on.predictor._keys = Fixed(KEYS)
     keys.point_now = point
 
-    reply = ask(on)
+    reply = ask(on, 0)
 
     assert reply.arm == arm
     # What fixes the draw is not told: the nonce is the rest of the hash.
@@ -146,6 +146,17 @@ def test_retried_request_gets_the_same_decision_again() -> None:
     assert (twice[0].arm, twice[0].nonce) == (twice[1].arm, twice[1].nonce)
     assert len({one.nonce for one in (*twice, *others)}) == 35
     assert {one.arm for one in others} == {0, 1}
+
+
+def test_retried_request_says_nothing_about_how_often_its_arm_is_drawn() -> None:
+    # One that fails is sent again more often than others: its arm would seem to be drawn too often.
+    on = bench({BACKEND: Instant()}, [snapshot(PARTS, 0)])
+
+    for _ in range(3):
+        ask(on, 5)
+
+    (fields,) = on.ledger.parcel().deltas.values()
+    assert (fields["decisions"], fields.get("assigned", 0)) == (3, 0)
 
 
 def test_requests_without_an_id_are_decisions_of_their_own() -> None:
@@ -193,8 +204,8 @@ def test_decisions_beside_the_experiment_are_counted_apart(mode: Mode, label: st
 def test_decision_is_counted_in_its_cell_with_what_it_took() -> None:
     on = bench({BACKEND: Instant()}, [snapshot(PARTS, 0)])
 
-    for number in range(3):
-        ask(on, number)
+    for _ in range(3):
+        ask(on)
 
     cost = 3 * pico_usd(5_000, PRICE_USD_PER_HOUR)
     assert counted(on) == {

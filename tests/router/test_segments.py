@@ -68,8 +68,8 @@ def test_token_has_the_segment_and_the_propensity_of_its_weights() -> None:
 
 def test_decisions_are_counted_in_their_segment() -> None:
     on = on_segments()
-    for number, name in enumerate((b"de", b"fr", b"fr")):
-        ask(on, number, segment=name)
+    for name in (b"de", b"fr", b"fr"):
+        ask(on, segment=name)
 
     found = {cell: (fields["decisions"], fields["assigned"]) for cell, fields in counted(on).items()}
 

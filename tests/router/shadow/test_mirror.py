@@ -138,10 +138,10 @@ def test_copy_is_paid_for_apart_and_is_nothing_of_the_arms() -> None:
         stage.on.count("turpin_cost_usd_total", experiment=NAME, arm="v2", kind=kind) for kind in ("busy", "shadow")
     ]
     assert costs == [0, pytest.approx(cost_usd)]
-    # One decision, one draw, of v1; and its cost is that of its own call.
+    # One decision, of v1; and its cost is that of its own call.
     ((cell, fields),) = counted(stage.on).items()
     assert cell.arm == 0
-    assert (fields["decisions"], fields["assigned"], fields["busy_ns"]) == (1, 1, CALL_S * 1e9)
+    assert (fields["decisions"], fields["busy_ns"]) == (1, CALL_S * 1e9)
     assert [record.servable.version for record in stage.records] == [1]
     assert stage.on.count("turpin_decisions_total", experiment=NAME, arm="v2", mode="shadow") == 0
 
