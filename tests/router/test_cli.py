@@ -4,6 +4,7 @@ import http.server
 import importlib.metadata
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -48,6 +49,36 @@ def python(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-P", "-c", code, *arguments], capture_output=True, text=True, env=environ, timeout=15
     )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_gateway_that_loads_ends_at_once(tmp_path: Path, number: signal.Signals) -> None:
+    # An import, amid which an exception is lost.
+    stuck = """
+class Stuck:
+    def find_spec(self, name, path=None, target=None):
+        if name == "router.app":
+            print("loads", flush=True)
+            try:
+                time.sleep(60)
+            except KeyboardInterrupt:
+                time.sleep(60)
+"""
+    root = str(Path(cli.__file__).parents[1])
+    code = f"import sys, time; sys.path.insert(0, {root!r})\n{stuck}\nsys.meta_path.insert(0, Stuck())\n"
+    code += "from router.cli import main; main()"
+    command = [sys.executable, "-P", "-c", code, "serve", "-c", written(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loads\n"
+        process.send_signal(number)
+        _, complaints = process.communicate(timeout=10)
+    finally:
+        process.kill()
+        process.wait()
+
+    assert (process.returncode, complaints) == (0, "")
 
 
 def test_the_version_needs_none_of_the_heavy_modules() -> None:
