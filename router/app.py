@@ -9,6 +9,7 @@ Workers are started first, and load what they need while this process loads the 
 import asyncio
 import contextlib
 import importlib
+import os
 import pickle
 import resource
 import signal
@@ -93,10 +94,11 @@ async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
             else:
                 gateway = _Many(await _take_ports(config, stack), keys, workers, aggregate, shelf, stack)
             admin_port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            # Loaded in a thread: the loop starts the workers meanwhile.
+            loading = asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "router.control_plane")
 
             async def run_control() -> None:
-                # Loaded in a thread: the loop starts the workers meanwhile.
-                await asyncio.to_thread(importlib.import_module, "router.control_plane")
+                await loading
                 from router.control_plane import run
 
                 await run(
@@ -117,6 +119,10 @@ async def _serve(config: Config, *, workers: int, is_single: bool) -> None:
                 control.cancel()
     finally:
         await store.close()
+    if loading.cancelled():
+        # Told to end while it loaded. A thread that imports can't be stopped, and Python would wait for it.
+        sys.stderr.flush()
+        os._exit(EXIT_OK)
 
 
 def _stop_of(loop: asyncio.AbstractEventLoop) -> asyncio.Event:

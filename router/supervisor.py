@@ -112,7 +112,7 @@ class Supervisor:
         link = await Link.over(ours)
         try:
             async with asyncio.TaskGroup() as tasks:
-                ending = tasks.create_task(self._end(link, process, stop), name=f"end worker {place}")
+                ending = tasks.create_task(self._end(place, link, process, stop), name=f"end worker {place}")
                 await self._may_begin.wait()
                 reason = await self._converse(place, process.pid, link, on_ready)
                 with contextlib.suppress(TimeoutError):
@@ -151,10 +151,13 @@ class Supervisor:
                     log.error("unexpected frame from a worker", worker=place, frame=type(message).__name__)
         return reason
 
-    async def _end(self, link: Link, process: asyncio.subprocess.Process, stop: asyncio.Event) -> None:
+    async def _end(self, place: int, link: Link, process: asyncio.subprocess.Process, stop: asyncio.Event) -> None:
         await stop.wait()
-        # One that never began is not waited for.
-        self.begin()
+        if place not in self._links:
+            # It was told nothing yet, so it holds nothing: what it still loads is not waited for.
+            process.kill()
+            self.begin()
+            return
         with contextlib.suppress(ConnectionError):
             await link.send(Stop())
         await asyncio.sleep(_STOP_S)

@@ -1,8 +1,10 @@
 """How the gateway ends, and how it refuses to start: nothing accepted is dropped, and every refusal says why."""
 
 import asyncio
+import os
 import signal
 import socket
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +100,33 @@ async def test_signal_while_it_starts_ends_it_well(tmp_path: Path, number: signa
         await until("the end of the workers", lambda: not any(map(is_alive, workers)))
 
     assert code == 0, gateway.log_file.read_text()
+    assert "Traceback" not in gateway.log_file.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_signal_while_it_loads_is_not_waited_for(tmp_path: Path, number: signal.Signals) -> None:
+    # A machine so slow that the control plane never comes.
+    stuck = """
+        import importlib.abc, importlib.util, sys, threading
+        class Stuck(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+            def find_spec(self, name, path=None, target=None):
+                return importlib.util.spec_from_loader(name, self) if name == "router.control_plane" else None
+            def exec_module(self, module):
+                threading.Event().wait()
+        sys.meta_path.insert(0, Stuck())
+    """
+    (tmp_path / "sitecustomize.py").write_text(textwrap.dedent(stuck))
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    document = configuration(tmp_path, "127.0.0.1:1", experiments=[])
+    gateway = launched(tmp_path, document, environ={"PYTHONPATH": path})
+    try:
+        workers = await until("a worker", gateway.workers)
+        gateway.process.send_signal(number)
+        code = await gateway.ended()
+    finally:
+        end(gateway)
+
+    assert (code, [pid for pid in workers if is_alive(pid)]) == (0, []), gateway.log_file.read_text()
     assert "Traceback" not in gateway.log_file.read_text()
 
 
