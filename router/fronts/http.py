@@ -13,6 +13,7 @@ from aiohttp import HttpVersion11, web
 
 from router.fronts.aging import ending_at
 from router.fronts.bodies import Handler, http_problem, only
+from router.fronts.cork import CorkedServer
 from router.fronts.cors import allow_any_origin
 from router.fronts.decide import DecideRoute
 from router.fronts.rest import RestRoutes, json_response
@@ -125,7 +126,7 @@ class _FrontRunner(web.ServerRunner):
     calls under way waited for the rest of theirs until they were cut (measured: none of 8 was answered, in 10 s)."""
 
     def __init__(self, front: HttpFront) -> None:
-        super().__init__(web.Server(front.answer, **_SETTINGS), **_CLOSING)
+        super().__init__(CorkedServer(front.answer, **_SETTINGS), **_CLOSING)
         self._front = front
 
     async def cleanup(self) -> None:
