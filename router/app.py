@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 import uvloop
 
-from router import garbage
+from router import garbage, preemption
 from router.aggregate import Aggregate
 from router.capture.shelf import Shelf
 from router.clock import unix_now, wanted_s
@@ -187,9 +187,13 @@ class _Single:
             _say_ready(ports.grpc, ports.http, admin_port)
 
         async with asyncio.TaskGroup() as tasks:
-            taking = tasks.create_task(self._take_captures(), name="take captures")
+            beside = (
+                tasks.create_task(self._take_captures(), name="take captures"),
+                tasks.create_task(preemption.follow(), name="threads that interrupt one another"),
+            )
             await self._plane.run(on_ready=on_ready, stop=stop)
-            taking.cancel()
+            for task in beside:
+                task.cancel()
 
     async def _take_captures(self) -> None:
         while True:

@@ -9,7 +9,7 @@ from typing import Final
 
 import uvloop
 
-from router import garbage
+from router import garbage, preemption
 from router.capture.captor import Captor
 from router.clock import unix_now, wanted_s
 from router.config import Config
@@ -57,6 +57,7 @@ async def work(link: Link, make_server: MakeServer = GrpcServer) -> int:
                 garbage.settle()
                 reporting.append(tasks.create_task(_report(link, metrics, ports), name="report to control"))
                 reporting.append(tasks.create_task(_hand_over(link, plane.captor), name="hand over captures"))
+                reporting.append(tasks.create_task(preemption.follow(), name="threads that interrupt one another"))
 
             await plane.run(on_ready=on_ready, stop=stop)
             listening.cancel()
