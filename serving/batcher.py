@@ -117,7 +117,7 @@ class Batcher:
     def probe(self, servable: Servable, rows: int) -> None:
         """Make the servable's next mergeable batch a probe: alone on an empty replica, padded to `rows`.
 
-        Its riders have at most `rows` rows together; one that has more by itself goes unpadded. Until a replica is
+        Its riders have at most `rows` rows together; one that has more, or larger ones, goes unpadded. Until a replica is
         empty the servable's queue waits and one replica gets nothing new. While nothing is queued nothing is held; after
         `PROBE_HOLD_MAX_S` all goes on, and the probe is tried again later. A later call replaces an earlier one.
         """
@@ -256,8 +256,7 @@ class Batcher:
         servable = urgent.servable
         cap = self.caps.of(servable) or self._limits.max_rows
         probe_rows = min(line.probe_rows or 1, cap) if line.wants_probe(urgent, now) else None
-        max_rows = probe_rows or self.rows_max(servable, index)
-        riders = line.queue.take(urgent, max_rows, self._limits.max_bytes)
+        riders = line.queue.take(urgent, probe_rows or self.rows_max(servable, index), self._limits.max_bytes)
         rows = sum(rider.rows for rider in riders)
         line.in_flight += len(riders)
         for rider in riders:
@@ -269,7 +268,8 @@ class Batcher:
         if probe_rows is not None:
             line.probe_rows = line.hold_until = None
             self._copies_not_before = float("-inf")
-            pad_to = probe_rows if rows <= probe_rows else None
+            size_bytes = sum(rider.size_bytes for rider in riders)
+            pad_to = probe_rows if self._limits.is_affordable(probe_rows, rows, size_bytes) else None
         batch = Batch(self._last_batch, servable, urgent.key, riders, rows, index, pad_to, probe_rows is not None)
         self._sent[batch.id] = batch
         return batch

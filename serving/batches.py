@@ -16,8 +16,8 @@ class BatchLimits:
     max_in_flight: int  # batches on one replica at a time
     queue_rows: int
     queue_bytes: int
-    # Of a merged batch: no larger than the largest message a client may send us (`limits.message_bytes`), so that
-    # merging never makes a message no server was meant to take.
+    # Of a merged batch, as it was sent: no larger than the largest message a client may send us (`limits.message_bytes`), so
+    # that merging makes no message that no server was meant to take. What is short for more may double it (tensors.py).
     max_bytes: int = 64 << 20
     # What a call should take; rows then follow it (pace.py). None: nothing is learned, `max_rows` and `max_in_flight`
     # hold as they are.
@@ -37,6 +37,10 @@ class BatchLimits:
         sizes = self.allowed_rows.get(servable.model, ())
         place = bisect.bisect_left(sizes, rows)
         return sizes[place] if place < len(sizes) and sizes[place] > rows else None
+
+    def is_affordable(self, pad_to: int, rows: int, size_bytes: int) -> bool:
+        """Whether so many rows can be padded up to so many, and a batch may be as large as that."""
+        return rows <= pad_to and pad_to * size_bytes <= self.max_bytes * rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ from serving import dtypes
 from serving.errors import InternalError
 from serving.wire import DEFAULT_SIGNATURE, Message, PredictRequest, PredictResponse, TensorProto
 
-# A request whose few values stand for many elements is expanded by a join; it may grow to ten times what was sent,
-# or to 64 KiB (a constant mask of 128 x 128 floats beside a small input), whichever is more. Beyond it goes alone.
-_GROWTH_MAX: Final = 10
+# A request whose few values stand for many elements is expanded by a join; it may double what was sent, or grow by 64 KiB
+# (a constant mask of 128 x 128 floats beside a small input), whichever is more. Beyond it goes alone: with ten times, nine
+# requests of 6.4 MB became a message of 612 MB.
+_GROWTH_MAX: Final = 1
 _GROWTH_FREE_BYTES: Final = 64 * 1024
 
 # TensorFlow's own limit (TensorShape::MaxDimensions), and more names than models have inputs or outputs. What is beyond is

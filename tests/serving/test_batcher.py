@@ -332,6 +332,17 @@ def test_a_probe_that_hangs_does_not_keep_its_replica_for_itself() -> None:
     assert ids(batcher.poll(PROBE_HOLD_MAX_S)) == [[2]]
 
 
+def test_nothing_is_padded_beyond_the_bytes_that_a_batch_may_have() -> None:
+    # A row of 10 bytes, eight times, is as much as may be.
+    for size_bytes, padded in ((10, 8), (11, None)):
+        batcher = Batcher(limits(max_bytes=80), 1)
+        batcher.probe(V1, 8)
+        batcher.add(rider(1)._replace(size_bytes=size_bytes), 0.0)
+
+        (batch,) = batcher.poll(0.0).send
+        assert (batch.is_probe, batch.pad_to) == (True, padded)
+
+
 def test_what_can_not_be_padded_passes_by_a_probe() -> None:
     batcher = Batcher(limits(), 1)
     batcher.probe(V1, 4)

@@ -221,8 +221,9 @@ class BatcherMachine(RuleBasedStateMachine):
         if batch.is_probe:
             probe_rows = self.probes.pop(batch.servable)
             assert on_replica == []
-            assert batch.pad_to == (probe_rows if batch.rows <= probe_rows else None)
-            assert len(batch.riders) == 1 or batch.pad_to is not None
+            size_bytes = sum(one.size_bytes for one in batch.riders)
+            is_within = batch.rows <= probe_rows and probe_rows * size_bytes <= self.limits.max_bytes * batch.rows
+            assert batch.pad_to == (probe_rows if is_within else None)
         elif batch.riders[0].mergeable and self.allowed and batch.rows < self.allowed[-1]:
             assert batch.pad_to is None or batch.pad_to in self.allowed
             assert (batch.pad_to or batch.rows) in self.allowed

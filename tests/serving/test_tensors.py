@@ -208,6 +208,13 @@ def test_a_small_constant_may_grow_but_many_may_not() -> None:
     assert rows(request(**{f"x{number}": mask for number in range(10)})) is None
 
 
+def test_what_is_large_may_double_and_no_more() -> None:
+    sent = [1.0] * 25_000
+
+    assert rows(request(x=floats([1, 49_000], *sent))) == 1
+    assert rows(request(x=floats([1, 52_000], *sent))) is None
+
+
 def test_key_tells_apart_what_must_not_meet() -> None:
     base = request(x=floats([1, 2], 1, 2))
     other_signature = request(x=floats([1, 2], 1, 2))
