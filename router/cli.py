@@ -4,10 +4,7 @@ What a command needs is imported when it runs, so that `turpin --version` answer
 """
 
 import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
@@ -22,6 +19,7 @@ from router.replay.command import replay
 from router.sending import command as rewards_command
 from router.top.command import top
 from router.version import installed_version
+from serving.signals import ended_at_once
 
 if TYPE_CHECKING:
     from router.config import Config
@@ -77,7 +75,7 @@ def serve_command(
     single: Annotated[bool, typer.Option("--single", help="Everything in one process, for trying out.")] = False,
 ) -> None:
     """Run the gateway until SIGTERM or SIGINT."""
-    with _ended_at_once():
+    with ended_at_once():
         settings, count = _served(config, workers, is_single=single)
         # Workers are spawned (fork and exec at once): gRPC has nothing to hand over, and would warn that it can't. It
         # reads this when it is imported.
@@ -99,20 +97,6 @@ def _served(config: Path, workers: int | None, *, is_single: bool) -> "tuple[Con
         _leave("front must be grpc with --single, which has no worker process; got 'envoy'", EXIT_BAD_INPUT)
     # What a backend bears is divided among them.
     return settings.model_copy(update={"workers": count}), count
-
-
-@contextmanager
-def _ended_at_once() -> Iterator[None]:
-    """End well at SIGINT and SIGTERM until the gateway's loop takes them over: nothing is held yet.
-
-    KeyboardInterrupt amid an import may be lost: of 350 gateways that were interrupted as they loaded two went on.
-    """
-    before = {number: signal.signal(number, lambda *_: os._exit(EXIT_OK)) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @app.command("check", epilog="Example: turpin check -c turpin.yaml")

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from serving.signals import ended_at_once
+
 if TYPE_CHECKING:
     # Importing this module must stay cheap, since it is part of every `turpin --help`; hence the imports in functions.
     from serving import wire
@@ -135,7 +137,8 @@ def app(
         gpu_memory_fraction=per_process_gpu_memory_fraction,
         answers_as_content=enable_serialization_as_tensor_content,
     )
-    run(options, _engine_loader(engine_options))
+    with ended_at_once():
+        run(options, _engine_loader(engine_options))
 
 
 def _metrics_path(file: Path | None) -> str | None:

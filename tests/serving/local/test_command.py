@@ -108,6 +108,35 @@ def test_port_that_is_taken_ends_with_1(tmp_path: Path, capfd: pytest.CaptureFix
     assert "Failed to start server. Error: " in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_process_that_loads_tensorflow_ends_at_once(tmp_path: Path, number: signal.Signals) -> None:
+    # As TensorFlow's own libraries do: an interrupt amid their import becomes an ImportError.
+    stuck = """
+import sys, time, typer
+class Stuck:
+    def find_spec(self, name, path=None, target=None):
+        if name == "serving.local.engine":
+            print("loads", flush=True)
+            try:
+                time.sleep(60)
+            except KeyboardInterrupt:
+                raise ImportError("initialization failed")
+sys.meta_path.insert(0, Stuck())
+from serving.local.command import app
+typer.run(app)
+"""
+    arguments = [f"--model_base_path={tmp_path}", "--host=127.0.0.1", "--port=0", "--rest_api_port=0"]
+    with subprocess.Popen(
+        [sys.executable, "-c", stuck, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        process.send_signal(number)
+        _, complaints = process.communicate(timeout=20)
+
+    assert (line, process.returncode, complaints) == ("loads\n", 0, "")
+
+
 @pytest.mark.timeout(120)
 def test_process_serves_until_sigterm_and_is_quiet(saved_models: SavedModels, tmp_path: Path) -> None:
     config = tmp_path / "models.config"
