@@ -220,13 +220,16 @@ def _give(gateway: Gateway, path: str, body: Mapping[str, Any], as_json: bool) -
 
 def _read(file: Path) -> dict[str, Any]:
     """Return an experiment as it is written; leave the program when it can't be read."""
-    from router.config.document import BadInput, read_yaml
+    from router.config.document import BadInput, read_text, read_yaml
 
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        text = read_text(str(file))
+    except BadInput as error:
+        leave(str(error), EXIT_BAD_INPUT)
+    try:
         found = read_yaml(text)
-    except (OSError, UnicodeDecodeError, BadInput) as error:
-        leave(f"can't read {file}: {error}", EXIT_BAD_INPUT)
+    except BadInput as error:
+        leave(f"{file}: {error}", EXIT_BAD_INPUT)
     if not isinstance(found, dict):
         leave(f"{file} must hold an experiment, a mapping with a name", EXIT_BAD_INPUT)
     return found

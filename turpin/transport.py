@@ -42,7 +42,7 @@ class Url:
         except ValueError as error:
             raise ValueError(f"{text!r} is no URL: {error}") from error
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"a URL such as http://127.0.0.1:8502 is needed, got {text!r}")
+            raise ValueError(f"a URL such as http://HOST:PORT is needed, got {text!r}")
         if parts.username is not None or parts.query or parts.fragment:
             raise ValueError("the URL must hold no user, query or fragment; a token is given as token=")
         is_secure = parts.scheme == "https"

@@ -68,7 +68,7 @@ def app(
         raise typer.Exit(_BAD_INPUT)
     try:
         phases = _phases(scenario, rate, in_flight, seconds, warm_up)
-    except (BadScenario, OSError) as error:
+    except BadScenario as error:
         sys.stderr.write(f"turpin load: {error}\n")
         raise typer.Exit(_BAD_INPUT) from None
     from load.generate.sender import GrpcSender, RestSender, body_of
@@ -117,7 +117,12 @@ def _write(
 
 def _phases(scenario: Path | None, rate: float, in_flight: int, seconds: float, warm_up: float) -> "tuple[Phase, ...]":
     if scenario is not None:
-        return parse(scenario.read_text())
+        from router.config.document import BadInput, read_text
+
+        try:
+            return parse(read_text(str(scenario)))
+        except BadInput as error:
+            raise BadScenario(str(error)) from error
     if not in_flight and rate <= 0:
         raise BadScenario(f"--rate must be positive, got {rate:g}")
     return (Phase("load", seconds, 0.0 if in_flight else rate, in_flight, warm_up),)

@@ -117,16 +117,10 @@ def _outlook(
 
 
 def _read(path: str) -> "Experiment":
-    from pathlib import Path
-
-    from router.config.document import BadInput, Problem, read_yaml, validate
+    from router.config.document import BadInput, Problem, read_text, read_yaml, validate
     from router.config.experiment import Experiment
 
-    try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput([Problem((), f"can't read '{path}': {error}")]) from error
-    given = read_yaml(text)
+    given = read_yaml(read_text(path))
     if isinstance(given, dict) and "backends" in given:
         listed = given.get("experiments")
         inside = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []

@@ -4,9 +4,11 @@ import difflib
 import inspect
 import json
 import re
+import sys
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 import yaml
@@ -96,6 +98,16 @@ def validate(model: type[AnyDocument], data: object) -> AnyDocument:
     raise BadInput(
         problem for detail in details if not _is_echo(detail, details) for problem in _problems(model, detail)
     )
+
+
+def read_text(path: str) -> str:
+    """Return the text of a file that somebody names, - for standard input; BadInput says why it can't be read."""
+    try:
+        raw = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        return raw.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise BadInput([Problem((), f"can't read {path}: {reason}")]) from error
 
 
 def read_yaml(text: str) -> Any:

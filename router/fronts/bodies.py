@@ -67,8 +67,10 @@ def problem(kind: Problem, detail: str, headers: Mapping[str, str] | None = None
 def http_problem(request: web.BaseRequest, error: web.HTTPException) -> web.Response:
     """Return what aiohttp refused by itself, an unknown path or a wrong method, in our form."""
     kind = Problem.METHOD if error.status == 405 else Problem.NOT_FOUND
-    allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
-    return problem(kind, f"{request.method} {request.path}", allowed)
+    if "Allow" in error.headers:
+        allowed = error.headers["Allow"]
+        return problem(kind, f"{request.method} {request.path}: {allowed} is taken here", {"Allow": allowed})
+    return problem(kind, f"{request.method} {request.path} is not offered on this port")
 
 
 def only(method: str, handler: Handler) -> Handler:

@@ -388,3 +388,23 @@ def test_this_installation_is_not_overwritten() -> None:
 
 def test_check_output_is_plain_yaml(tmp_path: Path) -> None:
     assert yaml.safe_load(run("check", "-c", written(tmp_path)).stdout)["store"] == "memory:"
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "can't read {}: No such file or directory"),
+        (b"\xff", "can't read {}: it is not UTF-8"),
+        (b"arms: [", "{}: line 1, column 8: expected the node content, but found '<stream end>'"),
+    ],
+)
+def test_experiment_that_can_not_be_read_is_refused_in_words(
+    tmp_path: Path, content: bytes | None, complaint: str
+) -> None:
+    file = tmp_path / "digits.yaml"
+    if content is not None:
+        file.write_bytes(content)
+
+    done = run("experiments", "apply", str(file))
+
+    assert (done.exit_code, done.stderr) == (2, f"turpin: {complaint.format(file)}\n")

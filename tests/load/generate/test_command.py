@@ -73,9 +73,15 @@ def test_a_scenario_is_sent_phase_by_phase_and_drawn(tmp_path: Path, capsys: pyt
     assert plot.read_text().startswith("<svg")
 
 
-def test_a_scenario_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("content", "why"), [(None, "No such file or directory"), (b"\xff", "it is not UTF-8")])
+def test_a_scenario_that_is_none_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, why: str
+) -> None:
+    scenario = tmp_path / "load.yaml"
+    if content is not None:
+        scenario.write_bytes(content)
     with pytest.raises(typer.Exit) as left:
-        app("127.0.0.1:9", "m", scenario=tmp_path / "nowhere.yaml")
+        app("127.0.0.1:9", "m", scenario=scenario)
 
     assert left.value.exit_code == 2
-    assert "nowhere.yaml" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"turpin load: can't read {scenario}: {why}\n"

@@ -147,7 +147,7 @@ def test_a_thousand_requests_a_second_can_be_planned() -> None:
         (("--rates", "0.1,0.2", "--per-day", "1000", "--cycle-days", "-1"), "--cycle-days must be"),
         (("--rates", "0.1,0.2", "--per-day", "1000", "--value-usd", "nan"), "--value-usd must be"),
         (("--rates", "0.1,0.2", "--costs", "1", "--per-day", "1000"), "--costs must have a cost for each"),
-        (("/nowhere/e.yaml", "--per-day", "1000"), "can't read '/nowhere/e.yaml'"),
+        (("/nowhere/e.yaml", "--per-day", "1000"), "can't read /nowhere/e.yaml: No such file or directory"),
         (("-", "--per-day", "1000", "--rates", "0.1"), "--rates must have a rate for each of the 2 arms"),
     ],
 )

@@ -175,17 +175,18 @@ def test_history_of_an_experiment_that_does_not_exist_is_not_found() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status", "label"),
+    ("method", "path", "status", "label", "words"),
     [
-        ("GET", "/nothing", 404, "not_found"),
-        ("DELETE", f"{EXPERIMENTS}/digits", 405, "method_not_allowed"),
-        ("POST", EXPERIMENTS, 405, "method_not_allowed"),
+        # As of a command that is told the wrong one of two ports.
+        ("POST", "/v1/rewards:batch", 404, "not_found", "POST /v1/rewards:batch is not offered on this port"),
+        ("PUT", EXPERIMENTS, 405, "method_not_allowed", f"PUT {EXPERIMENTS}: GET,HEAD is taken here"),
     ],
 )
-def test_what_is_not_offered_is_a_problem(method: str, path: str, status: int, label: str) -> None:
+def test_what_is_not_offered_is_a_problem(method: str, path: str, status: int, label: str, words: str) -> None:
     found, problem, headers = ask(path, method=method)
 
     assert (found, problem["status"], problem["type"]) == (status, status, f"urn:turpin:problem:{label}")
+    assert problem["detail"] == words
     assert (headers.get("allow") == "GET,HEAD") == (status == 405)
 
 
