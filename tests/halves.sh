@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=${BIN:-.venv/bin}
-halves=(tests/system tests/chaos tests/console tests/conformance tests/load)
+halves=(tests/system tests/chaos tests/console)
 others=()
 for path in tests/*/ tests/test_*.py; do
   path=${path%/}
