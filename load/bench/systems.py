@@ -116,7 +116,8 @@ async def _turpin(model: str, front: str, folder: Path, backend: str) -> AsyncIt
     grpc, http, admin = free_ports(3)
     arms = [{"name": f"v{n}", "backend": "tfs", "model": MODEL, "version": n} for n in _ARMS]
     document: dict[str, Any] = {
-        "store": "memory:",
+        # With all that a gateway does: the journal, too, which wants a folder. A profile is of one process.
+        "store": "memory:" if PROFILE.get() else f"sqlite:///{folder}/turpin.db",
         "decision_keys": [f"{KEY[0]}:{KEY[1].decode()}"],
         "listen": {"grpc": f"127.0.0.1:{grpc}", "http": f"127.0.0.1:{http}", "admin": f"127.0.0.1:{admin}"},
         # As the bare ones.
@@ -134,8 +135,7 @@ async def _turpin(model: str, front: str, folder: Path, backend: str) -> AsyncIt
         ],
     }
     if front == "envoy":
-        # Envoy's process is a worker's, so there is one more.
-        document |= {"front": "envoy", "store": f"sqlite:///{folder}/turpin.db"}
+        document["front"] = "envoy"
     path = folder / "turpin.yaml"
     path.write_text(yaml.safe_dump(document))
     with (folder / "turpin.log").open("ab") as log:
@@ -147,10 +147,7 @@ async def _turpin(model: str, front: str, folder: Path, backend: str) -> AsyncIt
         address, page = f"127.0.0.1:{http if front == 'rest' else grpc}", f"http://127.0.0.1:{admin}/metrics"
         async with asyncio.timeout(_RUNNING_S):
             await _until_running(page)
-        if front == "envoy":
-            yield Running(address, child.pid, model, page, lag_s=_COUNTERS_S)
-        else:
-            yield Running(address, child.pid, model, page, front)
+        yield Running(address, child.pid, model, page, "rest" if front == "rest" else "grpc", lag_s=_COUNTERS_S)
     finally:
         child.send_signal(signal.SIGTERM)
         async with asyncio.timeout(_END_S):
