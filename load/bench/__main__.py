@@ -1,4 +1,4 @@
-"""`make bench`: measure, print the table with its ratios, and keep it in load/results/bench.json.
+"""`make bench`: measure, print the table with its ratios, keep it in load/results/bench.json, and draw it.
 
 BENCH_ROUNDS, BENCH_SECONDS and BENCH_ONLY (a regular expression over the names of systems) shorten it; what was shortened is
 printed and not kept.
@@ -15,6 +15,7 @@ from rich.progress import Progress
 
 from load.bench.backend import compiled
 from load.bench.measure import LOADS, Row, measure
+from load.bench.picture import PICTURE, RESULTS, draw
 from load.bench.settings import CannotRun, check, settings
 from load.bench.systems import ENVOY_FRONT, SYSTEMS, System
 from load.bench.tables import console, summary, table
@@ -22,7 +23,6 @@ from load.demo.signals import run_whole
 from load.generate.machine import machine
 from router.fronts.envoy.start import missing
 
-_RESULTS: Final = Path(__file__).parents[1] / "results" / "bench.json"
 # What is divided by what, under which load, and the bar.
 _RATIOS: Final = (
     ("turpin grpc front", "bare grpc.aio batch", "sat", 1.3),
@@ -88,7 +88,7 @@ def main() -> int:
     """Measure, show, keep; 1 if a bar is not met, 2 if it can't be measured."""
     try:
         chosen = settings("BENCH", rounds=3, seconds=4.0)
-        check(_RESULTS if chosen.is_whole else None)
+        check(RESULTS if chosen.is_whole else None)
         compiled()
     except CannotRun as error:
         sys.stderr.write(f"{error}\n")
@@ -106,7 +106,8 @@ def main() -> int:
     result = {"machine": described, "commit": described["commit"], "rows": rows, "ratios": ratios(rows)}
     show(result)
     if chosen.is_whole:
-        _RESULTS.write_text(json.dumps(result, indent=2) + "\n")
+        RESULTS.write_text(json.dumps(result, indent=2) + "\n")
+        draw(rows, PICTURE)
     return 0 if all(one["measured"] <= one["bar"] for one in result["ratios"].values()) else 1
 
 

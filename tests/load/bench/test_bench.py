@@ -16,6 +16,7 @@ from load.bench import processes
 from load.bench.__main__ import _ADDED_MS, _RATIOS, ratios
 from load.bench.envoy import configuration
 from load.bench.measure import CLASSES, LOADS, Disagreement, Row, _agree, _reached, ask, row_of
+from load.bench.picture import PICTURE, RESULTS, draw
 from load.bench.profile import Functions, of_requests, spent
 from load.bench.push import Pushed
 from load.bench.systems import MODEL, SYSTEMS, Running
@@ -111,6 +112,20 @@ def test_ratios_are_of_medians_over_the_rounds() -> None:
     assert found[0]["cpu_us_spread"] == [90, 1_000]
     assert ratios(found) == {"turpin grpc front / bare grpc.aio batch, sat": {"measured": 1.2, "bar": 1.3}}
     assert json.dumps(found)
+
+
+def test_the_picture_in_the_docs_is_of_the_kept_result(tmp_path: Path) -> None:
+    draw(json.loads(RESULTS.read_text())["rows"], tmp_path / "speed.svg")
+
+    assert (tmp_path / "speed.svg").read_text() == PICTURE.read_text()
+
+
+def test_a_picture_shows_each_system_under_saturation(tmp_path: Path) -> None:
+    draw(summary([row("turpin rest", 169), row("envoy", 28), row("envoy", 78, "lo")]), tmp_path / "some.svg")
+
+    texts = (tmp_path / "some.svg").read_text()
+    assert all(f">{text}<" in texts for text in ("turpin rest", "envoy", "169 µs, 1/s", "28 µs, 1/s"))
+    assert "78 µs" not in texts
 
 
 def test_latency_is_what_is_added_to_the_backend_alone() -> None:
