@@ -130,7 +130,7 @@ class GrpcServer:
         await self.set_serving(is_serving=False)
         if not self._is_stopping:
             self._is_stopping = True
-            await self._quiet()
+            await quiet(lambda: self._begun)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._server.stop(grace_s), name="refuse new calls")
             try:
@@ -139,15 +139,6 @@ class GrpcServer:
             except TimeoutError:
                 log.warning("%d calls are cut off after %.0f s", self._calls, grace_s)
             await self._server.stop(_FLUSH_S)
-
-    async def _quiet(self) -> None:
-        before, quiet = self._begun, 0
-        for _ in range(_QUIET_TURNS_MAX):
-            await asyncio.sleep(_TURN_S)
-            quiet = quiet + 1 if before == self._begun else 0
-            before = self._begun
-            if quiet == _QUIET_TURNS:
-                break
 
     def _services(self, routes: Mapping[str, Handler]) -> tuple[Any, ...]:
         """Group the calls by service for grpc, without serialisers: bytes in, bytes out."""
@@ -178,6 +169,17 @@ class GrpcServer:
             raise AssertionError("abort returned")
 
         return grpc.unary_unary_rpc_method_handler(handle)
+
+
+async def quiet(begun: Callable[[], int]) -> None:
+    """Return when no call begins for a moment, or that was waited for long enough; `begun` counts those that have."""
+    before, turns = begun(), 0
+    for _ in range(_QUIET_TURNS_MAX):
+        await asyncio.sleep(_TURN_S)
+        turns = turns + 1 if before == begun() else 0
+        before = begun()
+        if turns == _QUIET_TURNS:
+            break
 
 
 def _aged(age_s: float) -> Arguments:

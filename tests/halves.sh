@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The whole suite in two halves side by side, with coverage over both. Real processes wait more than they work, arithmetic
-# only works: one after the other they take a third longer. The second half gives way, for nobody waits for its answers.
+# The whole suite in two halves side by side, with coverage over both. Real gateways and browsers wait more than they work,
+# most of the others only work: one after the other they take a third longer. The second half gives way to the first.
 # Arguments go to both.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -19,7 +19,7 @@ from router.fronts.envoy.calls import CONTENT, Call, Event, Receive, Send
 from router.fronts.envoy.health import BYTES_MAX, CHECK, WATCH, Health
 from router.fronts.envoy.messages import ENCODINGS, framed, inflated, is_compressed, message_of
 from serving.errors import DeadlineExceeded, InternalError, InvalidArgument, ServingError, Unimplemented
-from serving.grpc_server import Handler
+from serving.grpc_server import Handler, quiet
 
 log: Final = logging.getLogger(__name__)
 
@@ -38,9 +38,6 @@ _BODY_S: Final = 15.0
 _LOOK_S: Final = 0.05
 _LOOK_SHARE: Final = 0.25
 
-# As in serving.grpc_server: until nobody calls for so long, or the longest is over.
-_QUIET_S: Final = 0.1
-_QUIET_MAX_S: Final = 1.0
 # Once the last call is answered, its answer has yet to leave the socket.
 _FLUSH_S: Final = 0.5
 _FLUSH_LOOK_S: Final = 0.02
@@ -88,10 +85,7 @@ class EnvoyServer:
     async def stop(self, grace_s: float) -> None:
         """Turn health to NOT_SERVING, give clients a moment to leave, and calls under way their grace; take no new ones."""
         self._health.set(is_serving=False)
-        before, give_up_at = -1, self._loop.time() + _QUIET_MAX_S
-        while before != self._begun and self._loop.time() < give_up_at:
-            before = self._begun
-            await asyncio.sleep(_QUIET_S)
+        await quiet(lambda: self._begun)
         await self._admin.drain()
         try:
             async with asyncio.timeout(grace_s):
