@@ -12,6 +12,7 @@ took 4.0 ms instead of .75. So it is done only while this process gets the time 
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -58,14 +59,17 @@ def allow(*, is_allowed: bool) -> None:
             continue
 
 
-async def follow() -> None:
-    """Allow it or not, for ever, by how busy this process is; return where there is no such policy, or somebody chose one."""
+async def follow(used_s: Callable[[], float] = time.process_time) -> None:
+    """Allow it or not, for ever, by how busy this process is; return where there is no such policy, or somebody chose one.
+
+    `used_s`: processor time of the process so far, in seconds.
+    """
     if not hasattr(os, "SCHED_BATCH") or os.sched_getscheduler(0) != os.SCHED_OTHER:
         return
     preemption, was_allowed = Preemption(), True
     while True:
         await asyncio.sleep(_LOOK_S)
-        is_allowed = preemption.heard(time.process_time(), time.monotonic())
+        is_allowed = preemption.heard(used_s(), asyncio.get_running_loop().time())
         if is_allowed != was_allowed:
             was_allowed = is_allowed
             try:

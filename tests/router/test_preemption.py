@@ -1,12 +1,14 @@
 """Threads interrupt one another unless the process has no time to spare, and only those that nobody else has a say in."""
 
+import asyncio
 import os
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from router.preemption import Preemption, allow
+from router.preemption import Preemption, allow, follow
+from tests.simulated_loop import run_simulated
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="this system has no SCHED_BATCH")
 
@@ -74,3 +76,24 @@ def test_a_policy_that_somebody_chose_stays(waiting: int) -> None:
         allow(is_allowed=is_allowed)
         assert os.sched_getscheduler(waiting) == os.SCHED_IDLE
     assert policies() == {os.SCHED_IDLE, os.SCHED_OTHER}
+
+
+def test_a_process_follows_how_busy_it_is() -> None:
+    seen: list[int] = []
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as tasks:
+            # It takes all of a core until 5 s have passed, and nothing from then on.
+            following = tasks.create_task(follow(lambda: min(loop.time(), 5.0)))
+            for _ in range(3):
+                seen.append(os.sched_getscheduler(0))
+                await asyncio.sleep(4.0)
+            following.cancel()
+
+    try:
+        run_simulated(scenario())
+    finally:
+        allow(is_allowed=True)
+
+    assert seen == [os.SCHED_OTHER, os.SCHED_BATCH, os.SCHED_OTHER]
